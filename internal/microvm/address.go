@@ -1,0 +1,111 @@
+package microvm
+
+import (
+	"fmt"
+	"net"
+	"net/url"
+	"regexp"
+	"strconv"
+	"strings"
+)
+
+// Address says how to reach a machine: this very machine (Local) or an SSH
+// destination, which may be an alias of the user's ssh_config.
+type Address struct {
+	Local bool
+	User  string // empty: ssh_config or ssh decides
+	Host  string // host name, alias or IP address, an IPv6 address without brackets
+	Port  int    // 0: ssh_config or ssh decides
+}
+
+var (
+	userPattern = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9._+-]*$`)
+	hostPattern = regexp.MustCompile(`^[A-Za-z0-9_.][A-Za-z0-9_.%:-]*$`)
+)
+
+// ParseAddress reads `[user@]host`, an ssh_config alias, `ssh://[user@]host[:port]`
+// or `local`. What ssh could take for an option, or a shell for more than a
+// word, is refused.
+func ParseAddress(s string) (Address, error) {
+	fail := func(why string) (Address, error) {
+		return Address{}, fmt.Errorf("%.80q is no address: %s (expected [user@]host, ssh://[user@]host[:port] or local)", s, why)
+	}
+	switch {
+	case s == "":
+		return fail("it is empty")
+	case len(s) > 320:
+		return fail("it is too long")
+	case strings.HasPrefix(s, "-"):
+		return fail("it begins with `-`")
+	case s == "local":
+		return Address{Local: true}, nil
+	}
+	var a Address
+	if strings.HasPrefix(s, "ssh://") {
+		u, err := url.Parse(s)
+		if err != nil {
+			return fail("the URL cannot be read")
+		}
+		if u.RawQuery != "" || u.Fragment != "" || (u.Path != "" && u.Path != "/") {
+			return fail("only user, host and port may stand in the URL")
+		}
+		if _, has := u.User.Password(); has {
+			return fail("a password has no place in an address")
+		}
+		a.User, a.Host = u.User.Username(), u.Hostname()
+		if p := u.Port(); p != "" {
+			if a.Port, err = strconv.Atoi(p); err != nil || a.Port < 1 || a.Port > 65535 {
+				return fail("the port is out of range")
+			}
+		}
+	} else {
+		a.Host = s
+		if i := strings.LastIndex(s, "@"); i >= 0 {
+			a.User, a.Host = s[:i], s[i+1:]
+			if a.User == "" {
+				return fail("the user is empty")
+			}
+		}
+		if h, ok := strings.CutPrefix(a.Host, "["); ok {
+			a.Host = strings.TrimSuffix(h, "]")
+		}
+	}
+	if a.User != "" && !userPattern.MatchString(a.User) {
+		return fail("the user name has characters that are not allowed")
+	}
+	if !hostPattern.MatchString(a.Host) {
+		return fail("the host name is missing, begins with `-` or has characters that are not allowed")
+	}
+	if strings.Contains(a.Host, ":") && net.ParseIP(strings.SplitN(a.Host, "%", 2)[0]) == nil {
+		return fail("a port needs the form ssh://host:port")
+	}
+	return a, nil
+}
+
+// Destination is the argument for ssh, without the port: `user@host`.
+func (a Address) Destination() string {
+	if a.User == "" {
+		return a.Host
+	}
+	return a.User + "@" + a.Host
+}
+
+// String is a form that ParseAddress reads back.
+func (a Address) String() string {
+	switch {
+	case a.Local:
+		return "local"
+	case a.Port != 0:
+		host := net.JoinHostPort(a.Host, strconv.Itoa(a.Port))
+		if a.User != "" {
+			host = a.User + "@" + host
+		}
+		return "ssh://" + host
+	case strings.Contains(a.Host, ":"):
+		if a.User == "" {
+			return "[" + a.Host + "]"
+		}
+		return a.User + "@[" + a.Host + "]"
+	}
+	return a.Destination()
+}
