@@ -1,0 +1,63 @@
+package nix
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+
+	"ferry/internal/microvm"
+)
+
+// Build builds the output `out` of every derivation, or substitutes it, and
+// returns the outputs in the order of drvs. Nothing roots them: a root made
+// before (it may dangle) keeps them from the first moment. Builders' output goes
+// to Log, each line after the name of its derivation. A build that failed is a
+// *BuildError.
+func (n *Nix) Build(ctx context.Context, drvs []microvm.StorePath) ([]microvm.StorePath, error) {
+	if len(drvs) == 0 {
+		return nil, nil
+	}
+	args := nixArgs("build", "--print-build-logs", "--no-link", "--json")
+	for _, d := range drvs {
+		args = append(args, string(d)+"^out")
+	}
+	var report buildReport
+	out, _, err := n.run(ctx, command{program: "nix", args: args, line: report.line})
+	if err != nil {
+		var failed *CommandError
+		if errors.As(err, &failed) {
+			if b := report.result(); b != nil {
+				b.Err = failed
+				return nil, b
+			}
+		}
+		return nil, err
+	}
+	return builtOutputs(out, drvs)
+}
+
+// builtOutputs reads `nix build --json`. It names derivations and outputs, which
+// --print-out-paths does not, and Nix may order and merge them as it likes.
+func builtOutputs(out []byte, drvs []microvm.StorePath) ([]microvm.StorePath, error) {
+	var built []struct {
+		DrvPath microvm.StorePath            `json:"drvPath"`
+		Outputs map[string]microvm.StorePath `json:"outputs"`
+	}
+	if err := json.Unmarshal(out, &built); err != nil {
+		return nil, fmt.Errorf("read the output of nix build: %w", err)
+	}
+	byDrv := map[microvm.StorePath]microvm.StorePath{}
+	for _, b := range built {
+		if b.Outputs["out"] != "" {
+			byDrv[b.DrvPath] = b.Outputs["out"]
+		}
+	}
+	outs := make([]microvm.StorePath, len(drvs))
+	for i, d := range drvs {
+		if outs[i] = byDrv[d]; outs[i] == "" {
+			return nil, fmt.Errorf("nix build did not say what it built from %s", d)
+		}
+	}
+	return outs, nil
+}

@@ -1,0 +1,82 @@
+// Package nix is the nix command line: evaluation, copying, building, profiles.
+// What differs between versions of Nix, and how its messages are to be read,
+// stays in here. It knows store paths and derivations, but no flake schema, no
+// MicroVM, no SSH connection (a copy's destination is only a store URL) and no
+// state directory.
+package nix
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+)
+
+// Nix runs Nix's programs on this machine. The zero value runs `nix` from PATH,
+// with the environment of the process, and logs nothing. It keeps no state
+// between calls and may be used by several goroutines if Log may.
+type Nix struct {
+	// Program is the nix program, a name or a path; empty means `nix`. The older
+	// programs (nix-store, nix-env) are taken from its directory.
+	Program string
+	// Env holds KEY=value entries that are added to the environment.
+	Env []string
+	// Log receives what Nix says on stderr while it runs, a whole line with its
+	// newline per Write, without colours. Nil drops it.
+	Log io.Writer
+}
+
+// ErrNoNix says that this machine has no nix program where ferry looks.
+var ErrNoNix = errors.New("nix was not found (neither on PATH nor in /nix/var/nix/profiles/default/bin or /run/current-system/sw/bin); install it from https://nixos.org/download")
+
+// installDirs are where Nix's installer and NixOS put the programs. A
+// non-login session, such as a command over ssh or one under sudo, may not have
+// them on its PATH.
+func installDirs() []string {
+	return []string{"/nix/var/nix/profiles/default/bin", "/run/current-system/sw/bin"}
+}
+
+// find returns the path of one of Nix's programs: "nix", "nix-store", "nix-env".
+// The error is ErrNoNix, or names the older program that is missing.
+func (n *Nix) find(program string) (string, error) {
+	main := n.Program
+	if main == "" {
+		main = "nix"
+	}
+	path, err := lookup(main)
+	if err != nil {
+		return "", err
+	}
+	if program == "nix" {
+		return path, nil
+	}
+	if sibling := filepath.Join(filepath.Dir(path), program); executable(sibling) {
+		return sibling, nil
+	}
+	path, err = lookup(program)
+	if err != nil {
+		return "", fmt.Errorf("%s belongs to nix but is not there: %w", program, err)
+	}
+	return path, nil
+}
+
+func lookup(program string) (string, error) {
+	if path, err := exec.LookPath(program); err == nil {
+		return path, nil
+	}
+	if filepath.Base(program) == program {
+		for _, dir := range installDirs() {
+			if path := filepath.Join(dir, program); executable(path) {
+				return path, nil
+			}
+		}
+	}
+	return "", ErrNoNix
+}
+
+func executable(path string) bool {
+	info, err := os.Stat(path)
+	return err == nil && info.Mode().IsRegular() && info.Mode()&0o111 != 0
+}
