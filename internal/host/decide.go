@@ -1,0 +1,132 @@
+package host
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+
+	"ferry/internal/microvm"
+)
+
+// situation is all that a decision rests on; see DESIGN's step "decide".
+type situation struct {
+	Intent
+	VM      VMState
+	New     microvm.StorePath // runner; empty where only the build will tell
+	System  microvm.StorePath // inside the new runner; empty: unknown or none
+	Running microvm.StorePath // what the guest says it runs, else VM.Running
+	// Hardware is what differs from the runner that was booted.
+	Hardware []string
+	// SameAsCurrent: the runner that `current` names is the new one, or differs
+	// from it in neither system nor hardware.
+	SameAsCurrent bool
+	// LiveObstacle says why there can be no live switch; empty if there can.
+	LiveObstacle string
+	FlakeDiffers bool // `flake` does not hold Intent.UpdateFlake
+}
+
+// decide turns a situation into what to do. It never touches anything.
+func decide(s situation) (Plan, error) {
+	p := Plan{
+		Install:    !s.SameAsCurrent,
+		WriteFlake: s.FlakeDiffers,
+		Activation: ActivateNone,
+		Runner:     s.New, System: s.System, Previous: s.VM.Current,
+	}
+	systemChanged := s.System == "" || s.System != s.Running
+	p.Changed = p.Install || systemChanged || len(s.Hardware) > 0
+	switch s.Action {
+	case ActionBoot:
+		return p, nil
+	case ActionTest, ActionDryActivate:
+		p.Install, p.WriteFlake = false, false
+		return decideTrial(p, s)
+	case ActionSwitch:
+	default:
+		return p, fmt.Errorf("unknown action %q", s.Action)
+	}
+	if !s.VM.Unit.Up() {
+		return decideDown(p, s), nil
+	}
+	live := s.LiveObstacle == ""
+	changed := systemChanged || len(s.Hardware) > 0
+	restart := func(why string) (Plan, error) {
+		p.Activation, p.Reason = ActivateRestart, why
+		return p, nil
+	}
+	switch {
+	case s.Restart == RestartAlways:
+		return restart("--restart=always")
+	case !changed:
+		return p, nil
+	case s.Restart == RestartIfNeeded && len(s.Hardware) > 0:
+		return restart("the hardware differs")
+	case s.Restart == RestartNever && !live:
+		p.Waits = waits(s, systemChanged)
+		return p, nil
+	case !live:
+		return restart(s.LiveObstacle)
+	}
+	p.Waits = s.Hardware
+	if systemChanged {
+		p.Activation, p.Reason = ActivateLive, "the host's store is shared and sshd runs inside"
+		p.NeedTarget = !s.TargetKnown
+	}
+	return p, nil
+}
+
+// decideTrial is for the actions that leave `current` alone: they only exist
+// inside a running guest.
+func decideTrial(p Plan, s situation) (Plan, error) {
+	switch {
+	case !s.VM.Unit.Up():
+		return p, refuse(fmt.Sprintf("%s: the VM is not running", s.Action), "start it first: systemctl start microvm@…")
+	case s.LiveObstacle != "":
+		return p, refuse(fmt.Sprintf("%s needs a live switch, which this VM can't do: %s", s.Action, s.LiveObstacle), "")
+	}
+	p.Activation, p.Reason = ActivateLive, string(s.Action)
+	p.Waits = s.Hardware
+	p.NeedTarget = !s.TargetKnown
+	if s.Action == ActionTest && s.System != "" && s.System == s.Running {
+		p.Activation = ActivateNone
+	}
+	return p, nil
+}
+
+// decideDown is for a VM whose unit is not up.
+func decideDown(p Plan, s situation) Plan {
+	switch {
+	case !s.VM.Exists:
+		p.Activation, p.Reason = ActivateStart, "the VM is new"
+	case s.VM.NeverStarted:
+		p.Activation, p.Reason = ActivateStart, "the VM was installed but never started"
+	case s.Restart == RestartAlways:
+		p.Activation, p.Reason = ActivateStart, "--restart=always"
+	case !s.VM.Unit.Stopped():
+		p.Activation, p.Reason = ActivateRestart, "its unit is "+s.VM.Unit.ActiveState+" ("+s.VM.Unit.SubState+")"
+	default:
+		p.Stopped = true
+	}
+	if s.Restart == RestartNever && p.Activation != ActivateNone {
+		p.Activation, p.Reason, p.Stopped = ActivateNone, "", true
+	}
+	return p
+}
+
+func waits(s situation, systemChanged bool) []string {
+	w := slices.Clone(s.Hardware)
+	if systemChanged {
+		w = append(w, "the system inside")
+	}
+	return w
+}
+
+func sortedKeys(ms ...map[string]string) []string {
+	all := map[string]bool{}
+	for _, m := range ms {
+		for k := range m {
+			all[k] = true
+		}
+	}
+	return slices.Sorted(maps.Keys(all))
+}

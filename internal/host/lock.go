@@ -1,0 +1,78 @@
+package host
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/gofrs/flock"
+
+	"ferry/internal/microvm"
+)
+
+// vmLock is held by the helper process that works on a VM: the kernel drops it
+// when that process ends, however it ends.
+type vmLock struct{ file *flock.Flock }
+
+// lockVM takes the VM's lock or fails with KindLocked, saying who has it.
+func (l Layout) lockVM(ctx context.Context, n microvm.Name, mine Lock) (*vmLock, error) {
+	path := l.lockFile(n)
+	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+		return nil, fmt.Errorf("making the directory of locks: %w", err)
+	}
+	f := flock.New(path, flock.SetPermissions(0o600))
+	// Whoever only looks at the lock holds it shared for an instant.
+	ctx, cancel := context.WithTimeout(ctx, 300*time.Millisecond)
+	defer cancel()
+	ok, err := f.TryLockContext(ctx, 20*time.Millisecond)
+	if err != nil && !errors.Is(err, context.DeadlineExceeded) {
+		return nil, fmt.Errorf("locking %s: %w", n, err)
+	}
+	if !ok {
+		message := fmt.Sprintf("%s is locked by another deployment", n)
+		if held := l.lockHolder(n); held != nil {
+			message = fmt.Sprintf("%s is locked by %s since %s, deployment %s",
+				n, held.By, held.Since.Format("15:04:05 MST"), held.Deployment)
+		}
+		return nil, &Failure{Kind: KindLocked, Message: message, Hint: "wait for it to end, then run again"}
+	}
+	b, err := json.Marshal(mine)
+	if err == nil {
+		err = os.WriteFile(path, b, 0o600)
+	}
+	if err != nil {
+		_ = f.Unlock()
+		return nil, fmt.Errorf("noting who locks %s: %w", n, err)
+	}
+	return &vmLock{file: f}, nil
+}
+
+// release empties the note before it lets go, so that it never outlives the lock.
+func (k *vmLock) release() {
+	if k != nil {
+		_ = os.Truncate(k.file.Path(), 0)
+		_ = k.file.Unlock()
+	}
+}
+
+// lockHolder reads who holds the VM's lock now; nil when nobody does.
+func (l Layout) lockHolder(n microvm.Name) *Lock {
+	f := flock.New(l.lockFile(n), flock.SetPermissions(0o600))
+	if _, err := os.Stat(f.Path()); err != nil {
+		return nil
+	}
+	if free, err := f.TryRLock(); err != nil || free {
+		_ = f.Unlock()
+		return nil
+	}
+	b, err := os.ReadFile(f.Path())
+	var held Lock
+	if err != nil || json.Unmarshal(b, &held) != nil {
+		return nil
+	}
+	return &held
+}

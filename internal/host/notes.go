@@ -1,0 +1,120 @@
+package host
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"time"
+
+	"ferry/internal/microvm"
+)
+
+// Ferry's own notes on a VM live in Layout.Lib, which only root can read: what
+// a live-switched guest runs, the records of its runners, its history.
+
+const (
+	noteRunning      = "running.json"
+	noteNeverStarted = "never-started"
+	noteHistory      = "history.jsonl"
+	noteRecords      = "records"
+	noteDeployment   = "deployment.json"
+)
+
+// runningNote says what system a guest runs since a live switch. It holds only
+// for that start of the unit: after a restart the guest runs what it booted.
+type runningNote struct {
+	InvocationID string            `json:"invocationId"`
+	System       microvm.StorePath `json:"system"`
+}
+
+func (l Layout) readNote(n microvm.Name, name string, v any) error {
+	b, err := os.ReadFile(filepath.Join(l.libDir(n), name))
+	if err != nil {
+		return err
+	}
+	if err := json.Unmarshal(b, v); err != nil {
+		return fmt.Errorf("reading %s of %s: %w", name, n, err)
+	}
+	return nil
+}
+
+func (l Layout) writeNote(n microvm.Name, name string, v any) error {
+	dir := filepath.Dir(filepath.Join(l.libDir(n), name))
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return fmt.Errorf("making ferry's directory for %s: %w", n, err)
+	}
+	b, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+	return writeFile(dir, filepath.Base(name), append(b, '\n'), 0o600)
+}
+
+func (l Layout) dropNote(n microvm.Name, name string) error {
+	err := os.Remove(filepath.Join(l.libDir(n), name))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	return err
+}
+
+func (l Layout) hasNote(n microvm.Name, name string) bool {
+	_, err := os.Stat(filepath.Join(l.libDir(n), name))
+	return err == nil
+}
+
+// record returns the evaluated record of a runner, or nil where ferry has none.
+func (l Layout) record(n microvm.Name, runner microvm.StorePath) *microvm.Record {
+	if runner == "" {
+		return nil
+	}
+	var r microvm.Record
+	if l.readNote(n, recordName(runner), &r) != nil {
+		return nil
+	}
+	return &r
+}
+
+func recordName(runner microvm.StorePath) string {
+	return filepath.Join(noteRecords, filepath.Base(string(runner))+".json")
+}
+
+// HistoryEntry is one line of a VM's history: one deployment.
+type HistoryEntry struct {
+	Deployment
+	Ended   time.Time         `json:"ended"`
+	Outcome string            `json:"outcome"`
+	Error   string            `json:"error,omitempty"`
+	Runner  microvm.StorePath `json:"runner,omitempty"`
+}
+
+// unfinished is the note of a deployment under way; one that is found while
+// nobody holds the lock was interrupted.
+type unfinished struct {
+	Deployment
+	Runner     microvm.StorePath `json:"runner,omitempty"`
+	Activating bool              `json:"activating,omitempty"`
+}
+
+func (l Layout) appendHistory(n microvm.Name, e HistoryEntry) error {
+	if err := os.MkdirAll(l.libDir(n), 0o700); err != nil {
+		return err
+	}
+	b, err := json.Marshal(e)
+	if err != nil {
+		return err
+	}
+	f, err := os.OpenFile(filepath.Join(l.libDir(n), noteHistory), os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o600)
+	if err != nil {
+		return fmt.Errorf("writing the history of %s: %w", n, err)
+	}
+	_, err = f.Write(append(bytes.TrimSpace(b), '\n'))
+	if cerr := f.Close(); err == nil {
+		err = cerr
+	}
+	return err
+}

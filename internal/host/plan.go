@@ -1,0 +1,135 @@
+package host
+
+import (
+	"context"
+	"fmt"
+
+	"ferry/internal/microvm"
+)
+
+// planInput is what a plan is made from.
+type planInput struct {
+	name        microvm.Name
+	vm          VMState
+	intent      Intent
+	record      *microvm.Record
+	runner      microvm.StorePath // may be empty before the build
+	built       bool              // the runner is in the store, so its files can be read
+	guestSystem microvm.StorePath // empty: nobody asked the guest
+}
+
+// plan compares the new runner with what runs and decides.
+func (s *Server) plan(in planInput) (*Plan, error) {
+	sit := situation{
+		Intent: in.intent, VM: in.vm, New: in.runner, Running: in.vm.Running,
+		SameAsCurrent: in.runner != "" && in.runner == in.vm.Current,
+		FlakeDiffers:  in.intent.UpdateFlake != "" && in.intent.UpdateFlake != in.vm.Flake,
+	}
+	if in.guestSystem != "" {
+		sit.Running = in.guestSystem
+	}
+	if in.record != nil {
+		sit.LiveObstacle = in.record.LiveObstacle()
+		if in.record.System != nil {
+			sit.System = in.record.System.Out
+		}
+	}
+	var next runner
+	var err error
+	if in.built {
+		if next, err = s.compareBuilt(&sit, in); err != nil {
+			return nil, err
+		}
+	} else {
+		sit.Hardware = recordChanges(s.layout.record(in.name, in.vm.Booted), in.record)
+	}
+	p, err := decide(sit)
+	if err != nil {
+		return nil, err
+	}
+	p.Predicted = !in.built
+	p.RegInfo = next.regInfo
+	if p.HostName = next.hostName(); p.HostName == "" && in.record != nil {
+		p.HostName = in.record.HostName
+	}
+	return &p, nil
+}
+
+// compareBuilt reads the new runner and compares it with those of the VM.
+func (s *Server) compareBuilt(sit *situation, in planInput) (runner, error) {
+	next, err := openRunner(in.runner)
+	if err != nil {
+		return next, err
+	}
+	sit.System = next.system
+	if sit.LiveObstacle == "" && !next.canSwitch() {
+		sit.LiveObstacle = "the system has no bin/switch-to-configuration"
+	}
+	base := in.vm.Booted
+	if base == "" {
+		base = in.vm.Current
+	}
+	if base != "" && in.vm.Unit.Up() {
+		sit.Hardware, err = s.changesBetween(in.name, base, next, in.record)
+		if err != nil {
+			return next, err
+		}
+	}
+	if cur := in.vm.Current; cur != "" && cur != in.runner {
+		same, err := openRunner(cur)
+		if err == nil && same.system == next.system && next.system != "" {
+			diff, err := s.changesBetween(in.name, cur, next, in.record)
+			sit.SameAsCurrent = err == nil && len(diff) == 0
+		}
+	}
+	return next, nil
+}
+
+// changesBetween names the hardware changes from an installed runner to the
+// next. A base that was removed from the store counts as different.
+func (s *Server) changesBetween(n microvm.Name, base microvm.StorePath, next runner, rec *microvm.Record) ([]string, error) {
+	from, err := openRunner(base)
+	if err != nil {
+		return []string{fmt.Sprintf("the booted runner cannot be read (%s)", base)}, nil
+	}
+	if rec == nil {
+		rec = s.layout.record(n, next.path)
+	}
+	return hardwareChanges(from, next, s.layout.record(n, base), rec)
+}
+
+// Plan answers a PlanRequest for a runner that is in the store.
+func (s *Server) Plan(ctx context.Context, req PlanRequest) (*Plan, error) {
+	vm, err := s.locate(ctx, req.Name)
+	if err != nil {
+		return nil, err
+	}
+	p, err := s.plan(planInput{
+		name: req.Name, vm: *vm, intent: req.Intent, record: req.Record,
+		runner: req.Runner, built: true, guestSystem: req.GuestSystem,
+	})
+	if err != nil {
+		return nil, err
+	}
+	if p.Changed {
+		p.Closure = s.closureDiff(ctx, *vm, p)
+	}
+	return p, nil
+}
+
+// closureDiff compares what runs with what is to run: systems where both are
+// known, else runners.
+func (s *Server) closureDiff(ctx context.Context, vm VMState, p *Plan) []string {
+	from, to := vm.Running, p.System
+	if from == "" || to == "" {
+		from, to = vm.Current, p.Runner
+	}
+	if from == "" || to == "" || from == to {
+		return nil
+	}
+	lines, err := s.nix.DiffClosures(ctx, from, to)
+	if err != nil {
+		return []string{"(the closures cannot be compared: " + firstLine(err.Error()) + ")"}
+	}
+	return lines
+}

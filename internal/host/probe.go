@@ -1,0 +1,166 @@
+package host
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"ferry/internal/microvm"
+)
+
+// maxFlakeFile bounds a VM's `flake` file, in bytes.
+const maxFlakeFile = 4096
+
+// Probe answers a ProbeRequest. It changes nothing and starts no Nix process.
+func (s *Server) Probe(ctx context.Context, req ProbeRequest) (*Facts, error) {
+	f := &Facts{Protocol: ProtocolVersion}
+	vm, err := s.locate(ctx, req.Name)
+	if err != nil {
+		return nil, err
+	}
+	if f.FreeBytes, err = freeBytes(microvm.StoreDir); err != nil {
+		return nil, refuse(fmt.Sprintf("this machine has no Nix store: %v", err), "install Nix on the host")
+	}
+	f.VM, f.StateDir = *vm, s.layout.StateDir
+	f.Lock = s.layout.lockHolder(req.Name)
+	f.BootedRecord = s.layout.record(req.Name, vm.Booted)
+	if req.Record == nil {
+		return f, nil
+	}
+	if err := s.checkNames(req.Name, req.Record.HostName, vm.Exists); err != nil {
+		return nil, err
+	}
+	f.MissingShares = missingShares(req.Record.Shares)
+	f.Built = req.Record.Runner.Out != "" &&
+		slices.Contains([]microvm.StorePath{vm.Current, vm.Old, vm.Booted}, req.Record.Runner.Out)
+	plan, err := s.plan(planInput{
+		name: req.Name, vm: *vm, intent: req.Intent, record: req.Record,
+		runner: req.Record.Runner.Out, built: f.Built,
+	})
+	if err != nil {
+		return nil, err
+	}
+	f.Plan = plan
+	return f, nil
+}
+
+// locate finds the state directory and reads a VM's links and unit. It refuses
+// a machine that has no MicroVM units and a VM that the host itself declares.
+func (s *Server) locate(ctx context.Context, n microvm.Name) (*VMState, error) {
+	unit, err := s.units.unit(ctx, n.Unit())
+	if err != nil {
+		return nil, err
+	}
+	if unit.LoadState != "loaded" {
+		return nil, refuse("this machine has no microvm@.service: it is no host for MicroVMs yet",
+			"import microvm.nixosModules.host on NixOS, or install ferry's units (internal/host/units)")
+	}
+	if dir, ok := unit.stateDir(n); ok {
+		s.layout.StateDir = dir
+	}
+	dir, err := s.layout.openVMDir(n)
+	if err != nil {
+		return nil, err
+	}
+	defer dir.close()
+	vm := &VMState{Unit: unit.UnitState}
+	for name, p := range map[string]*microvm.StorePath{"current": &vm.Current, "old": &vm.Old, "booted": &vm.Booted} {
+		if *p, err = readRunnerLink(dir, name); err != nil {
+			return nil, err
+		}
+	}
+	vm.Exists = vm.Current != ""
+	vm.NeverStarted = s.layout.hasNote(n, noteNeverStarted) && vm.Booted == ""
+	if dir != nil {
+		if _, err := dir.root.Lstat("toplevel"); err == nil {
+			return nil, declared(n, "its directory has a `toplevel` link")
+		}
+		if b, err := dir.readSmall("flake", maxFlakeFile); err == nil {
+			vm.Flake = string(bytes.TrimSpace(b))
+		}
+	}
+	if unit, err := s.units.declaredBy(ctx, n); err != nil {
+		return nil, err
+	} else if unit != "" {
+		return nil, declared(n, unit+" links `current` again at every rebuild of the host")
+	}
+	vm.Running = s.running(n, vm)
+	return vm, nil
+}
+
+func declared(n microvm.Name, why string) *Failure {
+	return refuse(fmt.Sprintf("%s is declared by the host's own NixOS configuration (%s)", n, why),
+		"deploy the host instead, or take the VM out of its microvm.vms (or give it an updateFlake)")
+}
+
+// running is the system that a VM's guest runs as far as the host knows.
+func (s *Server) running(n microvm.Name, vm *VMState) microvm.StorePath {
+	if !vm.Unit.Up() {
+		return ""
+	}
+	var note runningNote
+	if s.layout.readNote(n, noteRunning, &note) == nil && note.InvocationID == vm.Unit.InvocationID && note.InvocationID != "" {
+		return note.System
+	}
+	if vm.Booted == "" {
+		return ""
+	}
+	r, err := openRunner(vm.Booted)
+	if err != nil {
+		return ""
+	}
+	return r.system
+}
+
+// checkNames refuses a VM whose links would be another VM's, and one that
+// microvm.nix's scripts keep in a directory of its host name.
+func (s *Server) checkNames(n microvm.Name, hostName string, exists bool) error {
+	entries, err := os.ReadDir(s.layout.StateDir)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("listing the VMs: %w", err)
+	}
+	var others []microvm.Name
+	for _, e := range entries {
+		if o, err := microvm.ParseName(e.Name()); err == nil && e.IsDir() {
+			others = append(others, o)
+		}
+	}
+	if o := n.Collides(others); o != "" {
+		return refuse(fmt.Sprintf("the VM name %s collides with %s: their GC roots in %s would be the same link", n, o, s.layout.microvmRoots()),
+			"give one of them another name")
+	}
+	if !exists && hostName != "" && hostName != string(n) && slices.Contains(others, microvm.Name(hostName)) {
+		return refuse(fmt.Sprintf("%s has the host name %s, and a VM directory of that name exists on the host", n, hostName),
+			fmt.Sprintf("if that is the same VM, use --name %s; otherwise rename one of them", hostName))
+	}
+	return nil
+}
+
+func missingShares(shares []microvm.Share) []string {
+	var missing []string
+	for _, sh := range shares {
+		if !strings.HasPrefix(sh.Source, "/") {
+			continue // relative to the VM's directory: made there by the VM's own scripts
+		}
+		if _, err := os.Stat(filepath.Clean(sh.Source)); errors.Is(err, fs.ErrNotExist) {
+			missing = append(missing, sh.Source)
+		}
+	}
+	return missing
+}
+
+func freeBytes(path string) (uint64, error) {
+	var st unix.Statfs_t
+	if err := unix.Statfs(path, &st); err != nil {
+		return 0, err
+	}
+	return st.Bavail * uint64(st.Bsize), nil
+}

@@ -1,0 +1,287 @@
+package host
+
+import (
+	"encoding/json"
+	"time"
+
+	"ferry/internal/microvm"
+)
+
+// ProtocolVersion changes whenever a helper could misunderstand an operator of
+// another version. The operator uploads its own binary, so the two differ only
+// where a host brings a ferry of its own.
+const ProtocolVersion = 1
+
+// Request is one line of JSON on the helper's stdin. Exactly one of the
+// pointers is set. A session answers each request with any number of `log`
+// events and then one `result` or `error`; it ends at end-of-file, and with it
+// everything the session holds: the VM's lock and a build under way.
+type Request struct {
+	Probe    *ProbeRequest    `json:"probe,omitempty"`
+	Prepare  *PrepareRequest  `json:"prepare,omitempty"`
+	Missing  *MissingRequest  `json:"missing,omitempty"`
+	Build    *BuildRequest    `json:"build,omitempty"`
+	Plan     *PlanRequest     `json:"plan,omitempty"`
+	Activate *ActivateRequest `json:"activate,omitempty"`
+	Observe  *ObserveRequest  `json:"observe,omitempty"`
+	Commit   *CommitRequest   `json:"commit,omitempty"`
+	Finish   *FinishRequest   `json:"finish,omitempty"`
+}
+
+// Event is one line of JSON on the helper's stdout.
+type Event struct {
+	Event  string          `json:"event"` // log, result or error
+	Source string          `json:"source,omitempty"`
+	Line   string          `json:"line,omitempty"`
+	Result json.RawMessage `json:"result,omitempty"`
+	Error  *Failure        `json:"error,omitempty"`
+}
+
+// FailureKind tells the operator's side what to make of a Failure.
+type FailureKind string
+
+// The kinds of failure. Refused means that nothing was changed.
+const (
+	KindFailed  FailureKind = "failed"
+	KindRefused FailureKind = "refused"
+	KindLocked  FailureKind = "locked"
+	KindBuild   FailureKind = "build"
+	KindUnit    FailureKind = "unit"
+)
+
+// Failure is an error that crosses from the host to the operator.
+type Failure struct {
+	Kind    FailureKind `json:"kind"`
+	Message string      `json:"message"`
+	Hint    string      `json:"hint,omitempty"`
+	Log     []string    `json:"log,omitempty"` // the end of the log that shows why
+}
+
+func (f *Failure) Error() string { return f.Message }
+
+func refuse(message, hint string) *Failure {
+	return &Failure{Kind: KindRefused, Message: message, Hint: hint}
+}
+
+// Action is what a deployment does with the new runner, as in nixos-rebuild.
+type Action string
+
+// The actions. Boot is also what `ferry install` does.
+const (
+	ActionSwitch      Action = "switch"
+	ActionBoot        Action = "boot"
+	ActionTest        Action = "test"
+	ActionDryActivate Action = "dry-activate"
+)
+
+// RestartPolicy says when the VM's unit is restarted.
+type RestartPolicy string
+
+// The policies of --restart.
+const (
+	RestartAuto     RestartPolicy = "auto"
+	RestartIfNeeded RestartPolicy = "if-needed"
+	RestartAlways   RestartPolicy = "always"
+	RestartNever    RestartPolicy = "never"
+)
+
+// ProbeRequest asks for facts, before anything is touched. With Record set, the
+// answer also has the plan, as far as it can be known before the build.
+type ProbeRequest struct {
+	Name   microvm.Name    `json:"name"`
+	Record *microvm.Record `json:"record,omitempty"`
+	Intent
+}
+
+// Intent is what the user wants, the same in every request of a deployment.
+type Intent struct {
+	Action      Action        `json:"action,omitempty"`
+	Restart     RestartPolicy `json:"restart,omitempty"`
+	TargetKnown bool          `json:"targetKnown,omitempty"`
+	UpdateFlake string        `json:"updateFlake,omitempty"` // what `flake` shall hold; empty leaves it
+}
+
+// Facts is what a host says of itself and of one VM.
+type Facts struct {
+	Protocol      int      `json:"protocol"`
+	StateDir      string   `json:"stateDir"`
+	FreeBytes     uint64   `json:"freeBytes"` // on the file system of the store
+	MissingShares []string `json:"missingShares,omitempty"`
+	VM            VMState  `json:"vm"`
+	Lock          *Lock    `json:"lock,omitempty"`
+	// Built: the runner that the record names is in the store and kept there by
+	// one of the VM's own links.
+	Built bool `json:"built"`
+	// Plan is what a deployment would do. Where the new runner is not built yet
+	// it rests on the records, and Plan.Predicted is set.
+	Plan *Plan `json:"plan,omitempty"`
+	// Booted is the record of the runner that was booted, where ferry has it.
+	BootedRecord *microvm.Record `json:"bootedRecord,omitempty"`
+}
+
+// VMState is one VM on its host: its links and its unit.
+type VMState struct {
+	Exists  bool              `json:"exists"` // `current` is there
+	Current microvm.StorePath `json:"current,omitempty"`
+	Old     microvm.StorePath `json:"old,omitempty"`
+	Booted  microvm.StorePath `json:"booted,omitempty"`
+	// Running is the system that the host believes the guest runs: the last one
+	// switched to since the unit started, else the one it booted. Empty when
+	// the VM does not run.
+	Running      microvm.StorePath `json:"running,omitempty"`
+	NeverStarted bool              `json:"neverStarted,omitempty"` // installed by ferry, not started since
+	Flake        string            `json:"flake,omitempty"`
+	Unit         UnitState         `json:"unit"`
+}
+
+// UnitState is systemd's view of a unit.
+type UnitState struct {
+	LoadState    string `json:"loadState"`
+	ActiveState  string `json:"activeState"`
+	SubState     string `json:"subState"`
+	InvocationID string `json:"invocationId,omitempty"` // hex, of the current start
+	Result       string `json:"result,omitempty"`
+	Restarts     uint32 `json:"restarts,omitempty"`
+}
+
+// Up reports whether the unit's main process runs.
+func (u UnitState) Up() bool { return u.ActiveState == "active" }
+
+// Stopped reports whether somebody stopped the unit, or nobody started it.
+func (u UnitState) Stopped() bool { return u.ActiveState == "inactive" }
+
+// Lock says who deploys a VM.
+type Lock struct {
+	By         string    `json:"by"` // user@machine of the operator
+	Deployment string    `json:"deployment"`
+	Since      time.Time `json:"since"`
+}
+
+// PrepareRequest takes the VM's lock and roots what will be copied and built.
+type PrepareRequest struct {
+	Name        microvm.Name        `json:"name"`
+	Deployment  Deployment          `json:"deployment"`
+	Derivations []microvm.StorePath `json:"derivations,omitempty"`
+	Runner      microvm.StorePath   `json:"runner,omitempty"`      // empty where only the build tells
+	GuestSystem microvm.StorePath   `json:"guestSystem,omitempty"` // what the guest says it runs
+}
+
+// Prepared answers a PrepareRequest.
+type Prepared struct {
+	NixVersion string `json:"nixVersion"`
+}
+
+// Deployment identifies one run for one VM.
+type Deployment struct {
+	ID       string    `json:"id"`
+	By       string    `json:"by"`
+	Started  time.Time `json:"started"`
+	Flake    string    `json:"flake,omitempty"`
+	Revision string    `json:"revision,omitempty"`
+	Action   Action    `json:"action"`
+}
+
+// MissingRequest asks which of the paths the host's store lacks.
+type MissingRequest struct {
+	Paths []microvm.StorePath `json:"paths"`
+}
+
+// BuildRequest builds derivations under the VM's lock; the first is the
+// runner's, whose output is the answer.
+type BuildRequest struct {
+	Name        microvm.Name        `json:"name"`
+	Derivations []microvm.StorePath `json:"derivations"`
+}
+
+// Built answers a BuildRequest.
+type Built struct {
+	Runner microvm.StorePath `json:"runner"`
+}
+
+// PlanRequest asks what to do with a runner that is in the host's store.
+type PlanRequest struct {
+	Name        microvm.Name      `json:"name"`
+	Runner      microvm.StorePath `json:"runner"`
+	Record      *microvm.Record   `json:"record,omitempty"`
+	GuestSystem microvm.StorePath `json:"guestSystem,omitempty"`
+	Intent
+}
+
+// Activation is how what runs is brought to the new runner.
+type Activation string
+
+// The activations. None: nothing running is touched.
+const (
+	ActivateNone    Activation = "none"
+	ActivateLive    Activation = "live"
+	ActivateRestart Activation = "restart"
+	ActivateStart   Activation = "start"
+)
+
+// Plan is what a deployment does, decided by Decide.
+type Plan struct {
+	Predicted  bool              `json:"predicted,omitempty"` // made before the build
+	Install    bool              `json:"install"`             // `current` moves
+	WriteFlake bool              `json:"writeFlake,omitempty"`
+	Activation Activation        `json:"activation"`
+	Reason     string            `json:"reason,omitempty"`  // why this activation, in words
+	Waits      []string          `json:"waits,omitempty"`   // what changes only at the next restart
+	Stopped    bool              `json:"stopped,omitempty"` // the VM is stopped and stays so
+	NeedTarget bool              `json:"needTarget,omitempty"`
+	Runner     microvm.StorePath `json:"runner,omitempty"`
+	System     microvm.StorePath `json:"system,omitempty"`
+	HostName   string            `json:"hostName,omitempty"` // of the new system
+	RegInfo    string            `json:"regInfo,omitempty"`  // registration file of the system's closure, below the store
+	Previous   microvm.StorePath `json:"previous,omitempty"` // the runner that `current` names now
+	// Closure are the lines of `nix store diff-closures` from what runs (else
+	// from Previous); empty with Changed set means configuration only.
+	Closure []string `json:"closure,omitempty"`
+	Changed bool     `json:"changed"`
+}
+
+// Nothing reports whether there is nothing to do at all.
+func (p Plan) Nothing() bool {
+	return !p.Install && !p.WriteFlake && p.Activation == ActivateNone
+}
+
+// ActivateRequest announces a live switch: from here on the new runner stays
+// rooted until the guest is known to run something else.
+type ActivateRequest struct {
+	Name   microvm.Name      `json:"name"`
+	Runner microvm.StorePath `json:"runner"`
+}
+
+// ObserveRequest tells the host what a guest runs, so that it is kept from
+// garbage collection.
+type ObserveRequest struct {
+	Name   microvm.Name      `json:"name"`
+	System microvm.StorePath `json:"system"`
+}
+
+// CommitRequest makes a runner the VM's current one, restarts or starts the
+// unit where Activation says so, and notes what a live-switched guest runs.
+type CommitRequest struct {
+	Name        microvm.Name      `json:"name"`
+	Runner      microvm.StorePath `json:"runner"`
+	Record      *microvm.Record   `json:"record,omitempty"`
+	Install     bool              `json:"install"`
+	UpdateFlake string            `json:"updateFlake,omitempty"`
+	Activation  Activation        `json:"activation"`
+	// GuestSystem is set after a live switch, or where the guest was seen.
+	GuestSystem microvm.StorePath `json:"guestSystem,omitempty"`
+}
+
+// Committed answers a CommitRequest.
+type Committed struct {
+	Generation int       `json:"generation,omitempty"`
+	Unit       UnitState `json:"unit"`
+}
+
+// FinishRequest ends the deployment and writes it to the history.
+type FinishRequest struct {
+	Name    microvm.Name `json:"name"`
+	Outcome string       `json:"outcome"`
+	Error   string       `json:"error,omitempty"`
+	// KeepPending leaves the new runner rooted: a guest may still run it.
+	KeepPending bool `json:"keepPending,omitempty"`
+}

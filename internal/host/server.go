@@ -1,0 +1,47 @@
+package host
+
+import (
+	"context"
+	"io"
+
+	"ferry/internal/microvm"
+	"ferry/internal/nix"
+)
+
+// Server answers requests about the VMs of this machine. It belongs to one
+// session and is not for concurrent use.
+type Server struct {
+	layout Layout
+	units  unitManager
+	nix    nixTool
+}
+
+// unitManager is what Server needs of systemd.
+type unitManager interface {
+	unit(ctx context.Context, name string) (unitFacts, error)
+	declaredBy(ctx context.Context, n microvm.Name) (string, error)
+	run(ctx context.Context, n microvm.Name, how Activation, log func(string)) (UnitState, error)
+	close()
+}
+
+// nixTool is what Server needs of the nix command line.
+type nixTool interface {
+	Version(ctx context.Context) (nix.Version, error)
+	Missing(ctx context.Context, paths []microvm.StorePath) ([]microvm.StorePath, error)
+	Build(ctx context.Context, drvs []microvm.StorePath) ([]microvm.StorePath, error)
+	SetProfile(ctx context.Context, profile string, p microvm.StorePath) error
+	DiffClosures(ctx context.Context, a, b microvm.StorePath) ([]string, error)
+}
+
+// NewServer connects to systemd and uses the machine's Nix, whose messages go
+// to log.
+func NewServer(ctx context.Context, layout Layout, log io.Writer) (*Server, error) {
+	units, err := connectSystemd(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return &Server{layout: layout, units: units, nix: &nix.Nix{Program: "nix", Log: log}}, nil
+}
+
+// Close lets go of systemd.
+func (s *Server) Close() { s.units.close() }
