@@ -1,0 +1,48 @@
+# Switches this machine to a system of the store. Arguments: marker, system,
+# action, deployment id, host name that must be ours, registration (a file,
+# `-` for standard input, empty for none).
+# The switch itself runs in a unit of its own, with its output in a file: it
+# outlives the connection and never writes into one.
+set -eu
+PATH="$PATH:/run/current-system/sw/bin:/usr/bin:/bin"
+marker=$1 system=$2 action=$3 id=$4 want=$5 registration=$6
+die() { printf '%s refused=%s\n' "$marker" "$1"; exit 0; }
+umask 077
+name=
+[ -r /etc/hostname ] && read -r name </etc/hostname
+[ -n "$name" ] || name=$(uname -n)
+[ -z "$want" ] || [ "$name" = "$want" ] || die "this machine is $name, not $want"
+[ "$(id -u)" = 0 ] || die "not root"
+
+# A share may need a moment to show what the host has just built.
+tries=0
+until [ -x "$system/bin/switch-to-configuration" ]; do
+  tries=$((tries + 1))
+  [ "$tries" -le 20 ] || die "$system is not in this machine's store: the host's /nix/store is not shared here"
+  sleep 0.25 2>/dev/null || sleep 1
+done
+
+if [ "$action" != dry-activate ] && [ -x "$system/sw/bin/nix-store" ]; then
+  case $registration in
+    '') ;;
+    -) "$system/sw/bin/nix-store" --load-db || die "the registration could not be loaded" ;;
+    *) "$system/sw/bin/nix-store" --load-db <"$registration" || die "the registration $registration could not be loaded" ;;
+  esac
+fi
+if [ "$action" = switch ] && [ -x "$system/sw/bin/nix-env" ]; then
+  profile=/nix/var/nix/profiles/system
+  # Empty after a boot from a fresh root: without this there would be no way back.
+  if [ ! -e "$profile" ] && [ -e /run/current-system ]; then
+    "$system/sw/bin/nix-env" -p "$profile" --set "$(readlink -f /run/current-system)" || true
+  fi
+  "$system/sw/bin/nix-env" -p "$profile" --set "$system" || die "the system profile could not be set"
+fi
+
+dir=/run/ferry/$id
+mkdir -p "$dir"
+: >"$dir/log"
+systemd-run --quiet --collect --no-ask-password --unit="ferry-switch-$id" \
+  --description="ferry: switch to $system" --setenv=NIXOS_INSTALL_BOOTLOADER= \
+  /bin/sh -c '"$1/bin/switch-to-configuration" "$2" >"$3/log" 2>&1; echo $? >"$3/status"' \
+  sh "$system" "$action" "$dir" || die "systemd-run failed"
+printf '%s started=%s\n' "$marker" "$id"

@@ -1,0 +1,169 @@
+// Package ui prints: progress on stderr, data on stdout, as text or as JSON. It
+// makes what comes from other machines harmless to a terminal. It must not know
+// what a deployment is.
+package ui
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"sync"
+	"unicode"
+	"unicode/utf8"
+
+	"golang.org/x/term"
+)
+
+// UI is where a run prints. The zero value discards everything.
+type UI struct {
+	Out     io.Writer // data
+	Err     io.Writer // progress and messages
+	JSON    bool      // data as JSON, one object a line
+	Verbose bool
+	Colour  bool // of Err
+
+	mu sync.Mutex
+}
+
+// New prints to the given streams; colour is used only on a terminal, and not
+// where NO_COLOR is set or noColour is true.
+func New(out, err io.Writer, noColour bool) *UI {
+	u := &UI{Out: out, Err: err}
+	if f, ok := err.(*os.File); ok && !noColour && os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb" {
+		u.Colour = term.IsTerminal(int(f.Fd()))
+	}
+	return u
+}
+
+const (
+	bold   = "\x1b[1m"
+	dim    = "\x1b[2m"
+	yellow = "\x1b[33m"
+	red    = "\x1b[31m"
+	reset  = "\x1b[0m"
+)
+
+// Step reports progress of a subject (a VM), on stderr.
+func (u *UI) Step(subject, format string, args ...any) {
+	u.line(subject+": ", bold, Clean(fmt.Sprintf(format, args...)), "")
+}
+
+// Detail is a step that only --verbose shows.
+func (u *UI) Detail(subject, format string, args ...any) {
+	if u.Verbose {
+		u.line(subject+": ", dim, Clean(fmt.Sprintf(format, args...)), dim)
+	}
+}
+
+// Warn prints a warning on stderr.
+func (u *UI) Warn(format string, args ...any) {
+	u.line("warning: ", yellow, Clean(fmt.Sprintf(format, args...)), "")
+}
+
+// Error prints an error on stderr, with an optional hint and the end of a log.
+func (u *UI) Error(message, hint string, log []string) {
+	for _, l := range log {
+		u.line("  | ", dim, Clean(l), "")
+	}
+	u.line("error: ", red, Clean(message), "")
+	if hint != "" {
+		u.line("hint: ", bold, Clean(hint), "")
+	}
+}
+
+// Data prints v on stdout as one JSON line.
+func (u *UI) Data(v any) error {
+	b, err := json.Marshal(v)
+	if err != nil {
+		return fmt.Errorf("printing the result: %w", err)
+	}
+	return u.write(u.Out, append(b, '\n'))
+}
+
+// Text prints text on stdout.
+func (u *UI) Text(text string) error { return u.write(u.Out, []byte(text)) }
+
+// Log is a writer whose lines appear on stderr, each behind the subject.
+func (u *UI) Log(subject string) io.Writer { return &logWriter{ui: u, prefix: subject + "> "} }
+
+func (u *UI) line(head, headColour, text, textColour string) {
+	if u.Colour {
+		head = headColour + head + reset
+		if textColour != "" {
+			text = textColour + text + reset
+		}
+	}
+	_ = u.write(u.Err, []byte(head+text+"\n"))
+}
+
+func (u *UI) write(w io.Writer, b []byte) error {
+	if w == nil {
+		return nil
+	}
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	_, err := w.Write(b)
+	return err
+}
+
+// maxLine bounds a line from another machine, in bytes.
+const maxLine = 4096
+
+// Clean makes text from elsewhere harmless: control characters, and with them
+// escape sequences, become visible; invalid UTF-8 is replaced; what goes beyond
+// maxLine is cut. New lines and tabs stay.
+func Clean(s string) string {
+	if len(s) > maxLine {
+		s = s[:maxLine] + "…"
+	}
+	plain := true
+	for _, r := range s {
+		if r == utf8.RuneError || unicode.IsControl(r) || unicode.Is(unicode.Cf, r) {
+			plain = false
+			break
+		}
+	}
+	if plain {
+		return s
+	}
+	var b strings.Builder
+	for _, r := range s {
+		switch {
+		case r == '\n' || r == '\t':
+			b.WriteRune(r)
+		case unicode.IsControl(r), unicode.Is(unicode.Cf, r):
+			fmt.Fprintf(&b, "\\x%02x", r)
+		default:
+			b.WriteRune(r) // RuneError prints as the replacement character
+		}
+	}
+	return b.String()
+}
+
+type logWriter struct {
+	ui     *UI
+	prefix string
+	mu     sync.Mutex
+	rest   []byte
+}
+
+func (l *logWriter) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.rest = append(l.rest, p...)
+	for {
+		i := bytes.IndexByte(l.rest, '\n')
+		if i < 0 && len(l.rest) <= maxLine {
+			return len(p), nil
+		}
+		cut := i + 1
+		if i < 0 || i > maxLine {
+			i, cut = maxLine, maxLine
+		}
+		l.ui.line(l.prefix, dim, Clean(strings.TrimRight(string(l.rest[:i]), "\r")), "")
+		l.rest = l.rest[cut:]
+	}
+}
