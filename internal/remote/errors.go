@@ -1,0 +1,161 @@
+package remote
+
+import (
+	"fmt"
+	"strings"
+
+	"ferry/internal/microvm"
+)
+
+// ExitError is a command that ran and failed.
+type ExitError struct {
+	Host        string // the address, or "local"
+	CommandLine string // quoted, may be shortened
+	Code        int    // 127: no such program; 128+N: ended by signal N (over ssh: 255)
+	Stderr      string // the end of its messages
+}
+
+func (e *ExitError) Error() string {
+	s := fmt.Sprintf("%s: `%s` failed with exit code %d", e.Host, e.CommandLine, e.Code)
+	if e.Stderr != "" {
+		s += ":\n" + e.Stderr
+	}
+	return s
+}
+
+// ConnectKind says what kept ssh from working.
+type ConnectKind int
+
+// The kinds that a caller or a hint tells apart.
+const (
+	Other          ConnectKind = iota
+	Unreachable                // no route, refused, timed out, name unknown
+	UnknownHostKey             // not in known_hosts, and nobody there to accept it
+	ChangedHostKey             // differs from known_hosts, or is revoked
+	AuthFailed                 // the machine does not let this user in
+	Dropped                    // closed during the handshake or later
+	BadConfig                  // ssh refuses its configuration or arguments
+)
+
+// ConnectError is a failure of ssh itself.
+type ConnectError struct {
+	Host   string // the address as the operator would write it
+	Kind   ConnectKind
+	Stderr string // the end of ssh's own messages
+	target string // words for `ssh …`, as a hint shows them
+	cause  error  // ssh could not be started at all
+}
+
+func (e *ConnectError) Unwrap() error { return e.cause }
+
+func (e *ConnectError) Error() string {
+	what := map[ConnectKind]string{
+		Other:          "ssh failed",
+		Unreachable:    "cannot be reached",
+		UnknownHostKey: "its host key is not known yet",
+		ChangedHostKey: "its host key is not the known one",
+		AuthFailed:     "login refused",
+		Dropped:        "the connection was closed",
+		BadConfig:      "ssh refuses its configuration",
+	}[e.Kind]
+	s := "ssh to " + e.Host + ": " + what
+	if why := e.reason(); why != "" {
+		s += " (" + why + ")"
+	}
+	return s
+}
+
+// reason is the one line of ssh's messages that says most.
+func (e *ConnectError) reason() string {
+	if e.cause != nil {
+		return e.cause.Error()
+	}
+	lines := strings.Split(e.Stderr, "\n")
+	for _, line := range lines {
+		if kind, ok := kindOf(line); ok && kind == e.Kind {
+			return strings.Trim(line, "@ \r")
+		}
+	}
+	return strings.Trim(lines[len(lines)-1], "@ \r")
+}
+
+// Hint is what the operator can do next.
+func (e *ConnectError) Hint() string {
+	switch e.Kind {
+	case Unreachable:
+		return "check that the machine is up and the address right: `" + e.target + "`"
+	case UnknownHostKey:
+		return "connect once with `" + e.target + "`, compare the fingerprint with the machine's own, and accept it"
+	case ChangedHostKey:
+		return "find out why before going on: a reinstalled machine has new keys, and so has somebody in between. ssh's own message (`" + e.target + "`) names the line of known_hosts"
+	case AuthFailed:
+		return "try `" + e.target + "`: check the user name, and that your key is loaded (`ssh-add -l`) and in the machine's authorized_keys"
+	case Dropped:
+		return "run the same command again; if it keeps happening, the machine's sshd log says why"
+	case BadConfig:
+		return "correct your ssh_config or NIX_SSHOPTS; `" + e.target + "` shows the same error"
+	}
+	return "try `" + e.target + "`"
+}
+
+func newConnectError(a microvm.Address, messages string) *ConnectError {
+	words := []string{"ssh"}
+	if a.Port != 0 {
+		words = append(words, "-p", fmt.Sprint(a.Port))
+	}
+	return &ConnectError{
+		Host:   a.String(),
+		Kind:   classify(messages),
+		Stderr: messages,
+		target: Quote(append(words, a.Destination())...),
+	}
+}
+
+// clues are pieces of OpenSSH's messages, all of them in its source since 7.x.
+// The order matters: a refused jump host also says that the connection closed.
+var clues = []struct {
+	kind   ConnectKind
+	pieces []string
+}{
+	{ChangedHostKey, []string{"HOST IDENTIFICATION HAS CHANGED", "REVOKED HOST KEY", "is marked as revoked", "has changed and you have requested strict checking", "POSSIBLE DNS SPOOFING"}},
+	{UnknownHostKey, []string{"host key is known for", "Host key verification failed"}},
+	{AuthFailed, []string{"Permission denied (", "Too many authentication failures", "No more authentication methods", "Authentication failed"}},
+	{BadConfig, []string{"Bad configuration option", "bad configuration options", "Bad owner or permissions on", "missing argument", "unknown option --", "illegal option --", "Bad number", "unsupported option", "Can't open user config file", "hostname contains invalid characters", "too long for Unix domain socket"}},
+	{Unreachable, []string{"Could not resolve hostname", "Connection refused", "timed out", "No route to host", "Network is unreachable", "Host is down", "stdio forwarding failed"}},
+	{Dropped, []string{"kex_exchange_identification", "ssh_exchange_identification", "banner exchange", "Connection closed", "Connection reset", "Broken pipe", "Control socket connect", "mux_client", "closed by remote host", "Timeout, server", "ssh_dispatch_run_fatal"}},
+}
+
+func classify(messages string) ConnectKind {
+	for _, c := range clues {
+		for _, p := range c.pieces {
+			if strings.Contains(messages, p) {
+				return c.kind
+			}
+		}
+	}
+	return Other
+}
+
+func kindOf(line string) (ConnectKind, bool) {
+	k := classify(line)
+	return k, k != Other
+}
+
+// SudoError says why commands cannot run as root.
+type SudoError struct {
+	Host   string
+	Why    string // one line
+	Next   string // the next step
+	Stderr string // the end of sudo's own messages
+}
+
+func (e *SudoError) Error() string {
+	s := e.Host + ": no root: " + e.Why
+	if e.Stderr != "" {
+		s += " (" + strings.ReplaceAll(e.Stderr, "\n", "; ") + ")"
+	}
+	return s
+}
+
+// Hint is what the operator can do next.
+func (e *SudoError) Hint() string { return e.Next }

@@ -1,0 +1,271 @@
+package remote
+
+import (
+	"bufio"
+	"compress/gzip"
+	"context"
+	"crypto/sha256"
+	_ "embed"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"sync"
+)
+
+// helperBase is where hosts keep ferry's helper: BASE/bin/SHA256/ferry.
+const helperBase = "/var/lib/ferry"
+
+//go:embed helper.sh
+var helperScript string
+
+// Helper is a ferry binary on this machine that can run on a host.
+type Helper struct {
+	Path   string
+	SHA256 string // lower-case hexadecimal
+	Size   int64  // bytes
+}
+
+var ownHelper = sync.OnceValues(func() (Helper, error) {
+	path, err := os.Executable()
+	if err != nil {
+		return Helper{}, fmt.Errorf("finding ferry's own binary: %w", err)
+	}
+	return readHelper(path)
+})
+
+// OwnHelper is the running program itself. It is read once.
+func OwnHelper() (Helper, error) { return ownHelper() }
+
+func readHelper(path string) (Helper, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return Helper{}, fmt.Errorf("reading ferry's helper: %w", err)
+	}
+	defer func() { _ = f.Close() }()
+	sum := sha256.New()
+	n, err := io.Copy(sum, f)
+	if err != nil {
+		return Helper{}, fmt.Errorf("reading ferry's helper: %w", err)
+	}
+	return Helper{Path: path, SHA256: hex.EncodeToString(sum.Sum(nil)), Size: n}, nil
+}
+
+// For is the helper for a platform such as linux/arm64: h itself where that is
+// ours, else the file ferry-linux-arm64 in $FERRY_HELPER_DIR or beside h.
+func (h Helper) For(platform string) (Helper, error) {
+	if platform == runtime.GOOS+"/"+runtime.GOARCH {
+		return h, nil
+	}
+	name := "ferry-" + strings.ReplaceAll(platform, "/", "-")
+	dirs := []string{os.Getenv("FERRY_HELPER_DIR"), filepath.Dir(h.Path)}
+	for _, dir := range dirs {
+		if dir == "" {
+			continue
+		}
+		other, err := readHelper(filepath.Join(dir, name))
+		if !errors.Is(err, os.ErrNotExist) {
+			return other, err
+		}
+	}
+	return Helper{}, fmt.Errorf("there is no ferry for %s: put `%s` from the same release beside %s, or name its directory in FERRY_HELPER_DIR", platform, name, h.Path)
+}
+
+// platforms maps `uname -s` and `uname -m` to Go's names.
+var platforms = map[string]string{
+	"Linux x86_64":  "linux/amd64",
+	"Linux aarch64": "linux/arm64",
+	"Linux armv7l":  "linux/arm",
+	"Linux i686":    "linux/386",
+	"Linux riscv64": "linux/riscv64",
+	"Linux ppc64le": "linux/ppc64le",
+	"Linux s390x":   "linux/s390x",
+}
+
+// StartHelper starts this ferry as root on the machine, with the given
+// arguments, and uploads it before if the machine lacks exactly this build. On
+// the local machine it starts the running program's file. The process's Stdout
+// begins with the helper's own output.
+func StartHelper(ctx context.Context, c Conn, args []string) (p *Process, uploaded bool, err error) {
+	own, err := OwnHelper()
+	if err != nil {
+		return nil, false, err
+	}
+	if c.Address().Local {
+		if err := c.Root(ctx); err != nil {
+			return nil, false, err
+		}
+		p, err = c.Start(ctx, Command{Args: append([]string{own.Path}, args...), AsRoot: true})
+		return p, false, err
+	}
+	return starter{c: c, own: own, base: helperBase}.start(ctx, args)
+}
+
+// starter starts a helper; tests have a base and a binary of their own.
+type starter struct {
+	c    Conn
+	own  Helper
+	base string
+}
+
+// start needs one session where the helper is there, and three where not.
+func (s starter) start(ctx context.Context, args []string) (*Process, bool, error) {
+	h := s.firstGuess()
+	uploaded := false
+	// Another build's upload may remove ours between the steps, so not for ever.
+	for range 4 {
+		p, missing, err := s.try(ctx, h, args)
+		if err != nil || missing == nil {
+			return p, uploaded, err
+		}
+		right, err := s.own.For(missing.platform)
+		if err != nil {
+			return nil, uploaded, fmt.Errorf("%s: %w", s.c.Address(), err)
+		}
+		if right.SHA256 != h.SHA256 {
+			h = right
+			s.remember(missing.platform)
+			continue
+		}
+		if err := s.upload(ctx, h, missing.gzip); err != nil {
+			return nil, uploaded, err
+		}
+		uploaded = true
+	}
+	return nil, uploaded, fmt.Errorf("%s: the helper vanishes after each upload", s.c.Address())
+}
+
+// firstGuess is the helper for the platform that the machine is known or
+// supposed to have. Where there is none, the script says which one is needed.
+func (s starter) firstGuess() Helper {
+	platform := "linux/" + runtime.GOARCH
+	if m, ok := s.c.(*machine); ok {
+		m.platformMu.Lock()
+		defer m.platformMu.Unlock()
+		if m.platform != "" {
+			platform = m.platform
+		}
+	}
+	h, err := s.own.For(platform)
+	if err != nil {
+		return Helper{SHA256: "unknown"}
+	}
+	return h
+}
+
+func (s starter) remember(platform string) {
+	if m, ok := s.c.(*machine); ok {
+		m.platformMu.Lock()
+		defer m.platformMu.Unlock()
+		m.platform = platform
+	}
+}
+
+// missingHelper is what the script tells about a machine without the helper.
+type missingHelper struct {
+	gzip     bool
+	platform string
+}
+
+// try starts the helper or finds it missing.
+func (s starter) try(ctx context.Context, h Helper, args []string) (*Process, *missingHelper, error) {
+	p, err := s.c.Start(ctx, s.command("run", h, args...))
+	if err != nil {
+		return nil, nil, err
+	}
+	out := bufio.NewReader(p.Stdout)
+	answer, err := readAnswer(out)
+	if err == nil && answer == "ok" {
+		p.Stdout = out
+		return p, nil, nil
+	}
+	_ = p.Stdin.Close()
+	ended := p.Wait()
+	if err != nil { // the script never spoke: what ended it says more
+		return nil, nil, fmt.Errorf("starting the helper: %w", errors.Join(ended, err))
+	}
+	if words := strings.Fields(answer); len(words) == 4 && words[0] == "missing" {
+		uname := words[2] + " " + words[3]
+		platform, known := platforms[uname]
+		if !known {
+			return nil, nil, fmt.Errorf("%s: ferry does not run on %s", s.c.Address(), uname)
+		}
+		return nil, &missingHelper{gzip: words[1] == "gzip", platform: platform}, nil
+	}
+	return nil, nil, s.refusal(answer)
+}
+
+func (s starter) refusal(answer string) error {
+	if answer == "notroot" {
+		return &SudoError{Host: s.c.Address().String(), Why: "the login is not root's",
+			Next: "log in as root, or let ferry use sudo (--host-sudo)"}
+	}
+	return fmt.Errorf("%s: the helper is not used: %s", s.c.Address(), strings.TrimPrefix(answer, "refused "))
+}
+
+func (s starter) command(what string, h Helper, args ...string) Command {
+	words := []string{"sh", "-c", helperScript, "ferry-helper", what, s.base, h.SHA256}
+	return Command{Args: append(words, args...), AsRoot: true,
+		Shown: "ferry-helper " + what + " " + Quote(args...)}
+}
+
+func (s starter) upload(ctx context.Context, h Helper, compressed bool) error {
+	f, err := os.Open(h.Path)
+	if err != nil {
+		return fmt.Errorf("uploading the helper: %w", err)
+	}
+	defer func() { _ = f.Close() }()
+	how, in := "plain", io.ReadCloser(f)
+	if compressed {
+		how, in = "gzip", gzipped(f)
+		defer func() { _ = in.Close() }() // ends its goroutine
+	}
+	var out tail
+	c := s.command("install", h, how)
+	c.Stdin, c.Stdout = in, &out
+	err = s.c.Run(ctx, c)
+	answer, silent := readAnswer(bufio.NewReader(strings.NewReader(out.String() + "\n")))
+	switch {
+	case silent == nil && answer != "ok":
+		return s.refusal(answer)
+	case err != nil:
+		return fmt.Errorf("uploading the helper: %w", err)
+	case silent != nil:
+		return fmt.Errorf("uploading the helper to %s: %w", s.c.Address(), silent)
+	}
+	return nil
+}
+
+// gzipped compresses r as it is read. A failure to read r breaks the stream, so
+// that it cannot arrive as a whole.
+func gzipped(r io.Reader) io.ReadCloser {
+	pr, pw := io.Pipe()
+	go func() {
+		z, _ := gzip.NewWriterLevel(pw, gzip.BestSpeed) // the level is valid
+		_, err := io.Copy(z, r)
+		if err == nil {
+			err = z.Close()
+		}
+		_ = pw.CloseWithError(err)
+	}()
+	return pr
+}
+
+// readAnswer skips what a login shell may say first, up to 64 KiB of it.
+func readAnswer(out *bufio.Reader) (string, error) {
+	for left := 64 << 10; left > 0; {
+		line, err := out.ReadString('\n')
+		if answer, ok := strings.CutPrefix(line, "ferry-helper: "); ok && err == nil {
+			return strings.TrimSpace(answer), nil
+		}
+		if err != nil {
+			return "", errors.New("no answer from the script")
+		}
+		left -= len(line)
+	}
+	return "", errors.New("no answer from the script in much output")
+}

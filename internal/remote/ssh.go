@@ -1,0 +1,190 @@
+package remote
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+
+	"ferry/internal/microvm"
+)
+
+// ssh runs commands over OpenSSH, all of them on one connection.
+type ssh struct {
+	addr    microvm.Address
+	stderr  io.Writer
+	words   []string // the user's NIX_SSHOPTS
+	dir     string   // ours: the socket and the logs of sessions
+	rmdir   func()
+	session []string // options of every session
+	env     []string // options for the sessions that nix starts
+	master  *master  // nil: the user's own, which we leave alone
+}
+
+func dialSSH(ctx context.Context, o Options) (*ssh, error) {
+	s := &ssh{addr: o.Address, stderr: o.Stderr, words: strings.Fields(os.Getenv("NIX_SSHOPTS")), rmdir: func() {}}
+	parent := o.Dir
+	if parent == "" {
+		var err error
+		if parent, s.rmdir, err = NewSocketDir(); err != nil {
+			return nil, err
+		}
+	}
+	err := s.connect(ctx, parent, o.Fresh)
+	if err != nil {
+		_ = s.close()
+		return nil, err
+	}
+	return s, nil
+}
+
+func (s *ssh) connect(ctx context.Context, parent string, fresh bool) error {
+	var err error
+	if s.dir, err = os.MkdirTemp(parent, ""); err != nil {
+		return fmt.Errorf("making a directory for ssh's socket: %w", err)
+	}
+	cfg, err := readConfig(ctx, s)
+	if err != nil {
+		return err
+	}
+	m := &master{s: s, path: filepath.Join(s.dir, "s"), options: append(cfg.sane(), cfg.defaults()...)}
+	if theirs := cfg.controlPath(); theirs != "" && !fresh {
+		shared := &master{s: s, path: theirs, options: m.options}
+		if shared.alive(ctx) {
+			s.session = cfg.sane()
+			return nil
+		}
+		if cfg.multiplexes() && cfg.persists() {
+			s.session = cfg.sane()
+			return shared.openPersistent(ctx)
+		}
+		if cfg.multiplexes() {
+			m = shared
+		}
+	}
+	if err := m.open(ctx); err != nil {
+		return err
+	}
+	// A session of a dead master is to fail, not to connect anew. This stands
+	// before what the user gives: for ssh the first value counts.
+	s.env = []string{"-o", "ControlMaster=no", "-o", "ControlPath=" + m.option(), "-o", "ProxyCommand=false"}
+	s.session = append(append(s.env[:len(s.env):len(s.env)], "-o", "ClearAllForwardings=yes"), cfg.sane()...)
+	if m.theirs {
+		s.env, s.session = nil, cfg.sane()
+		return nil
+	}
+	s.master = m
+	return nil
+}
+
+// args are ssh's arguments: ours, the port, the user's, the destination, the
+// command.
+func (s *ssh) args(own ...string) []string {
+	return s.argsFor(own, "")
+}
+
+func (s *ssh) argsFor(own []string, line string) []string {
+	a := append([]string{}, own...)
+	a = append(a, s.port()...)
+	a = append(a, s.words...)
+	a = append(a, "--", s.addr.Destination())
+	if line != "" {
+		a = append(a, line)
+	}
+	return a
+}
+
+func (s *ssh) port() []string {
+	if s.addr.Port == 0 {
+		return nil
+	}
+	return []string{"-p", strconv.Itoa(s.addr.Port)}
+}
+
+func (s *ssh) prepare(args []string) (*child, error) {
+	line, err := loginLine(args)
+	if err != nil {
+		return nil, err
+	}
+	log, err := os.CreateTemp(s.dir, "log-")
+	if err != nil {
+		return nil, fmt.Errorf("starting ssh: %w", err)
+	}
+	_ = log.Close()
+	own := append([]string{"-T", "-x", "-E", log.Name()}, s.session...)
+	return &child{
+		argv: append([]string{"ssh"}, s.argsFor(own, line)...),
+		log:  log.Name(),
+		// Without the terminal, Ctrl-C reaches ferry only, and ssh cannot stop
+		// to wait for an answer that nobody is asked for.
+		attr: &syscall.SysProcAttr{Setsid: true},
+		stop: func(p *os.Process) error { return p.Signal(syscall.SIGTERM) },
+	}, nil
+}
+
+// lost tells ssh's own failures, which exit with 255, from a command that
+// exits so: ssh's messages go to a file of their own.
+func (s *ssh) lost(ctx context.Context, c *child, code int) error {
+	if code != 255 {
+		return nil
+	}
+	text, _ := os.ReadFile(c.log)
+	messages := &tail{}
+	_, _ = messages.Write(text)
+	if s.stderr != nil {
+		_, _ = s.stderr.Write(text)
+	}
+	kind := classify(messages.String())
+	if kind == Other && (s.master == nil || s.master.alive(ctx)) {
+		return nil
+	}
+	e := newConnectError(s.addr, messages.String())
+	if kind == Other {
+		e.Kind = Dropped
+	}
+	return e
+}
+
+// failure is the error of an ssh that did not run a command.
+func (s *ssh) failure(ctx context.Context, err error, messages string) error {
+	if ctx.Err() != nil {
+		return fmt.Errorf("connecting to %s: %w", s.addr, context.Cause(ctx))
+	}
+	e := newConnectError(s.addr, messages)
+	var exit *exec.ExitError
+	if !errors.As(err, &exit) {
+		e.cause = err
+	}
+	return e
+}
+
+// nix adds our options before the user's, for the same reason as in connect.
+func (s *ssh) nix() (string, []string) {
+	host := s.addr.Destination()
+	if strings.Contains(s.addr.Host, ":") {
+		host = strings.TrimSuffix(host, s.addr.Host) + "[" + strings.ReplaceAll(s.addr.Host, "%", "%25") + "]"
+	}
+	words := append(append(s.env[:len(s.env):len(s.env)], s.port()...), s.words...)
+	if len(words) == 0 {
+		return host, nil
+	}
+	return host, []string{"NIX_SSHOPTS=" + strings.Join(words, " ")}
+}
+
+func (s *ssh) close() error {
+	var err error
+	if s.master != nil {
+		err = s.master.close()
+	}
+	if s.dir != "" {
+		_ = os.RemoveAll(s.dir)
+	}
+	s.rmdir()
+	return err
+}
