@@ -1,6 +1,7 @@
 package nix
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -53,53 +54,52 @@ type Metadata struct {
 	ResolvedURL string          `json:"resolvedUrl"` // as the registry resolves it
 	Path        string          `json:"path"`        // of the source, in the store
 	Locked      json.RawMessage `json:"locked"`      // attributes, with narHash and rev or dirtyRev
-	Locks       Locks           `json:"locks"`
+	Locks       json.RawMessage `json:"locks"`       // the lock file in force, overrides included
 }
 
-// Locks is the lock file that an evaluation would use, overrides included.
-type Locks struct {
-	Root  string              `json:"root"`
-	Nodes map[string]LockNode `json:"nodes"`
-}
-
-// LockNode is one input. Only the root has no Locked.
-type LockNode struct {
-	Locked json.RawMessage `json:"locked,omitempty"`
-	Inputs json.RawMessage `json:"inputs,omitempty"`
-	// Parent is set for an input that is a relative path: its content is part of
-	// the flake it belongs to.
-	Parent json.RawMessage `json:"parent,omitempty"`
-	Flake  *bool           `json:"flake,omitempty"`
-}
-
-// LockedAttrs are the attributes of a locked flake reference that ferry reads.
-type LockedAttrs struct {
-	Type     string `json:"type"`
+// lockedAttrs are the attributes of a locked reference that matter here.
+type lockedAttrs struct {
 	NarHash  string `json:"narHash"`
 	Rev      string `json:"rev"`
 	DirtyRev string `json:"dirtyRev"`
 }
 
-// LockedAttrs decodes m.Locked.
-func (m *Metadata) LockedAttrs() (LockedAttrs, error) {
-	var a LockedAttrs
-	if err := json.Unmarshal(m.Locked, &a); err != nil {
-		return a, fmt.Errorf("read the locked flake reference: %w", err)
-	}
-	return a, nil
-}
-
 // Revision is the commit of the flake, `COMMIT-dirty` for a changed work tree,
 // or empty when the flake is under no version control.
 func (m *Metadata) Revision() string {
-	a, err := m.LockedAttrs()
-	if err != nil {
+	var a lockedAttrs
+	if json.Unmarshal(m.Locked, &a) != nil {
 		return ""
 	}
-	if a.Rev != "" {
-		return a.Rev
+	return cmp.Or(a.Rev, a.DirtyRev)
+}
+
+// Pinned reports whether Locked and Locks name the whole content of the flake
+// and of all its inputs: only then do equal ones mean equal results.
+func (m *Metadata) Pinned() bool {
+	var root lockedAttrs
+	if json.Unmarshal(m.Locked, &root) != nil || root.NarHash == "" {
+		return false
 	}
-	return a.DirtyRev
+	var locks struct {
+		Root  string
+		Nodes map[string]struct {
+			Locked *lockedAttrs
+			// Set for an input that is a relative path: a part of the flake it
+			// belongs to, and so without a hash of its own.
+			Parent *[]string
+		}
+	}
+	if json.Unmarshal(m.Locks, &locks) != nil || len(locks.Nodes) == 0 {
+		return false
+	}
+	for name, node := range locks.Nodes {
+		hashed := node.Locked != nil && node.Locked.NarHash != ""
+		if name != locks.Root && !hashed && node.Parent == nil {
+			return false
+		}
+	}
+	return true
 }
 
 // FlakeMetadata resolves, fetches and locks the flake at ref, as an evaluation

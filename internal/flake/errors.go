@@ -1,0 +1,152 @@
+package flake
+
+import (
+	"fmt"
+	"regexp"
+	"slices"
+	"strings"
+
+	"ferry/internal/microvm"
+	"ferry/internal/nix"
+)
+
+// UnknownVMError is a name that the flake has no nixosConfigurations for.
+type UnknownVMError struct {
+	Ref      string // the flake, as the user wrote it
+	Name     microvm.Name
+	Existing []string // all configurations of the flake, sorted
+}
+
+const maxListedNames = 30
+
+func (e *UnknownVMError) Error() string {
+	msg := fmt.Sprintf("flake %s has no nixosConfigurations.%s%s", e.Ref, e.Name, didYouMean(string(e.Name), e.Existing))
+	if len(e.Existing) == 0 {
+		return msg + "; it has no nixosConfigurations at all"
+	}
+	msg += "; there are: " + strings.Join(e.Existing[:min(len(e.Existing), maxListedNames)], ", ")
+	if more := len(e.Existing) - maxListedNames; more > 0 {
+		msg += fmt.Sprintf(" and %d more", more)
+	}
+	return msg
+}
+
+// NoRunnerError is a configuration that is no MicroVM.
+type NoRunnerError struct {
+	Ref    string
+	Name   microvm.Name
+	Reason string // "it does not define config.microvm.declaredRunner", …
+}
+
+func (e *NoRunnerError) Error() string {
+	return fmt.Sprintf("nixosConfigurations.%s of flake %s is no MicroVM: %s (import microvm.nixosModules.microvm into it)", e.Name, e.Ref, e.Reason)
+}
+
+// EvalError is an evaluation that Nix gave up, or a flake that it could not
+// fetch or lock.
+type EvalError struct {
+	Ref      string
+	Message  string // Nix's own words without the trace, at most maxEvalLines lines
+	Position string // FILE:LINE:COLUMN, the one nearest to the error; may be empty
+	Err      error  // *nix.EvalFailure, which has all that Nix said
+}
+
+func (e *EvalError) Error() string {
+	msg := fmt.Sprintf("evaluating flake %s: %s", e.Ref, e.Message)
+	if e.Position != "" {
+		msg += "\nat " + e.Position
+	}
+	return msg
+}
+
+// Unwrap gives the *nix.EvalFailure.
+func (e *EvalError) Unwrap() error { return e.Err }
+
+const (
+	maxEvalLines = 30
+	maxEvalBytes = 4 << 10
+)
+
+var (
+	// The message proper comes last; traces, if any, stand between it and the
+	// first `error:`, indented as it is.
+	errorPattern    = regexp.MustCompile(`^( *)error: ?(.*)$`)
+	positionPattern = regexp.MustCompile(`^ *at (\S.*:[0-9]+:[0-9]+):?$`)
+	codePattern     = regexp.MustCompile(`^ *[0-9]* *\|`)
+	truncPattern    = regexp.MustCompile(`\(stack trace truncated; use '--show-trace'.*\)`)
+)
+
+// newEvalError trims what Nix said to its message and the nearest position.
+// Positions in sourcePath, the flake's place in the store, are shown relative to
+// the flake and win over those in its inputs; it may be empty.
+func newEvalError(ref, sourcePath string, failure *nix.EvalFailure) *EvalError {
+	e := &EvalError{Ref: ref, Err: failure}
+	start := -1
+	for i, line := range failure.Stderr {
+		if errorPattern.MatchString(line) {
+			start = i
+		}
+	}
+	if start < 0 {
+		e.Message = bounded(failure.Stderr[max(0, len(failure.Stderr)-maxEvalLines):])
+		if e.Message == "" {
+			e.Message = "nix failed without a message"
+		}
+		return e
+	}
+	e.Message = messageFrom(failure.Stderr[start:])
+	e.Position = nearestPosition(failure.Stderr, start, sourcePath)
+	return e
+}
+
+// messageFrom joins the lines of a message up to its position and code.
+func messageFrom(lines []string) string {
+	m := errorPattern.FindStringSubmatch(lines[0])
+	words := []string{m[2]}
+	for _, line := range lines[1:] {
+		if positionPattern.MatchString(line) || codePattern.MatchString(line) {
+			break
+		}
+		if truncPattern.MatchString(line) {
+			continue
+		}
+		words = append(words, strings.TrimPrefix(line, m[1]))
+	}
+	return bounded(words)
+}
+
+func bounded(lines []string) string {
+	text := strings.TrimSpace(strings.Join(lines[:min(len(lines), maxEvalLines)], "\n"))
+	if len(text) > maxEvalBytes {
+		text = strings.ToValidUTF8(text[:maxEvalBytes], "") + "…"
+	}
+	return text
+}
+
+// nearestPosition prefers the position that stands with the message, then the
+// innermost trace in the flake itself, then the innermost trace anywhere.
+func nearestPosition(lines []string, start int, sourcePath string) string {
+	relative := func(pos string) (string, bool) {
+		rest, ok := strings.CutPrefix(pos, sourcePath+"/")
+		if sourcePath == "" || !ok {
+			return pos, false
+		}
+		return rest, true
+	}
+	last := ""
+	for i, line := range slices.Backward(lines) {
+		m := positionPattern.FindStringSubmatch(line)
+		// ferry's own expression is a string: a position in it helps nobody.
+		if m == nil || strings.HasPrefix(m[1], "«string»") {
+			continue
+		}
+		pos, own := relative(m[1])
+		if own || i > start {
+			return pos
+		}
+		if last == "" {
+			last = pos
+		}
+	}
+	return last
+}

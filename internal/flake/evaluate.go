@@ -1,0 +1,217 @@
+package flake
+
+import (
+	"context"
+	_ "embed"
+	"encoding/json"
+	"errors"
+	"fmt"
+
+	"golang.org/x/sync/errgroup"
+
+	"ferry/internal/microvm"
+	"ferry/internal/nix"
+)
+
+//go:embed record.nix
+var recordExpression string
+
+// Evaluator evaluates flakes on this machine.
+type Evaluator struct {
+	Nix *nix.Nix
+	// CacheDir holds the cache of evaluations (DefaultCacheDir); empty means
+	// that every evaluation is done anew.
+	CacheDir string
+}
+
+// Evaluation is what ferry knows of one VM before it looks at any other machine.
+type Evaluation struct {
+	Record   microvm.Record
+	Fleet    Fleet
+	Warnings []string // for the user
+	Cached   bool     // no evaluation ran
+	Revision string   // of the flake: COMMIT, COMMIT-dirty or empty
+	URL      string   // of the flake, locked
+}
+
+// Evaluate returns the record of the VM and the flake's `ferry` output. The
+// record's .drv files are in this machine's store; nothing keeps them there.
+// Errors: *nix.VersionError, nix.ErrNoNix, *EvalError, *UnknownVMError,
+// *NoRunnerError, *SchemaError, or one about the reference.
+func (e *Evaluator) Evaluate(ctx context.Context, src Source, name microvm.Name) (*Evaluation, error) {
+	if _, err := microvm.ParseName(string(name)); err != nil {
+		return nil, err // it goes into a Nix expression
+	}
+	var evaluation Evaluation
+	err := e.outputs(ctx, src, name, &evaluation, func(out outputs, ref string) ([]microvm.StorePath, error) {
+		vm, ok := out.VMs[string(name)]
+		switch {
+		case !ok:
+			return nil, fmt.Errorf("evaluating flake %s: the result lacks %s", ref, name)
+		case vm.Obstacle != "":
+			return nil, &NoRunnerError{Ref: ref, Name: name, Reason: vm.Obstacle}
+		case vm.Record == nil:
+			return nil, &UnknownVMError{Ref: ref, Name: name, Existing: vm.Missing}
+		}
+		evaluation.Record = *vm.Record
+		if vm.BrokenSystem {
+			evaluation.Warnings = append(evaluation.Warnings, fmt.Sprintf(
+				"config.system.build.toplevel of %s cannot be evaluated, though its runner can; ferry goes on without it", name))
+		}
+		return derivations(vm.Record)
+	})
+	if err != nil {
+		return nil, err
+	}
+	return &evaluation, nil
+}
+
+// Fleet returns the flake's `ferry` output alone, and warnings for the user. The
+// errors are those of Evaluate, but for those about a VM.
+func (e *Evaluator) Fleet(ctx context.Context, src Source) (Fleet, []string, error) {
+	var evaluation Evaluation
+	err := e.outputs(ctx, src, "", &evaluation, func(outputs, string) ([]microvm.StorePath, error) { return nil, nil })
+	return evaluation.Fleet, evaluation.Warnings, err
+}
+
+// outputs is what record.nix yields.
+type outputs struct {
+	VMs map[string]struct {
+		Record       *microvm.Record `json:"record"`
+		BrokenSystem bool            `json:"brokenSystem"`
+		Obstacle     string          `json:"obstacle"` // why it is no MicroVM
+		Missing      []string        `json:"missing"`  // the configurations there are
+	} `json:"vms"`
+	Ferry json.RawMessage `json:"ferry"`
+}
+
+// take uses the outputs and returns the derivations they rest on.
+type take func(out outputs, ref string) ([]microvm.StorePath, error)
+
+// outputs gets record.nix's value for the VM (none if name is empty), from the
+// cache or from Nix, and fills evaluation with all but what take does.
+func (e *Evaluator) outputs(ctx context.Context, src Source, name microvm.Name, evaluation *Evaluation, use take) error {
+	ref, err := src.checkedRef()
+	if err != nil {
+		return err
+	}
+	quiet := &onceWriter{to: e.Nix.Log}
+	n := *e.Nix
+	n.Log = quiet
+
+	facts, err := e.look(ctx, &n, src, ref)
+	if err != nil {
+		return err
+	}
+	evaluation.Revision, evaluation.URL = facts.metadata.Revision(), facts.metadata.URL
+
+	finish := func(data []byte) ([]microvm.StorePath, error) {
+		evaluation.Warnings = nil
+		var out outputs
+		if err := json.Unmarshal(data, &out); err != nil {
+			return nil, fmt.Errorf("evaluating flake %s: read the record: %w", ref, err)
+		}
+		drvs, err := use(out, ref)
+		if err != nil {
+			return nil, err
+		}
+		fleet, warnings, err := DecodeFleet(out.Ferry)
+		if err != nil {
+			return nil, err
+		}
+		evaluation.Fleet = fleet
+		evaluation.Warnings = append(evaluation.Warnings, warnings...)
+		return drvs, nil
+	}
+
+	cache := evalCache{dir: e.CacheDir}
+	key := facts.key(src.Options, name)
+	if data := cache.get(key); data != nil {
+		if drvs, err := finish(data); err == nil && allExist(drvs) {
+			evaluation.Cached = true
+			return nil
+		}
+	}
+	data, err := n.Eval(ctx, nix.EvalRequest{
+		Installable: ref + "#.", // the outputs themselves: `#ferry` would find packages.SYSTEM.ferry first
+		Apply:       fmt.Sprintf("(%s) { names = [ %s ]; }", recordExpression, quotedName(name)),
+		Options:     src.Options,
+	})
+	if err != nil {
+		return readable(ref, facts.metadata.Path, err)
+	}
+	if _, err := finish(data); err != nil {
+		return err
+	}
+	if key != "" && e.unchanged(ctx, &n, src, ref, name, key) {
+		cache.put(key, data)
+	}
+	return nil
+}
+
+// unchanged reports whether the key is still the same after the evaluation: a
+// file saved in between would else give the old key a new result.
+func (e *Evaluator) unchanged(ctx context.Context, n *nix.Nix, src Source, ref string, name microvm.Name, key string) bool {
+	facts, err := e.look(ctx, n, src, ref)
+	return err == nil && facts.key(src.Options, name) == key
+}
+
+// look asks Nix for everything but the evaluation, at the same time: each takes
+// about 25 ms. Settings are only needed for the cache.
+func (e *Evaluator) look(ctx context.Context, n *nix.Nix, src Source, ref string) (facts, error) {
+	var f facts
+	var versionErr, metadataErr error
+	var group errgroup.Group
+	group.Go(func() error {
+		f.version, versionErr = n.Version(ctx)
+		return nil
+	})
+	group.Go(func() error {
+		f.metadata, metadataErr = n.FlakeMetadata(ctx, ref, src.Options)
+		return nil
+	})
+	if e.CacheDir != "" {
+		group.Go(func() error {
+			f.settings, _ = n.Settings(ctx) // without them nothing is cached
+			return nil
+		})
+	}
+	_ = group.Wait()
+	if versionErr != nil {
+		return f, versionErr
+	}
+	if err := nix.CheckVersion(f.version, "this machine"); err != nil {
+		return f, err
+	}
+	return f, readable(ref, "", metadataErr)
+}
+
+// readable turns a failure of Nix into an *EvalError.
+func readable(ref, sourcePath string, err error) error {
+	var failure *nix.EvalFailure
+	if errors.As(err, &failure) {
+		return newEvalError(ref, sourcePath, failure)
+	}
+	return err
+}
+
+// quotedName is the name as a Nix string: its grammar has nothing to escape.
+func quotedName(name microvm.Name) string {
+	if name == "" {
+		return ""
+	}
+	return `"` + string(name) + `"`
+}
+
+func derivations(r *microvm.Record) ([]microvm.StorePath, error) {
+	drvs := []microvm.StorePath{r.Runner.Drv}
+	if r.System != nil {
+		drvs = append(drvs, r.System.Drv)
+	}
+	for _, d := range drvs {
+		if !d.IsDerivation() {
+			return nil, fmt.Errorf("evaluating %s: %.120q is no derivation", r.Name, d)
+		}
+	}
+	return drvs, nil
+}

@@ -1,0 +1,198 @@
+package flake
+
+import (
+	"fmt"
+	"net"
+	"net/url"
+	"regexp"
+	"strconv"
+	"strings"
+	"time"
+
+	"ferry/internal/microvm"
+)
+
+// Fleet is the flake's `ferry` output: which hosts there are and which VM
+// belongs where. The zero value is that of a flake without one.
+type Fleet struct {
+	Hosts map[string]Host
+	VMs   map[microvm.Name]VM
+}
+
+// Host is one of ferry.hosts. A key is a name for the user, not an address.
+type Host struct {
+	Address microvm.Address
+	Sudo    bool   // become root on it with sudo
+	BuildOn string // not acted upon yet
+}
+
+// VM is one of ferry.vms; every field may be empty.
+type VM struct {
+	Host        string           // a key of Fleet.Hosts
+	Target      *microvm.Address // the system inside; never Local
+	TargetSudo  bool
+	Tags        []string // not acted upon yet
+	Restart     string   // auto, if-needed, always, never, or empty
+	UpdateFlake string   // passed CheckUpdateRef
+	BuildOn     string   // not acted upon yet
+	Health      *Health  // not acted upon yet
+}
+
+// Health says when a VM is well.
+type Health struct {
+	TCP     []string      // host:port
+	HTTP    []string      // http or https URLs
+	Timeout time.Duration // whole seconds; 0: not set
+}
+
+// HostOf returns the host that the fleet assigns to a VM; false when the fleet
+// says nothing of it.
+func (f *Fleet) HostOf(name microvm.Name) (Host, bool) {
+	host, ok := f.Hosts[f.VMs[name].Host]
+	return host, ok
+}
+
+// SchemaError is a `ferry` output that does not fit its schema.
+type SchemaError struct {
+	Path    string // ferry.vms.web.host
+	Message string
+}
+
+func (e *SchemaError) Error() string {
+	return fmt.Sprintf("the flake's output %s %s", e.Path, e.Message)
+}
+
+const maxHealthTimeout = 24 * 60 * 60 // seconds
+
+// hostNamePattern is the grammar of VM names, with dots.
+var hostNamePattern = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9_.-]*$`)
+
+// DecodeFleet reads the `ferry` output from JSON. It is strict: an unknown key, a
+// wrong type or a bad value is a *SchemaError. null stands for "not set". The
+// warnings name known keys that nothing acts on yet, once each.
+func DecodeFleet(data []byte) (Fleet, []string, error) {
+	d := decoder{}
+	root, ok := d.parse(data)
+	if !ok {
+		return Fleet{}, nil, d.err
+	}
+	var f Fleet
+	top := d.object(root, "hosts", "vms")
+	d.each(top.get("hosts"), func(name string, v value) {
+		if len(name) > microvm.MaxNameLength || !hostNamePattern.MatchString(name) {
+			d.fail(v.path, "is no name for a host: letters, digits, `.`, `-` and `_` are allowed, the first a letter or digit")
+			return
+		}
+		if f.Hosts == nil {
+			f.Hosts = map[string]Host{}
+		}
+		f.Hosts[name] = d.host(v)
+	})
+	d.each(top.get("vms"), func(name string, v value) {
+		checked, err := microvm.ParseName(name)
+		if err != nil {
+			d.fail(v.path, "has a bad name: "+err.Error())
+			return
+		}
+		if f.VMs == nil {
+			f.VMs = map[microvm.Name]VM{}
+		}
+		f.VMs[checked] = d.vm(v, f.Hosts)
+	})
+	if d.err != nil {
+		return Fleet{}, nil, d.err
+	}
+	return f, d.warnings(), nil
+}
+
+func (d *decoder) host(v value) Host {
+	o := d.object(v, "address", "sudo", "buildOn")
+	if d.err == nil && !o.has("address") {
+		d.fail(v.path, "lacks `address`")
+	}
+	h := Host{Sudo: d.boolean(o.get("sudo")), BuildOn: d.unused(o.get("buildOn")).text(d)}
+	if a := d.address(o.get("address")); a != nil {
+		h.Address = *a
+	}
+	return h
+}
+
+func (d *decoder) vm(v value, hosts map[string]Host) VM {
+	o := d.object(v, "host", "target", "targetSudo", "tags", "restart", "updateFlake", "buildOn", "health")
+	vm := VM{
+		Host:        o.get("host").text(d),
+		Target:      d.address(o.get("target")),
+		TargetSudo:  d.boolean(o.get("targetSudo")),
+		Tags:        d.texts(d.unused(o.get("tags")), nonEmpty),
+		Restart:     o.get("restart").text(d),
+		UpdateFlake: o.get("updateFlake").text(d),
+		BuildOn:     d.unused(o.get("buildOn")).text(d),
+		Health:      d.health(d.unused(o.get("health"))),
+	}
+	if _, known := hosts[vm.Host]; o.has("host") && !known {
+		d.fail(v.path+".host", fmt.Sprintf("is %.80q, which ferry.hosts does not have%s", vm.Host, didYouMean(vm.Host, keys(hosts))))
+	}
+	if vm.Target != nil && vm.Target.Local {
+		d.fail(v.path+".target", "is `local`, but a target is the system inside the VM")
+	}
+	if o.has("restart") {
+		d.oneOf(v.path+".restart", vm.Restart, "auto", "if-needed", "always", "never")
+	}
+	if o.has("updateFlake") {
+		if err := CheckUpdateRef(vm.UpdateFlake); err != nil {
+			d.fail(v.path+".updateFlake", "is wrong: "+err.Error())
+		}
+	}
+	return vm
+}
+
+func (d *decoder) health(v value) *Health {
+	if v.absent() {
+		return nil
+	}
+	o := d.object(v, "tcp", "http", "timeout")
+	return &Health{
+		TCP:     d.texts(o.get("tcp"), checkHostPort),
+		HTTP:    d.texts(o.get("http"), checkWebURL),
+		Timeout: time.Duration(d.integer(o.get("timeout"), 1, maxHealthTimeout)) * time.Second,
+	}
+}
+
+func (d *decoder) address(v value) *microvm.Address {
+	if v.absent() {
+		return nil
+	}
+	s := v.text(d)
+	if d.err != nil {
+		return nil
+	}
+	a, err := microvm.ParseAddress(s)
+	if err != nil {
+		d.fail(v.path, "is wrong: "+err.Error())
+		return nil
+	}
+	return &a
+}
+
+func nonEmpty(s string) string {
+	if strings.TrimSpace(s) == "" {
+		return "is empty"
+	}
+	return ""
+}
+
+func checkHostPort(s string) string {
+	host, port, err := net.SplitHostPort(s)
+	if n, perr := strconv.Atoi(port); err != nil || perr != nil || host == "" || n < 1 || n > 65535 {
+		return fmt.Sprintf("is %.80q; expected host:port", s)
+	}
+	return ""
+}
+
+func checkWebURL(s string) string {
+	u, err := url.Parse(s)
+	if err != nil || (u.Scheme != "http" && u.Scheme != "https") || u.Host == "" {
+		return fmt.Sprintf("is %.80q; expected an http:// or https:// URL", s)
+	}
+	return ""
+}
