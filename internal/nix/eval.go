@@ -29,10 +29,11 @@ func (e *EvalFailure) Error() string { return e.Err.Error() }
 // Unwrap gives the *CommandError.
 func (e *EvalFailure) Unwrap() error { return e.Err }
 
-// Eval returns the value as JSON. It writes the .drv files of every drvPath that
+// Eval returns the value as JSON. It asks for the whole trace of an error: without
+// it, Nix leaves out the innermost positions, the ones that say where. It writes the .drv files of every drvPath that
 // the value contains, and builds nothing. A failure is an *EvalFailure.
 func (n *Nix) Eval(ctx context.Context, r EvalRequest) ([]byte, error) {
-	args := append(nixArgs("eval", "--json"), r.Options...)
+	args := append(nixArgs("eval", "--json", "--show-trace"), r.Options...)
 	if r.Apply != "" {
 		args = append(args, "--apply", r.Apply)
 	}
