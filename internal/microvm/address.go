@@ -67,7 +67,9 @@ func ParseAddress(s string) (Address, error) {
 			}
 		}
 		if h, ok := strings.CutPrefix(a.Host, "["); ok {
-			a.Host = strings.TrimSuffix(h, "]")
+			if a.Host, ok = strings.CutSuffix(h, "]"); !ok || !strings.Contains(h, ":") {
+				return fail("brackets are for IPv6 addresses")
+			}
 		}
 	}
 	if a.User != "" && !userPattern.MatchString(a.User) {
@@ -78,6 +80,9 @@ func ParseAddress(s string) (Address, error) {
 	}
 	if strings.Contains(a.Host, ":") && net.ParseIP(strings.SplitN(a.Host, "%", 2)[0]) == nil {
 		return fail("a port needs the form ssh://host:port")
+	}
+	if strings.Contains(a.Host, "%") && !strings.Contains(a.Host, ":") {
+		return fail("`%` is only allowed before the zone of an IPv6 address")
 	}
 	return a, nil
 }
@@ -95,8 +100,11 @@ func (a Address) String() string {
 	switch {
 	case a.Local:
 		return "local"
+	case a.Host == "local" && a.User == "" && a.Port == 0:
+		return "ssh://local" // a host of that name, not this machine
 	case a.Port != 0:
-		host := net.JoinHostPort(a.Host, strconv.Itoa(a.Port))
+		// In a URL the `%` of an IPv6 zone is escaped (RFC 6874).
+		host := net.JoinHostPort(strings.ReplaceAll(a.Host, "%", "%25"), strconv.Itoa(a.Port))
 		if a.User != "" {
 			host = a.User + "@" + host
 		}

@@ -9,7 +9,7 @@ import (
 // in its scripts.
 const StoreDir = "/nix/store"
 
-var storePathPattern = regexp.MustCompile(`^/nix/store/[0-9a-df-np-sv-z]{32}-[A-Za-z0-9+._?=-]{1,207}$`)
+var storePathPattern = regexp.MustCompile(`^/nix/store/[0-9a-df-np-sv-z]{32}-[A-Za-z0-9+._?=-]{1,211}$`)
 
 // StorePath is a path directly under StoreDir, checked by ParseStorePath (Nix
 // manual, "Store Path"). It has no character that a shell would touch but `?`.

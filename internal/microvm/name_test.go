@@ -1,0 +1,77 @@
+package microvm
+
+import (
+	"strings"
+	"testing"
+)
+
+func TestParseName(t *testing.T) {
+	for s, ok := range map[string]bool{
+		"web": true, "W3b": true, "0": true, "my-vm_2": true, strings.Repeat("a", MaxNameLength): true,
+		"": false, strings.Repeat("a", MaxNameLength+1): false, "-web": false, "_web": false, "web.prod": false,
+		"a/b": false, "..": false, "a b": false, "web\n": false, "wéb": false, `a"b`: false, "a$b": false, "a@b": false,
+	} {
+		got, err := ParseName(s)
+		if (err == nil) != ok {
+			t.Errorf("ParseName(%q): error %v, want ok %v", s, err, ok)
+		}
+		if ok && string(got) != s || !ok && got != "" {
+			t.Errorf("ParseName(%q) = %q", s, got)
+		}
+	}
+}
+
+func FuzzParseName(f *testing.F) {
+	for _, s := range []string{"web", "a-b_C9", "", "-", "web\x00", "../x", strings.Repeat("x", 65)} {
+		f.Add(s)
+	}
+	const allowed = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_"
+	f.Fuzz(func(t *testing.T, s string) {
+		n, err := ParseName(s)
+		if err != nil {
+			if strings.ContainsAny(err.Error(), "\n\x00\x1b") {
+				t.Errorf("the error for %q is more than a line: %q", s, err)
+			}
+			return
+		}
+		if string(n) != s || s == "" || len(s) > MaxNameLength || strings.Trim(s, allowed) != "" || strings.ContainsAny(s[:1], "-_") {
+			t.Errorf("accepted %q as %q", s, n)
+		}
+		if unit := n.Unit(); unit != "microvm@"+s+".service" || len(unit) > 255 {
+			t.Errorf("unit %q", unit)
+		}
+	})
+}
+
+func TestCollides(t *testing.T) {
+	for _, c := range []struct {
+		name   Name
+		others []Name
+		want   Name
+	}{
+		{"web", nil, ""},
+		{"web", []Name{"web", "db"}, ""},
+		{"old-web", []Name{"web"}, "web"},
+		{"web", []Name{"db", "old-web"}, "old-web"},
+		{"booted-web", []Name{"web"}, "web"},
+		{"web", []Name{"booted-web"}, "booted-web"},
+		{"old-web", []Name{"booted-web"}, ""},
+		{"old-old-web", []Name{"web", "old-web"}, "old-web"},
+	} {
+		if got := c.name.Collides(c.others); got != c.want {
+			t.Errorf("%s among %v: %q, want %q", c.name, c.others, got, c.want)
+		}
+	}
+}
+
+func TestSystemBaseName(t *testing.T) {
+	for path, want := range map[string]string{
+		"/nix/store/00000000000000000000000000000000-nixos-system-web-25.11": "nixos-system-web-25.11",
+		"/nix/store/nohash": "nohash",
+		"":                  "",
+	} {
+		if got := SystemBaseName(path); got != want {
+			t.Errorf("SystemBaseName(%q) = %q, want %q", path, got, want)
+		}
+	}
+}
