@@ -47,62 +47,95 @@ func withPreamble(preamble []byte, rest io.Reader) io.Reader {
 	return io.MultiReader(bytes.NewReader(preamble), rest)
 }
 
-// command makes the exec.Cmd of a child, without its input and output.
-func (m *machine) command(ctx context.Context, r resolved) (*exec.Cmd, *child, error) {
+// job is a command about to run.
+type job struct {
+	r   resolved
+	cmd *exec.Cmd
+	c   *child
+	io  streams
+}
+
+func (m *machine) job(ctx context.Context, r resolved) (*job, error) {
 	c, err := m.w.prepare(r.words)
-	if err != nil {
-		return nil, nil, err
-	}
-	c.stderr = &tail{}
-	cmd := exec.CommandContext(ctx, c.argv[0], c.argv[1:]...)
-	cmd.SysProcAttr = c.attr
-	cmd.WaitDelay = grace
-	cmd.Cancel = func() error { return c.stop(cmd.Process) }
-	cmd.Stderr = io.Writer(c.stderr)
-	if r.Stderr != nil {
-		cmd.Stderr = io.MultiWriter(c.stderr, r.Stderr)
-	}
-	return cmd, c, nil
-}
-
-func (m *machine) run(ctx context.Context, r resolved) error {
-	cmd, c, err := m.command(ctx, r)
-	if err != nil {
-		return err
-	}
-	cmd.Stdin, cmd.Stdout = r.input(), r.Stdout
-	return m.verdict(ctx, r, c, cmd.Run())
-}
-
-func (m *machine) start(ctx context.Context, r resolved, ended func()) (*Process, error) {
-	cmd, c, err := m.command(ctx, r)
 	if err != nil {
 		return nil, err
 	}
-	inR, inW, err := os.Pipe()
-	if err != nil {
-		return nil, fmt.Errorf("starting %s: %w", shown(r.Command), err)
+	c.stderr = &tail{}
+	j := &job{r: r, c: c, cmd: exec.CommandContext(ctx, c.argv[0], c.argv[1:]...)}
+	j.cmd.SysProcAttr = c.attr
+	j.cmd.WaitDelay = grace
+	j.cmd.Cancel = func() error { return c.stop(j.cmd.Process) }
+	messages := io.Writer(c.stderr)
+	if r.Stderr != nil {
+		messages = io.MultiWriter(c.stderr, r.Stderr)
 	}
-	outR, outW, err := os.Pipe()
-	if err != nil {
-		_, _ = inR.Close(), inW.Close()
-		return nil, fmt.Errorf("starting %s: %w", shown(r.Command), err)
+	return j, j.attach(&j.cmd.Stderr, messages)
+}
+
+// attach gives the child one of its outputs. The fields of exec.Cmd must not
+// hold a nil *os.File.
+func (j *job) attach(to *io.Writer, w io.Writer) error {
+	if w == nil {
+		return nil
 	}
-	cmd.Stdin, cmd.Stdout = inR, outW
-	err = cmd.Start()
-	_, _ = inR.Close(), outW.Close()
+	f, err := j.io.output(w)
+	if err != nil {
+		return fmt.Errorf("running `%s`: %w", shown(j.r.Command), err)
+	}
+	*to = f
+	return nil
+}
+
+func (m *machine) run(ctx context.Context, r resolved) error {
+	j, err := m.job(ctx, r)
 	if err == nil {
-		_, err = inW.Write(r.preamble) // far below a pipe's buffer
+		err = j.attach(&j.cmd.Stdout, r.Stdout)
 	}
-	if err != nil && cmd.Process == nil {
+	if err == nil && r.input() != nil {
+		j.cmd.Stdin, err = j.io.input(r.input())
+	}
+	if err == nil {
+		err = j.cmd.Start()
+	}
+	if j != nil {
+		j.io.started()
+	}
+	if err != nil {
+		return m.notStarted(j, r, err)
+	}
+	err = j.cmd.Wait()
+	broken := j.io.finish(ctx)
+	return m.verdict(ctx, j, err, broken)
+}
+
+func (m *machine) start(ctx context.Context, r resolved, ended func()) (*Process, error) {
+	j, err := m.job(ctx, r)
+	if err != nil {
+		return nil, m.notStarted(j, r, err)
+	}
+	in, inW, err := j.io.pipe(true)
+	if err != nil {
+		return nil, m.notStarted(j, r, err)
+	}
+	out, outR, err := j.io.pipe(false)
+	if err != nil {
+		return nil, m.notStarted(j, r, err)
+	}
+	j.cmd.Stdin, j.cmd.Stdout = in, out
+	err = j.cmd.Start()
+	j.io.started()
+	if err != nil {
 		_, _ = inW.Close(), outR.Close()
-		return nil, m.verdict(ctx, r, c, err)
+		return nil, m.notStarted(j, r, err)
 	}
+	_, _ = inW.Write(r.preamble) // far below a pipe's buffer; if nobody reads it, Wait says why
 	p := &Process{Stdin: inW, Stdout: outR, done: make(chan struct{})}
 	// A child that we may not signal still sees its input end.
 	unhook := context.AfterFunc(ctx, func() { _ = inW.Close() })
 	go func() {
-		p.err = m.verdict(ctx, r, c, cmd.Wait())
+		err := j.cmd.Wait()
+		broken := j.io.finish(ctx)
+		p.err = m.verdict(ctx, j, err, broken)
 		unhook()
 		if ctx.Err() != nil { // something it left behind may hold the output open
 			_ = outR.SetReadDeadline(time.Now())
@@ -113,38 +146,52 @@ func (m *machine) start(ctx context.Context, r resolved, ended func()) (*Process
 	return p, nil
 }
 
-// verdict turns what exec says into what a caller can act on.
-func (m *machine) verdict(ctx context.Context, r resolved, c *child, err error) error {
-	if c.log != "" {
-		defer func() { _ = os.Remove(c.log) }()
+// notStarted is the error of a command that never ran.
+func (m *machine) notStarted(j *job, r resolved, err error) error {
+	if j == nil {
+		return err
 	}
-	// The command has succeeded, but something still feeds its input or holds
-	// its output open.
-	if err == nil || errors.Is(err, exec.ErrWaitDelay) {
-		return nil
+	j.io.started()
+	if j.c.log != "" {
+		_ = os.Remove(j.c.log)
+		return fmt.Errorf("starting ssh to %s: %w", m.o.Address, err)
 	}
-	if ctx.Err() != nil {
-		return fmt.Errorf("%s: `%s` was interrupted: %w", m.o.Address, shown(r.Command), context.Cause(ctx))
-	}
-	code := 127
-	var exit *exec.ExitError
+	e := &ExitError{Host: m.o.Address.String(), CommandLine: shown(r.Command), Code: 127, Stderr: err.Error()}
 	switch {
-	case errors.As(err, &exit):
-		code = exit.ExitCode()
-		if ws, ok := exit.Sys().(syscall.WaitStatus); ok && ws.Signaled() {
-			code = 128 + int(ws.Signal())
-		}
-		if lost := m.w.lost(ctx, c, code); lost != nil {
-			return lost
-		}
+	case errors.Is(err, exec.ErrNotFound), errors.Is(err, os.ErrNotExist):
+		e.Stderr = r.words[0] + ": not found"
 	case errors.Is(err, os.ErrPermission):
-		code = 126
-	case !errors.Is(err, exec.ErrNotFound) && !errors.Is(err, os.ErrNotExist):
+		e.Code = 126
+	default:
 		return fmt.Errorf("%s: running `%s`: %w", m.o.Address, shown(r.Command), err)
 	}
-	messages := c.stderr.String()
-	if messages == "" && exit == nil {
-		messages = err.Error()
+	return e
+}
+
+// verdict turns what exec says into what a caller can act on. broken is the
+// error of a stream.
+func (m *machine) verdict(ctx context.Context, j *job, err, broken error) error {
+	if j.c.log != "" {
+		defer func() { _ = os.Remove(j.c.log) }()
 	}
-	return &ExitError{Host: m.o.Address.String(), CommandLine: shown(r.Command), Code: code, Stderr: messages}
+	name := fmt.Sprintf("%s: `%s`", m.o.Address, shown(j.r.Command))
+	var exit *exec.ExitError
+	switch {
+	case err == nil && broken == nil:
+		return nil
+	case ctx.Err() != nil:
+		return fmt.Errorf("%s was interrupted: %w", name, context.Cause(ctx))
+	case err == nil:
+		return fmt.Errorf("%s: passing on its input or output: %w", name, broken)
+	case !errors.As(err, &exit):
+		return fmt.Errorf("%s: %w", name, err)
+	}
+	code := exit.ExitCode()
+	if ws, ok := exit.Sys().(syscall.WaitStatus); ok && ws.Signaled() {
+		code = 128 + int(ws.Signal())
+	}
+	if lost := m.w.lost(ctx, j.c, code); lost != nil {
+		return lost
+	}
+	return &ExitError{Host: m.o.Address.String(), CommandLine: shown(j.r.Command), Code: code, Stderr: j.c.stderr.String()}
 }

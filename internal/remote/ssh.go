@@ -11,6 +11,7 @@ import (
 	"strconv"
 	"strings"
 	"syscall"
+	"time"
 
 	"ferry/internal/microvm"
 )
@@ -124,8 +125,15 @@ func (s *ssh) prepare(args []string) (*child, error) {
 		// Without the terminal, Ctrl-C reaches ferry only, and ssh cannot stop
 		// to wait for an answer that nobody is asked for.
 		attr: &syscall.SysProcAttr{Setsid: true},
-		stop: func(p *os.Process) error { return p.Signal(syscall.SIGTERM) },
+		stop: stopSession,
 	}, nil
+}
+
+// stopSession ends an ssh process. One that shares a connection notices SIGTERM
+// only when it next hears from there (OpenSSH 9.2), so it does not get long.
+func stopSession(p *os.Process) error {
+	time.AfterFunc(300*time.Millisecond, func() { _ = p.Kill() })
+	return p.Signal(syscall.SIGTERM)
 }
 
 // lost tells ssh's own failures, which exit with 255, from a command that
