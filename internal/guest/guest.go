@@ -68,11 +68,12 @@ type Switch struct {
 	System   microvm.StorePath
 	Action   string // switch, test or dry-activate
 	HostName string // the guest must call itself so; empty: not checked
-	// RegInfo is the registration of the system's closure, as nix-store
-	// --load-db reads it: a file of the store, or Registration to send one, or
-	// neither.
+	// The registration of the system's closure, as nix-store --load-db reads it,
+	// comes from one of these: RegInfo is a file of the store, Registration is
+	// sent, Runner names a runner whose kernel command line has `regInfo=FILE`.
 	RegInfo      string
 	Registration io.Reader
+	Runner       microvm.StorePath
 }
 
 // RefusedError is the guest's reason not to begin a switch.
@@ -84,8 +85,12 @@ func (e *RefusedError) Error() string { return "the guest refused: " + e.Reason 
 // own. The error is a *RefusedError where the guest would not.
 func Start(ctx context.Context, sh Shell, s Switch) error {
 	reg := s.RegInfo
-	if reg == "" && s.Registration != nil {
+	switch {
+	case reg != "":
+	case s.Registration != nil:
 		reg = "-"
+	case s.Runner != "":
+		reg = "runner:" + string(s.Runner)
 	}
 	said := map[string]string{}
 	_, err := run(ctx, sh, call{

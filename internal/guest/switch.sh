@@ -1,6 +1,7 @@
 # Switches this machine to a system of the store. Arguments: marker, system,
 # action, deployment id, host name that must be ours, registration (a file,
-# `-` for standard input, empty for none).
+# `-` for standard input, `runner:PATH` for the one that this runner names, or
+# empty for none).
 # The switch itself runs in a unit of its own, with its output in a file: it
 # outlives the connection and never writes into one.
 set -eu
@@ -22,6 +23,12 @@ until [ -x "$system/bin/switch-to-configuration" ]; do
   sleep 0.25 2>/dev/null || sleep 1
 done
 
+case $registration in
+  runner:*)
+    registration=$(sed -n 's|.*regInfo=\(/nix/store/[A-Za-z0-9+._?=/-]*\).*|\1|p' "${registration#runner:}/bin/microvm-run" | head -n 1)
+    [ -n "$registration" ] || printf '%s unregistered=yes\n' "$marker"
+    ;;
+esac
 if [ "$action" != dry-activate ] && [ -x "$system/sw/bin/nix-store" ]; then
   case $registration in
     '') ;;

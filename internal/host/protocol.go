@@ -282,6 +282,4 @@ type FinishRequest struct {
 	Name    microvm.Name `json:"name"`
 	Outcome string       `json:"outcome"`
 	Error   string       `json:"error,omitempty"`
-	// KeepPending leaves the new runner rooted: a guest may still run it.
-	KeepPending bool `json:"keepPending,omitempty"`
 }

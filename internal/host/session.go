@@ -287,7 +287,7 @@ func (s *session) finish(req FinishRequest) (struct{}, error) {
 	if err := s.holds(req.Name); err != nil {
 		return struct{}{}, err
 	}
-	return struct{}{}, s.end(req.Outcome, req.Error, req.KeepPending)
+	return struct{}{}, s.end(req.Outcome, req.Error)
 }
 
 // abandon ends a deployment whose operator's side left without finishing.
@@ -299,20 +299,22 @@ func (s *session) abandon() {
 		s.lock.release() // note and root stay: the next run settles it
 		return
 	}
-	_ = s.end("interrupted", "", false)
+	_ = s.end("interrupted", "")
 }
 
-func (s *session) end(outcome, failure string, keepPending bool) error {
+// end closes the deployment: history written, roots and lock let go.
+func (s *session) end(outcome, failure string) error {
 	l := s.srv.layout
 	defer func() { s.lock.release(); s.lock = nil }()
-	err := l.appendHistory(s.name, HistoryEntry{
-		Deployment: s.work.Deployment, Ended: time.Now().UTC(),
-		Outcome: outcome, Error: failure, Runner: s.work.Runner,
-	})
-	if !keepPending {
-		err = errors.Join(err, l.dropPending(s.name), removeLink(l.ferryRoots(s.name)+"/interrupted"))
-	}
-	return errors.Join(err, l.dropNote(s.name, noteDeployment))
+	return errors.Join(
+		l.appendHistory(s.name, HistoryEntry{
+			Deployment: s.work.Deployment, Ended: time.Now().UTC(),
+			Outcome: outcome, Error: failure, Runner: s.work.Runner,
+		}),
+		l.dropPending(s.name),
+		removeLink(l.ferryRoots(s.name)+"/interrupted"),
+		l.dropNote(s.name, noteDeployment),
+	)
 }
 
 // eventWriter prints events, one a line. A reader that is gone is no error: the

@@ -1,0 +1,160 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"ferry/internal/deploy"
+	"ferry/internal/flake"
+	"ferry/internal/host"
+	"ferry/internal/microvm"
+	"ferry/internal/nix"
+	"ferry/internal/remote"
+)
+
+// deployOptions are what rebuild, install and switch have in common.
+type deployOptions struct {
+	flake       string
+	name        string
+	host        string
+	hostSudo    bool
+	targetSudo  bool
+	bothSudo    bool
+	restart     string
+	updateFlake string
+	dryRun      bool
+	nix         nixOptions
+}
+
+func (o *deployOptions) addFlags(cmd *cobra.Command) {
+	fs := cmd.Flags()
+	fs.StringVarP(&o.flake, "flake", "f", ".", "the flake that has nixosConfigurations.NAME")
+	fs.StringVar(&o.name, "name", "", "the VM's name on the host, where it is not NAME")
+	fs.BoolVar(&o.hostSudo, "host-sudo", false, "become root on the host with sudo")
+	fs.BoolVar(&o.dryRun, "dry-run", false, "say what would happen and change nothing")
+	o.nix.addFlags(fs)
+}
+
+func (o *deployOptions) addGuestFlags(cmd *cobra.Command) {
+	fs := cmd.Flags()
+	fs.BoolVar(&o.targetSudo, "target-sudo", false, "become root in the guest with sudo")
+	fs.BoolVar(&o.bothSudo, "use-remote-sudo", false, "both --host-sudo and --target-sudo")
+}
+
+func (o *deployOptions) addInstallFlags(cmd *cobra.Command) {
+	cmd.Flags().StringVar(&o.updateFlake, "update-flake", "", "the flake that `microvm -u` on the host shall update from (written to the VM's `flake` file)")
+}
+
+func restartPolicies() []string {
+	return []string{string(host.RestartAuto), string(host.RestartIfNeeded), string(host.RestartAlways), string(host.RestartNever)}
+}
+
+func (o *deployOptions) addRestartFlag(cmd *cobra.Command) {
+	cmd.Flags().StringVar(&o.restart, "restart", "", "when to restart the VM: auto (only where it can't be switched live), if-needed (also where the hardware differs), always, never")
+	_ = cmd.RegisterFlagCompletionFunc("restart", cobra.FixedCompletions(restartPolicies(), cobra.ShellCompDirectiveNoFileComp))
+}
+
+// positionals are the arguments of a deploying command, in their order: NAME,
+// then addresses; an action word may stand at any place behind NAME.
+type positionals struct {
+	name      microvm.Name
+	addresses []microvm.Address
+	action    host.Action
+}
+
+func actions() []host.Action {
+	return []host.Action{host.ActionSwitch, host.ActionBoot, host.ActionTest, host.ActionDryActivate}
+}
+
+func parsePositionals(cmd *cobra.Command, args []string, maxAddresses int, allowed []host.Action) (positionals, error) {
+	p := positionals{action: host.ActionSwitch}
+	wrong := func(format string, a ...any) (positionals, error) {
+		return p, &usageError{err: fmt.Errorf(format, a...), hint: "usage: " + cmd.UseLine()}
+	}
+	if len(args) == 0 {
+		return wrong("%s needs the name of a VM", cmd.Name())
+	}
+	var err error
+	if p.name, err = microvm.ParseName(args[0]); err != nil {
+		return wrong("%w", err)
+	}
+	seen := false
+	for _, arg := range args[1:] {
+		if action := host.Action(arg); slices.Contains(actions(), action) {
+			if !slices.Contains(allowed, action) {
+				return wrong("%s does not take the action %s", cmd.Name(), arg)
+			}
+			if seen {
+				return wrong("more than one action: %s and %s", p.action, action)
+			}
+			p.action, seen = action, true
+			continue
+		}
+		a, err := microvm.ParseAddress(arg)
+		if err != nil {
+			return wrong("%w", err)
+		}
+		p.addresses = append(p.addresses, a)
+	}
+	if len(p.addresses) > maxAddresses {
+		return wrong("too many arguments: %s takes %d behind the name, besides an action", cmd.Name(), maxAddresses)
+	}
+	return p, nil
+}
+
+// request checks the options and makes a request of them.
+func (o *deployOptions) request(p positionals) (deploy.Request, error) {
+	req := deploy.Request{
+		Attribute: p.name, Action: p.action,
+		Source:   flake.Source{Ref: o.flake, Options: o.nix.words},
+		HostSudo: o.hostSudo || o.bothSudo, TargetSudo: o.targetSudo || o.bothSudo,
+		Restart: host.RestartPolicy(o.restart), UpdateFlake: o.updateFlake, DryRun: o.dryRun,
+	}
+	if o.name != "" {
+		n, err := microvm.ParseName(o.name)
+		if err != nil {
+			return req, &usageError{err: err, hint: "--name takes the VM's name on the host"}
+		}
+		req.Name = n
+	}
+	if o.restart != "" && !slices.Contains(restartPolicies(), o.restart) {
+		return req, &usageError{err: fmt.Errorf("unknown --restart=%.40q", o.restart), hint: "one of " + strings.Join(restartPolicies(), ", ")}
+	}
+	if o.updateFlake != "" {
+		if err := flake.CheckUpdateRef(o.updateFlake); err != nil {
+			return req, &usageError{err: fmt.Errorf("--update-flake: %w", err), hint: "name a flake that the host can reach, such as git+https://git.example.org/infra"}
+		}
+	}
+	return req, nil
+}
+
+// runDeployment runs one deployment and prints its result.
+func (a *app) runDeployment(ctx context.Context, req deploy.Request, run func(*deploy.Deployer, context.Context, deploy.Request) (*deploy.Result, error)) error {
+	dir, remove, err := remote.NewSocketDir()
+	if err != nil {
+		return err
+	}
+	defer remove()
+	evalNix := &nix.Nix{Program: "nix", Log: a.ui.Log("nix")}
+	d := &deploy.Deployer{
+		Report:    a.ui,
+		Evaluator: &flake.Evaluator{Nix: evalNix, CacheDir: flake.DefaultCacheDir()},
+		Nix:       evalNix, SocketDir: dir, AskPassword: terminalPassword(),
+	}
+	result, err := run(d, ctx, req)
+	if result == nil {
+		return err
+	}
+	if a.ui.JSON {
+		return errors.Join(err, a.ui.Data(result))
+	}
+	if err == nil {
+		return a.ui.Text(result.Text())
+	}
+	return err
+}

@@ -1,0 +1,154 @@
+// Package cli is ferry's command line: one file per command, the exit codes in
+// one place. It parses, calls internal/deploy or internal/host, and prints; it
+// decides nothing about deployments.
+package cli
+
+import (
+	"context"
+	"errors"
+	"io"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/spf13/cobra"
+
+	"ferry/internal/deploy"
+	"ferry/internal/host"
+	"ferry/internal/ui"
+)
+
+// The exit codes, the same for all commands.
+const (
+	exitDone        = 0
+	exitFailed      = 1
+	exitUsage       = 2
+	exitLocked      = 5
+	exitInterrupted = 130
+)
+
+// exitCodes is shown in every command's help.
+const exitCodes = `Exit codes: 0 done; 1 failed; 2 wrong usage; 5 locked by another deployment;
+130 interrupted.`
+
+// app is what the commands of one run share.
+type app struct {
+	in  io.Reader
+	ui  *ui.UI
+	out io.Writer
+	err io.Writer
+}
+
+// Main runs ferry with the process's arguments and streams and returns its exit
+// code.
+func Main(args []string) int {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
+	defer stop()
+	context.AfterFunc(ctx, stop) // a second Ctrl-C ends ferry at once
+	return Run(ctx, args[1:], os.Stdin, os.Stdout, os.Stderr)
+}
+
+// Run is Main with the streams given, for tests.
+func Run(ctx context.Context, args []string, in io.Reader, out, errw io.Writer) int {
+	a := &app{in: in, out: out, err: errw, ui: ui.New(out, errw, false)}
+	root := a.rootCommand()
+	root.SetArgs(joinTwoValueOptions(args))
+	root.SetIn(in)
+	root.SetOut(out)
+	root.SetErr(errw)
+	err := root.ExecuteContext(ctx)
+	if err == nil {
+		return exitDone
+	}
+	if ctx.Err() != nil {
+		a.printError(err)
+		return exitInterrupted
+	}
+	a.printError(err)
+	return exitCode(err)
+}
+
+// usageError is a command line that is wrong.
+type usageError struct {
+	err  error
+	hint string
+}
+
+func (e *usageError) Error() string { return e.err.Error() }
+func (e *usageError) Unwrap() error { return e.err }
+func (e *usageError) Hint() string  { return e.hint }
+
+// exitCode maps an error to the exit code that scripts rely on.
+func exitCode(err error) int {
+	var usage *usageError
+	var missing *deploy.UsageError
+	var failure *host.Failure
+	switch {
+	case errors.As(err, &usage), errors.As(err, &missing):
+		return exitUsage
+	case errors.As(err, &failure) && failure.Kind == host.KindLocked:
+		return exitLocked
+	}
+	return exitFailed
+}
+
+// printError prints an error once: the end of the log that shows why, the
+// message, how things are, and what to do next.
+func (a *app) printError(err error) {
+	var failure *host.Failure
+	var log []string
+	hint := ""
+	if errors.As(err, &failure) {
+		log, hint = failure.Log, failure.Hint
+	}
+	var hinter interface{ Hint() string }
+	if hint == "" && errors.As(err, &hinter) {
+		hint = hinter.Hint()
+	}
+	message := err.Error()
+	var de *deploy.Error
+	if errors.As(err, &de) && de.State != "" {
+		message += "\n" + string(de.VM) + ": " + de.State
+	}
+	a.ui.Error(message, hint, log)
+}
+
+func (a *app) rootCommand() *cobra.Command {
+	root := &cobra.Command{
+		Use:   "ferry",
+		Short: "Deploy NixOS MicroVMs over SSH",
+		Long: `ferry deploys NixOS MicroVMs (microvm.nix) over SSH: it evaluates here, builds on
+the host, installs, and switches the running VM live, or restarts it where that
+is needed.
+
+` + exitCodes,
+		Example: `  ferry rebuild web                                    # addresses from the flake
+  ferry rebuild web root@server root@web.example.com   # or named here
+  ferry rebuild web --dry-run`,
+		Version:           Version(),
+		SilenceErrors:     true,
+		SilenceUsage:      true,
+		CompletionOptions: cobra.CompletionOptions{HiddenDefaultCmd: true},
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if len(args) > 0 {
+				return &usageError{err: errors.New("unknown command " + quoted(args[0])), hint: "ferry --help lists the commands"}
+			}
+			_ = cmd.Usage()
+			return &usageError{err: errors.New("no command given"), hint: "the daily one is: ferry rebuild NAME"}
+		},
+		Args: cobra.ArbitraryArgs,
+	}
+	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
+		return &usageError{err: err, hint: cmd.CommandPath() + " --help lists the options"}
+	})
+	root.PersistentFlags().BoolVarP(&a.ui.Verbose, "verbose", "v", false, "tell more of what is done")
+	root.PersistentFlags().BoolVar(&a.ui.JSON, "json", false, "print results as JSON, one object a line")
+	noColour := root.PersistentFlags().Bool("no-color", false, "no colours (also: NO_COLOR)")
+	root.PersistentPreRun = func(*cobra.Command, []string) {
+		if *noColour {
+			a.ui.Colour = false
+		}
+	}
+	root.AddCommand(a.rebuildCommand(), a.installCommand(), a.switchCommand(), a.hostCommand())
+	return root
+}

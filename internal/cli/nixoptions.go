@@ -1,0 +1,119 @@
+package cli
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/spf13/pflag"
+)
+
+// Nix's evaluation options go through to Nix under their own names. Those that
+// take two values are joined before the command line is parsed, since pflag
+// knows options of one value only.
+
+const valueSeparator = "\x1f"
+
+// twoValueOptions are Nix's options with two values.
+func twoValueOptions() map[string]string {
+	return map[string]string{
+		"override-input": "override a flake input: INPUT FLAKE",
+		"override-flake": "override a flake reference: ORIGINAL RESOLVED",
+		"option":         "set a Nix setting: NAME VALUE",
+	}
+}
+
+func oneValueOptions() map[string]string {
+	return map[string]string{
+		"inputs-from":                 "use the inputs of this flake as registry entries",
+		"reference-lock-file":         "read this lock file instead of the flake's",
+		"extra-experimental-features": "enable these experimental features of Nix",
+		"log-format":                  "Nix's log format at evaluation",
+		"netrc-file":                  "credentials for fetching inputs",
+	}
+}
+
+func flagOptions() map[string]string {
+	return map[string]string{
+		"impure":              "allow impure evaluation (its result is never cached)",
+		"accept-flake-config": "accept Nix settings from the flake",
+		"no-write-lock-file":  "do not write the flake's lock file",
+		"no-update-lock-file": "do not allow any change of the flake's lock file",
+		"recreate-lock-file":  "make the flake's lock file anew",
+		"commit-lock-file":    "commit changes of the flake's lock file",
+		"no-registries":       "do not use flake registries",
+		"refresh":             "take everything downloaded before as out of date",
+		"offline":             "use no substituters and take everything downloaded as fresh",
+		"show-trace":          "show the whole trace of evaluation errors",
+		"allow-dirty":         "allow a dirty working tree (Nix's default)",
+		"no-allow-dirty":      "refuse a dirty working tree",
+	}
+}
+
+// joinTwoValueOptions turns `--override-input A B` into one argument.
+func joinTwoValueOptions(args []string) []string {
+	two := twoValueOptions()
+	var out []string
+	for i := 0; i < len(args); i++ {
+		if args[i] == "--" {
+			return append(out, args[i:]...)
+		}
+		name, isLong := strings.CutPrefix(args[i], "--")
+		if _, ok := two[name]; !isLong || !ok || i+2 >= len(args) {
+			out = append(out, args[i])
+			continue
+		}
+		out = append(out, "--"+name+"="+args[i+1]+valueSeparator+args[i+2])
+		i += 2
+	}
+	return out
+}
+
+// nixOptions collects Nix's options in the order in which they were given.
+type nixOptions struct{ words []string }
+
+func (n *nixOptions) addFlags(fs *pflag.FlagSet) {
+	for name, help := range twoValueOptions() {
+		fs.Var(&nixValue{to: n, name: name, values: 2}, name, help)
+	}
+	for name, help := range oneValueOptions() {
+		fs.Var(&nixValue{to: n, name: name, values: 1}, name, help)
+	}
+	for name, help := range flagOptions() {
+		fs.Var(&nixValue{to: n, name: name}, name, help)
+		fs.Lookup(name).NoOptDefVal = "true"
+	}
+}
+
+// nixValue is one option of Nix as pflag sees it.
+type nixValue struct {
+	to     *nixOptions
+	name   string
+	values int
+}
+
+func (v *nixValue) String() string { return "" }
+
+func (v *nixValue) Type() string { return [...]string{"bool", "VALUE", "NAME VALUE"}[v.values] }
+
+func (v *nixValue) Set(s string) error {
+	option := "--" + v.name
+	switch v.values {
+	case 0:
+		if s != "true" {
+			return fmt.Errorf("%s takes no value", option)
+		}
+		v.to.words = append(v.to.words, option)
+	case 1:
+		v.to.words = append(v.to.words, option, s)
+	default:
+		a, b, ok := strings.Cut(s, valueSeparator)
+		if !ok || a == "" {
+			return fmt.Errorf("%s needs two values", option)
+		}
+		if strings.HasPrefix(a, "-") {
+			return fmt.Errorf("%s: %q is no value", option, a)
+		}
+		v.to.words = append(v.to.words, option, a, b)
+	}
+	return nil
+}

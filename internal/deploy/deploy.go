@@ -1,0 +1,284 @@
+package deploy
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/user"
+	"strings"
+	"time"
+
+	"ferry/internal/flake"
+	"ferry/internal/guest"
+	"ferry/internal/host"
+	"ferry/internal/microvm"
+	"ferry/internal/nix"
+	"ferry/internal/remote"
+)
+
+// Reporter is told how a deployment goes.
+type Reporter interface {
+	Step(subject, format string, args ...any)
+	Detail(subject, format string, args ...any)
+	Warn(format string, args ...any)
+	Log(subject string) io.Writer
+}
+
+// Evaluator yields a VM's record.
+type Evaluator interface {
+	Evaluate(ctx context.Context, src flake.Source, name microvm.Name) (*flake.Evaluation, error)
+}
+
+// Deployer has what all deployments of a run share.
+type Deployer struct {
+	Report      Reporter
+	Evaluator   Evaluator
+	Nix         *nix.Nix // the operator's
+	SocketDir   string
+	AskPassword func(prompt string) (string, error)
+}
+
+// Request is what the user wants for one VM.
+type Request struct {
+	Attribute microvm.Name // nixosConfigurations.ATTRIBUTE
+	// Name is the VM's name on the host; empty: the attribute.
+	Name   microvm.Name
+	Source flake.Source
+	// Host and Target win over the flake's addresses; nil: those of the flake.
+	Host, Target         *microvm.Address
+	HostSudo, TargetSudo bool
+	Action               host.Action
+	Restart              host.RestartPolicy // empty: the flake's, else auto
+	UpdateFlake          string             // empty: the flake's
+	DryRun               bool
+}
+
+// deployment is one run for one VM.
+type deployment struct {
+	*Deployer
+	req    Request
+	id     string
+	began  time.Time
+	record microvm.Record
+	eval   *flake.Evaluation
+	intent host.Intent
+
+	host    remote.Conn
+	session *hostSession
+	facts   host.Facts
+	plan    host.Plan
+	guest   *guestSide
+
+	result   Result
+	prepared bool
+	// state tells the user how things are when a step fails.
+	state string
+}
+
+const nothingChanged = "nothing was changed"
+
+// Rebuild evaluates, builds on the host, installs, and activates as the request
+// says. The result tells what was done also when the error is not nil.
+func (d *Deployer) Rebuild(ctx context.Context, req Request) (*Result, error) {
+	return d.deploy(ctx, req, (*deployment).rebuild)
+}
+
+// Switch brings the running guest to a system that its host has built already.
+func (d *Deployer) Switch(ctx context.Context, req Request) (*Result, error) {
+	return d.deploy(ctx, req, (*deployment).switchOnly)
+}
+
+func (d *Deployer) deploy(ctx context.Context, req Request, steps func(*deployment, context.Context) error) (*Result, error) {
+	if req.Name == "" {
+		req.Name = req.Attribute
+	}
+	run := &deployment{Deployer: d, req: req, id: newID(), began: time.Now().UTC(), state: nothingChanged}
+	run.result = Result{VM: req.Name, Deployment: run.id, Action: req.Action}
+	defer run.close()
+	err := run.evaluate(ctx)
+	if err == nil {
+		err = steps(run, ctx)
+	}
+	run.result.Seconds = time.Since(run.began).Seconds()
+	if err != nil {
+		err = run.failed(ctx, err)
+	}
+	return &run.result, err
+}
+
+// failed ends a deployment whose step went wrong: the host writes it down, and
+// the user learns how things are.
+func (d *deployment) failed(ctx context.Context, err error) error {
+	if ctx.Err() != nil {
+		err = fmt.Errorf("interrupted: %w", ctx.Err())
+	} else if d.prepared && d.session != nil && !d.session.closed && !d.guest.unsure() {
+		finish := host.FinishRequest{Name: d.req.Name, Outcome: "failed", Error: err.Error()}
+		if ferr := d.session.call(ctx, host.Request{Finish: &finish}, nil); ferr != nil {
+			d.Report.Detail(d.subject(), "the failure could not be written to the history: %v", ferr)
+		}
+	}
+	d.result.Outcome, d.result.Error, d.result.State = OutcomeFailed, err.Error(), d.state
+	return &Error{VM: d.req.Name, State: d.state, Err: err}
+}
+
+func (d *deployment) close() {
+	d.guest.close()
+	if d.session != nil {
+		if err := d.session.close(); err != nil {
+			d.Report.Detail(d.subject(), "ending the session on the host: %v", err)
+		}
+	}
+	if d.host != nil {
+		_ = d.host.Close()
+	}
+}
+
+func (d *deployment) subject() string { return string(d.req.Name) }
+
+func (d *deployment) step(format string, args ...any) { d.Report.Step(d.subject(), format, args...) }
+
+// evaluate gets the record and fills in what the flake's `ferry` output says.
+func (d *deployment) evaluate(ctx context.Context) error {
+	ev, err := d.Evaluator.Evaluate(ctx, d.req.Source, d.req.Attribute)
+	if err != nil {
+		return err
+	}
+	for _, w := range ev.Warnings {
+		d.Report.Warn("%s", w)
+	}
+	d.eval, d.record = ev, ev.Record
+	d.record.Name = d.req.Name
+	if ev.Cached {
+		d.Report.Detail(d.subject(), "evaluation: from the cache")
+	} else {
+		d.step("evaluated %s", d.record.Runner.Drv)
+	}
+	d.fromFleet(ev.Fleet)
+	d.result.System = systemOut(&d.record)
+	d.intent = host.Intent{
+		Action: d.req.Action, Restart: d.req.Restart,
+		TargetKnown: d.req.Target != nil, UpdateFlake: d.req.UpdateFlake,
+	}
+	return nil
+}
+
+// connectHost logs in and asks for facts, in one session.
+func (d *deployment) connectHost(ctx context.Context) error {
+	if d.req.Host == nil {
+		return &UsageError{
+			Message: fmt.Sprintf("the host of %s is not known", d.req.Attribute),
+			Next:    fmt.Sprintf("name it (ferry rebuild %s root@host) or set ferry.vms.%s.host and ferry.hosts in the flake", d.req.Attribute, d.req.Attribute),
+		}
+	}
+	d.result.Host = d.req.Host.String()
+	var err error
+	d.host, err = remote.Dial(ctx, remote.Options{
+		Address: *d.req.Host, Sudo: d.req.HostSudo, Dir: d.SocketDir, AskPassword: d.AskPassword,
+	})
+	if err != nil {
+		return err
+	}
+	var uploaded bool
+	d.session, uploaded, err = openSession(ctx, d.host, d.hostLog)
+	if err != nil {
+		return err
+	}
+	if uploaded {
+		d.step("uploaded ferry's helper to %s", d.req.Host)
+	}
+	probe := host.ProbeRequest{Name: d.req.Name, Record: &d.record, Intent: d.intent}
+	if err := d.session.call(ctx, host.Request{Probe: &probe}, &d.facts); err != nil {
+		return err
+	}
+	if d.facts.Plan != nil {
+		d.plan = *d.facts.Plan
+	}
+	d.result.Previous = d.facts.VM.Current
+	return nil
+}
+
+func (d *deployment) hostLog(source, line string) {
+	if source == "nix" {
+		fmt.Fprintln(d.Report.Log(d.subject()), line)
+		return
+	}
+	d.step("%s", line)
+}
+
+// prepare takes the VM's lock and has what will be copied rooted.
+func (d *deployment) prepare(ctx context.Context) error {
+	req := host.PrepareRequest{
+		Name:        d.req.Name,
+		Derivations: []microvm.StorePath{d.record.Runner.Drv},
+		Runner:      d.record.Runner.Out,
+		GuestSystem: d.guest.current(),
+		Deployment: host.Deployment{
+			ID: d.id, By: operator(), Started: d.began, Action: d.req.Action,
+			Flake: d.eval.URL, Revision: d.eval.Revision,
+		},
+	}
+	var p host.Prepared
+	if err := d.session.call(ctx, host.Request{Prepare: &req}, &p); err != nil {
+		return err
+	}
+	d.prepared = true
+	d.Report.Detail(d.subject(), "the host has Nix %s", p.NixVersion)
+	return nil
+}
+
+func (d *deployment) commit(ctx context.Context, c host.CommitRequest) (host.Committed, error) {
+	c.Name, c.Runner, c.Record = d.req.Name, d.plan.Runner, &d.record
+	c.UpdateFlake = ""
+	if d.plan.WriteFlake {
+		c.UpdateFlake = d.req.UpdateFlake
+	}
+	var done host.Committed
+	err := d.session.call(ctx, host.Request{Commit: &c}, &done)
+	return done, err
+}
+
+func (d *deployment) finish(ctx context.Context, outcome Outcome) error {
+	d.result.Outcome = outcome
+	req := host.FinishRequest{Name: d.req.Name, Outcome: string(outcome)}
+	return d.session.call(ctx, host.Request{Finish: &req}, nil)
+}
+
+func newID() string {
+	var b [3]byte
+	_, _ = rand.Read(b[:]) // never fails, as documented
+	return time.Now().UTC().Format("20060102T150405") + "-" + hex.EncodeToString(b[:])
+}
+
+// operator names who deploys, for the lock and the history: user@machine.
+func operator() string {
+	name := os.Getenv("USER")
+	if u, err := user.Current(); err == nil {
+		name = u.Username
+	}
+	machine, err := os.Hostname()
+	if err != nil {
+		machine = "unknown"
+	}
+	return strings.ToValidUTF8(name+"@"+machine, "?")
+}
+
+func systemOut(r *microvm.Record) microvm.StorePath {
+	if r.System == nil {
+		return ""
+	}
+	return r.System.Out
+}
+
+var errNoSystem = errors.New("the configuration has no config.system.build.toplevel to switch to")
+
+// guestSwitch is the switch in the guest that this deployment makes.
+func (d *deployment) guestSwitch() guest.Switch {
+	return guest.Switch{
+		ID: d.id, System: d.plan.System, Action: string(d.req.Action),
+		HostName: d.plan.HostName, RegInfo: d.plan.RegInfo,
+	}
+}

@@ -1,0 +1,29 @@
+package deploy
+
+import (
+	"ferry/internal/flake"
+	"ferry/internal/host"
+)
+
+// fromFleet fills in what the command line left open from the flake's `ferry`
+// output.
+func (d *deployment) fromFleet(f flake.Fleet) {
+	vm := f.VMs[d.req.Attribute]
+	if h, ok := f.HostOf(d.req.Attribute); ok && d.req.Host == nil {
+		d.req.Host = &h.Address
+		d.req.HostSudo = d.req.HostSudo || h.Sudo
+	}
+	if d.req.Target == nil && vm.Target != nil {
+		d.req.Target = vm.Target
+		d.req.TargetSudo = d.req.TargetSudo || vm.TargetSudo
+	}
+	if d.req.Restart == "" {
+		d.req.Restart = host.RestartPolicy(vm.Restart)
+	}
+	if d.req.Restart == "" {
+		d.req.Restart = host.RestartAuto
+	}
+	if d.req.UpdateFlake == "" {
+		d.req.UpdateFlake = vm.UpdateFlake
+	}
+}

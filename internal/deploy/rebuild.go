@@ -1,0 +1,218 @@
+package deploy
+
+import (
+	"context"
+	"fmt"
+	"strings"
+
+	"ferry/internal/host"
+	"ferry/internal/microvm"
+	"ferry/internal/remote"
+)
+
+// rebuild is the whole of a deployment after evaluation.
+func (d *deployment) rebuild(ctx context.Context) error {
+	if err := d.look(ctx); err != nil {
+		return err
+	}
+	if !d.plan.Predicted && d.plan.Nothing() {
+		d.result.fromPlan(d.plan)
+		d.result.Outcome = OutcomeUnchanged
+		return nil
+	}
+	if d.req.DryRun {
+		d.result.fromPlan(d.plan)
+		d.result.Outcome, d.result.Predicted = OutcomeDryRun, d.plan.Predicted
+		return nil
+	}
+	if err := d.prepare(ctx); err != nil {
+		return err
+	}
+	if !d.facts.Built {
+		if err := d.ship(ctx); err != nil {
+			return err
+		}
+		if err := d.build(ctx); err != nil {
+			return err
+		}
+	} else {
+		d.plan.Runner = d.record.Runner.Out
+	}
+	if err := d.decide(ctx); err != nil {
+		return err
+	}
+	return d.carryOut(ctx)
+}
+
+// look asks both sides what they are, before anything is touched.
+func (d *deployment) look(ctx context.Context) error {
+	if err := d.connectHost(ctx); err != nil {
+		return err
+	}
+	if len(d.facts.MissingShares) > 0 && d.req.Action != host.ActionBoot {
+		return &RefusedError{
+			Message: fmt.Sprintf("share sources are missing on %s: %s", d.req.Host, strings.Join(d.facts.MissingShares, ", ")),
+			Next:    "make these directories on the host, or correct microvm.shares",
+		}
+	}
+	if l := d.facts.Lock; l != nil && !d.req.DryRun && !(d.plan.Nothing() && !d.plan.Predicted) {
+		return &host.Failure{
+			Kind: host.KindLocked,
+			Message: fmt.Sprintf("%s is locked by %s since %s, deployment %s", d.req.Name, l.By,
+				l.Since.Local().Format("15:04:05"), l.Deployment),
+			Hint: "wait for it to end, then run again",
+		}
+	}
+	if d.plan.Activation != host.ActivateLive {
+		return nil
+	}
+	return d.lookAtGuest(ctx)
+}
+
+// lookAtGuest is needed before a live switch. A guest that runs something else
+// than the host believes changes the plan.
+func (d *deployment) lookAtGuest(ctx context.Context) error {
+	if d.plan.NeedTarget {
+		return &UsageError{
+			Message: fmt.Sprintf("%s can be switched while it runs, but the address of its system is not known", d.req.Name),
+			Next: fmt.Sprintf("name it (ferry rebuild %s HOST root@TARGET), set ferry.vms.%s.target in the flake, or use --restart=always",
+				d.req.Attribute, d.req.Attribute),
+		}
+	}
+	g, err := d.openGuest(ctx, d.facts.VM.Current)
+	if err != nil {
+		return err
+	}
+	d.guest = g
+	if g.facts.Current != d.facts.VM.Running {
+		d.step("the guest runs %s, not what the host last knew of", microvm.SystemBaseName(string(g.facts.Current)))
+	}
+	return nil
+}
+
+// ship copies the derivations to the host, which has them rooted already.
+func (d *deployment) ship(ctx context.Context) error {
+	drvs := []microvm.StorePath{d.record.Runner.Drv}
+	target := d.host.NixCopy()
+	switch {
+	case d.host.Address().Local && target.Store == "":
+		return nil
+	case d.host.SudoPassword():
+		return d.stream(ctx, drvs)
+	}
+	d.step("copying derivations to %s", d.req.Host)
+	return d.Nix.CopyDerivations(ctx, copyRequest(target, drvs))
+}
+
+// stream sends the derivations that the host lacks through the helper: where
+// sudo wants a password, the programs that `nix copy` starts can't be root.
+func (d *deployment) stream(ctx context.Context, drvs []microvm.StorePath) error {
+	closure, err := d.Nix.Requisites(ctx, drvs...)
+	if err != nil {
+		return err
+	}
+	var missing []microvm.StorePath
+	if err := d.session.call(ctx, host.Request{Missing: &host.MissingRequest{Paths: closure}}, &missing); err != nil {
+		return err
+	}
+	if len(missing) == 0 {
+		return nil
+	}
+	d.step("copying %d derivations and sources to %s", len(missing), d.req.Host)
+	p, _, err := remote.StartHelper(ctx, d.host, []string{"host", "import"})
+	if err != nil {
+		return err
+	}
+	err = d.Nix.Export(ctx, p.Stdin, missing)
+	if cerr := p.Stdin.Close(); err == nil && cerr != nil {
+		err = cerr
+	}
+	if werr := p.Wait(); werr != nil {
+		return fmt.Errorf("importing the derivations on %s: %w", d.req.Host, werr)
+	}
+	return err
+}
+
+func (d *deployment) build(ctx context.Context) error {
+	d.step("building on %s", d.req.Host)
+	req := host.BuildRequest{Name: d.req.Name, Derivations: []microvm.StorePath{d.record.Runner.Drv}}
+	var built host.Built
+	if err := d.session.call(ctx, host.Request{Build: &req}, &built); err != nil {
+		return err
+	}
+	d.plan.Runner = built.Runner
+	return nil
+}
+
+// decide has the host compare what is built with what runs.
+func (d *deployment) decide(ctx context.Context) error {
+	req := host.PlanRequest{
+		Name: d.req.Name, Runner: d.plan.Runner, Record: &d.record,
+		GuestSystem: d.guest.current(), Intent: d.intent,
+	}
+	var p host.Plan
+	if err := d.session.call(ctx, host.Request{Plan: &req}, &p); err != nil {
+		return err
+	}
+	d.plan = p
+	if p.Activation == host.ActivateLive && d.guest == nil {
+		if err := d.lookAtGuest(ctx); err != nil {
+			return err
+		}
+		if d.guest.current() != d.facts.VM.Running {
+			return d.decide(ctx)
+		}
+	}
+	d.result.fromPlan(d.plan)
+	return nil
+}
+
+// carryOut does what the plan says.
+func (d *deployment) carryOut(ctx context.Context) error {
+	switch d.plan.Activation {
+	case host.ActivateLive:
+		return d.switchLive(ctx)
+	case host.ActivateRestart, host.ActivateStart:
+		return d.restart(ctx)
+	}
+	if d.plan.Nothing() {
+		return d.finish(ctx, OutcomeUnchanged)
+	}
+	done, err := d.commit(ctx, host.CommitRequest{Install: d.plan.Install, Activation: host.ActivateNone, GuestSystem: d.guest.current()})
+	if err != nil {
+		return err
+	}
+	d.result.Generation = done.Generation
+	d.state = "installed; what runs was not touched"
+	if !d.plan.Install {
+		return d.finish(ctx, OutcomeUnchanged)
+	}
+	return d.finish(ctx, OutcomeInstalled)
+}
+
+// restart commits first: the unit boots what `current` names.
+func (d *deployment) restart(ctx context.Context) error {
+	d.state = fmt.Sprintf("the host may be restarting %s: it goes on by itself; see systemctl status %s there", d.req.Name, d.req.Name.Unit())
+	done, err := d.commit(ctx, host.CommitRequest{Install: d.plan.Install, Activation: d.plan.Activation})
+	if err != nil {
+		d.state = fmt.Sprintf("`current` is the new runner and the unit has failed; the previous runner is %s", orNone(d.plan.Previous))
+		return err
+	}
+	d.result.Generation = done.Generation
+	d.state = "installed, and its unit is up"
+	outcome := OutcomeRestarted
+	if d.plan.Activation == host.ActivateStart {
+		outcome = OutcomeStarted
+	}
+	if err := d.awaitGuest(ctx); err != nil {
+		return err
+	}
+	return d.finish(ctx, outcome)
+}
+
+func orNone(p microvm.StorePath) string {
+	if p == "" {
+		return "none: the VM is new"
+	}
+	return string(p)
+}

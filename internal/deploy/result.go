@@ -1,0 +1,194 @@
+package deploy
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+
+	"ferry/internal/host"
+	"ferry/internal/microvm"
+)
+
+// Outcome is how a deployment ended.
+type Outcome string
+
+// The outcomes, also the words of the JSON output and of the history.
+const (
+	OutcomeUnchanged    Outcome = "unchanged"
+	OutcomeInstalled    Outcome = "installed"
+	OutcomeSwitched     Outcome = "switched"
+	OutcomeRestarted    Outcome = "restarted"
+	OutcomeStarted      Outcome = "started"
+	OutcomeTested       Outcome = "tested"
+	OutcomeDryActivated Outcome = "dry-activated"
+	OutcomeDryRun       Outcome = "dry-run"
+	OutcomeFailed       Outcome = "failed"
+)
+
+// Result is what one deployment did. Its JSON form is what --json prints, one
+// object a line; docs/json.md describes the fields.
+type Result struct {
+	VM         microvm.Name      `json:"vm"`
+	Host       string            `json:"host,omitempty"`
+	Target     string            `json:"target,omitempty"`
+	Deployment string            `json:"deployment"`
+	Action     host.Action       `json:"action"`
+	Outcome    Outcome           `json:"outcome"`
+	Runner     microvm.StorePath `json:"runner,omitempty"`
+	System     microvm.StorePath `json:"system,omitempty"`
+	Previous   microvm.StorePath `json:"previous,omitempty"`
+	Generation int               `json:"generation,omitempty"`
+	BootID     string            `json:"bootId,omitempty"`
+	// Activation is what was done, or for a dry run would be.
+	Activation host.Activation `json:"activation,omitempty"`
+	Reason     string          `json:"reason,omitempty"`
+	Predicted  bool            `json:"predicted,omitempty"` // dry run, made before the build
+	Install    bool            `json:"install"`
+	// Changes are lines of the closure diff. ConfigurationOnly: something
+	// changed, but no package.
+	Changes           []string `json:"changes,omitempty"`
+	ConfigurationOnly bool     `json:"configurationOnly,omitempty"`
+	Waits             []string `json:"waitsForRestart,omitempty"`
+	Stopped           bool     `json:"stopped,omitempty"` // the VM is stopped and stays so
+	Seconds           float64  `json:"seconds"`
+	Error             string   `json:"error,omitempty"`
+	State             string   `json:"state,omitempty"` // after an error: how things are
+}
+
+func (r *Result) fromPlan(p host.Plan) {
+	r.Activation, r.Reason, r.Install = p.Activation, p.Reason, p.Install
+	r.Runner, r.Waits, r.Stopped = p.Runner, p.Waits, p.Stopped
+	if p.System != "" {
+		r.System = p.System
+	}
+	r.Changes = p.Closure
+	r.ConfigurationOnly = p.Changed && !p.Predicted && len(p.Closure) == 0 && p.Previous != ""
+}
+
+// Text is the result for people.
+func (r *Result) Text() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "%s: %s\n", r.VM, r.headline())
+	if r.Changes != nil {
+		for _, c := range r.Changes {
+			fmt.Fprintf(&b, "  %s\n", c)
+		}
+	} else if r.ConfigurationOnly {
+		fmt.Fprintln(&b, "  configuration only: no package changed")
+	}
+	for _, w := range r.Waits {
+		fmt.Fprintf(&b, "  %s waits for a restart\n", w)
+	}
+	if len(r.Waits) > 0 {
+		fmt.Fprintf(&b, "  (ferry rebuild %s --restart=if-needed applies it)\n", r.VM)
+	}
+	if r.BootID != "" {
+		fmt.Fprintf(&b, "  boot id %s\n", r.BootID)
+	}
+	return b.String()
+}
+
+func (r *Result) headline() string {
+	on := ""
+	if r.Host != "" {
+		on = " on " + r.Host
+	}
+	switch r.Outcome {
+	case OutcomeUnchanged:
+		if r.Stopped {
+			return "unchanged" + on + "; it is stopped and stays so (systemctl start microvm@" + string(r.VM) + ")"
+		}
+		return "unchanged" + on
+	case OutcomeInstalled:
+		if r.Stopped {
+			return fmt.Sprintf("installed%s as generation %d; it is stopped and stays so (systemctl start microvm@%s)", on, r.Generation, r.VM)
+		}
+		return fmt.Sprintf("installed%s as generation %d; what runs was not touched", on, r.Generation)
+	case OutcomeSwitched:
+		if r.Generation == 0 {
+			return "switched live in " + r.Target
+		}
+		return fmt.Sprintf("switched live%s (generation %d)", on, r.Generation)
+	case OutcomeRestarted:
+		return fmt.Sprintf("restarted%s (generation %d): %s", on, r.Generation, r.Reason)
+	case OutcomeStarted:
+		return fmt.Sprintf("started%s (generation %d): %s", on, r.Generation, r.Reason)
+	case OutcomeTested:
+		return "tested live in " + r.Target + "; the next boot brings the installed system back"
+	case OutcomeDryActivated:
+		return "dry-activated in " + r.Target + "; nothing was changed"
+	case OutcomeDryRun:
+		return r.intention()
+	}
+	return string(r.Outcome)
+}
+
+func (r *Result) intention() string {
+	var does []string
+	if r.Predicted {
+		does = append(does, "copy the derivations and build on "+r.Host)
+	}
+	if r.Install {
+		does = append(does, "install")
+	}
+	switch r.Activation {
+	case host.ActivateLive:
+		does = append(does, "switch live in "+r.Target)
+	case host.ActivateRestart:
+		does = append(does, "restart it ("+r.Reason+")")
+	case host.ActivateStart:
+		does = append(does, "start it ("+r.Reason+")")
+	}
+	if len(does) == 0 {
+		return "would change nothing"
+	}
+	return "would " + strings.Join(does, ", ")
+}
+
+// Error is a deployment that failed, with how it left things.
+type Error struct {
+	VM    microvm.Name
+	State string
+	Err   error
+}
+
+func (e *Error) Error() string { return fmt.Sprintf("%s: %v", e.VM, e.Err) }
+func (e *Error) Unwrap() error { return e.Err }
+
+// UsageError is a command that lacks something only the user can say.
+type UsageError struct{ Message, Next string }
+
+func (e *UsageError) Error() string { return e.Message }
+
+// Hint is what to do next.
+func (e *UsageError) Hint() string { return e.Next }
+
+// RefusedError is a deployment that would do harm, found before anything was
+// changed.
+type RefusedError struct{ Message, Next string }
+
+func (e *RefusedError) Error() string { return e.Message }
+
+// Hint is what to do next.
+func (e *RefusedError) Hint() string { return e.Next }
+
+// guestDownError is a guest that can't be reached for a live switch.
+type guestDownError struct {
+	target microvm.Address
+	name   microvm.Name
+	err    error
+}
+
+func (e *guestDownError) Error() string {
+	return fmt.Sprintf("the guest at %s can't be reached: %v", e.target, e.err)
+}
+func (e *guestDownError) Unwrap() error { return e.err }
+
+// Hint is what to do next.
+func (e *guestDownError) Hint() string {
+	var h interface{ Hint() string }
+	if errors.As(e.err, &h) && h.Hint() != "" {
+		return h.Hint() + "; --restart=always restarts the VM instead of switching it live"
+	}
+	return "check the VM (journalctl -u " + e.name.Unit() + " on the host); --restart=always restarts it instead of switching it live"
+}

@@ -1,0 +1,134 @@
+package deploy
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"time"
+
+	"ferry/internal/host"
+	"ferry/internal/remote"
+)
+
+const (
+	maxEvent     = 32 << 20         // bytes of one event line
+	closeTimeout = 20 * time.Second // for the helper to end what it was doing
+)
+
+// hostSession drives the helper on a host: one request at a time.
+type hostSession struct {
+	address string
+	proc    *remote.Process
+	events  chan host.Event
+	log     func(source, line string)
+	closed  bool
+}
+
+// openSession starts the helper, uploading it where the host lacks it.
+func openSession(ctx context.Context, c remote.Conn, log func(source, line string)) (*hostSession, bool, error) {
+	proc, uploaded, err := remote.StartHelper(ctx, c, []string{"host", "session"})
+	if err != nil {
+		return nil, uploaded, err
+	}
+	s := &hostSession{address: c.Address().String(), proc: proc, events: make(chan host.Event, 64), log: log}
+	go s.read(proc.Stdout)
+	return s, uploaded, nil
+}
+
+func (s *hostSession) read(r io.Reader) {
+	defer close(s.events)
+	sc := bufio.NewScanner(r)
+	sc.Buffer(make([]byte, 0, 64<<10), maxEvent)
+	for sc.Scan() {
+		var ev host.Event
+		if err := json.Unmarshal(sc.Bytes(), &ev); err != nil {
+			ev = host.Event{Event: "log", Source: "host", Line: sc.Text()}
+		}
+		s.events <- ev
+	}
+}
+
+// lostError says that a connection ended in the middle of a deployment.
+type lostError struct {
+	where string
+	err   error
+}
+
+func (e *lostError) Error() string {
+	return fmt.Sprintf("the connection to %s was lost: %v", e.where, e.err)
+}
+func (e *lostError) Unwrap() error { return e.err }
+
+// call sends a request and waits for its answer, which is decoded into result.
+func (s *hostSession) call(ctx context.Context, req host.Request, result any) error {
+	b, err := json.Marshal(req)
+	if err != nil {
+		return fmt.Errorf("asking the host: %w", err)
+	}
+	if _, err := s.proc.Stdin.Write(append(b, '\n')); err != nil {
+		return s.lost(err)
+	}
+	for {
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case ev, ok := <-s.events:
+			if !ok {
+				return s.lost(io.ErrUnexpectedEOF)
+			}
+			switch ev.Event {
+			case "log":
+				s.log(ev.Source, ev.Line)
+			case "error":
+				if ev.Error == nil {
+					return errors.New("the host failed and did not say why")
+				}
+				return ev.Error
+			case "result":
+				if result == nil {
+					return nil
+				}
+				if err := json.Unmarshal(ev.Result, result); err != nil {
+					return fmt.Errorf("reading the host's answer: %w", err)
+				}
+				return nil
+			}
+		}
+	}
+}
+
+func (s *hostSession) lost(err error) error {
+	s.closed = true
+	if werr := s.wait(); werr != nil {
+		err = werr
+	}
+	return &lostError{where: s.address, err: err}
+}
+
+func (s *hostSession) wait() error {
+	_ = s.proc.Stdin.Close()
+	done := make(chan error, 1)
+	go func() { done <- s.proc.Wait() }()
+	go func() {
+		for range s.events { // so that a full channel doesn't hold the reader
+		}
+	}()
+	select {
+	case err := <-done:
+		return err
+	case <-time.After(closeTimeout):
+		return fmt.Errorf("the helper did not end within %s", closeTimeout)
+	}
+}
+
+// close ends the session. The helper then ends a build that is under way.
+func (s *hostSession) close() error {
+	if s.closed {
+		return nil
+	}
+	s.closed = true
+	return s.wait()
+}
