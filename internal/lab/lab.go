@@ -150,6 +150,9 @@ func (l *Lab) start(ctx context.Context) error {
 	}
 	err := g.Wait()
 	if err == nil {
+		err = l.setUpFlake(ctx)
+	}
+	if err == nil {
 		return nil
 	}
 	kctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 30*time.Second)

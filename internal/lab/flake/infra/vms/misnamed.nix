@@ -1,0 +1,4 @@
+{
+  networking.hostName = "somebody-else";
+  microvm.hypervisor = "process";
+}

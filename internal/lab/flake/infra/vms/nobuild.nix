@@ -1,0 +1,5 @@
+{
+  networking.hostName = "nobuild";
+  microvm.hypervisor = "process";
+  lab.buildFails = true;
+}

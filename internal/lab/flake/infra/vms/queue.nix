@@ -1,0 +1,8 @@
+{
+  networking.hostName = "queue";
+  services.openssh.enable = false;
+
+  microvm.hypervisor = "process";
+  microvm.mem = 256;
+  microvm.vcpu = 1;
+}

@@ -1,0 +1,6 @@
+{
+  networking.hostName = "thirdparty";
+  microvm.hypervisor = "process";
+  microvm.systemSymlink = false;
+  microvm.registerClosure = false;
+}
