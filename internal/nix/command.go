@@ -2,6 +2,7 @@ package nix
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -89,7 +90,7 @@ func (n *Nix) run(ctx context.Context, c command) (stdout []byte, stderr []strin
 	if c.stdout != nil {
 		cmd.Stdout = c.stdout
 	}
-	killGroup := terminate(cmd, !c.mayAsk)
+	killGroup := terminate(cmd, !c.mayAsk, cmp.Or(n.grace, termGrace))
 	errs := &lineWriter{log: n.Log, each: c.line}
 	err = runWithStderr(cmd, errs)
 	if ctx.Err() != nil {
@@ -109,10 +110,10 @@ func quote(c command) string {
 }
 
 // terminate makes cancellation send SIGTERM, to the whole process group when
-// group is set, and SIGKILL after termGrace. The returned function kills what is
+// group is set, and SIGKILL after grace. The returned function kills what is
 // left of the group after the program itself has ended.
-func terminate(cmd *exec.Cmd, group bool) (killGroup func()) {
-	cmd.WaitDelay = termGrace
+func terminate(cmd *exec.Cmd, group bool, grace time.Duration) (killGroup func()) {
+	cmd.WaitDelay = grace
 	if !group {
 		cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
 		return func() {}

@@ -12,6 +12,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"time"
 )
 
 // Nix runs Nix's programs on this machine. The zero value runs `nix` from PATH,
@@ -26,6 +27,8 @@ type Nix struct {
 	// Log receives what Nix says on stderr while it runs, a whole line with its
 	// newline per Write, without colours. Nil drops it.
 	Log io.Writer
+
+	grace time.Duration // termGrace unless a test sets it
 }
 
 // ErrNoNix says that this machine has no nix program where ferry looks.
