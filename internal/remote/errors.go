@@ -121,8 +121,9 @@ var clues = []struct {
 	{UnknownHostKey, []string{"host key is known for", "Host key verification failed"}},
 	{AuthFailed, []string{"Permission denied (", "Too many authentication failures", "No more authentication methods", "Authentication failed"}},
 	{BadConfig, []string{"Bad configuration option", "bad configuration options", "Bad owner or permissions on", "missing argument", "unknown option --", "illegal option --", "Bad number", "unsupported option", "Can't open user config file", "hostname contains invalid characters", "too long for Unix domain socket"}},
+	{Dropped, []string{"Control socket connect", "mux_client"}},
 	{Unreachable, []string{"Could not resolve hostname", "Connection refused", "timed out", "No route to host", "Network is unreachable", "Host is down", "stdio forwarding failed"}},
-	{Dropped, []string{"kex_exchange_identification", "ssh_exchange_identification", "banner exchange", "Connection closed", "Connection reset", "Broken pipe", "Control socket connect", "mux_client", "closed by remote host", "Timeout, server", "ssh_dispatch_run_fatal"}},
+	{Dropped, []string{"kex_exchange_identification", "ssh_exchange_identification", "banner exchange", "Connection closed", "Connection reset", "Broken pipe", "closed by remote host", "Timeout, server", "ssh_dispatch_run_fatal"}},
 }
 
 func classify(messages string) ConnectKind {

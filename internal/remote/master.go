@@ -66,7 +66,7 @@ func (m *master) openPersistent(ctx context.Context) error {
 
 func (m *master) login(ctx context.Context, args []string) (string, error) {
 	wait := backoff.NewExponentialBackOff()
-	wait.InitialInterval = 250 * time.Millisecond
+	wait.InitialInterval, wait.Multiplier = 500*time.Millisecond, 2 // 7.5 s in all
 	messages, err := backoff.Retry(ctx, func() (string, error) {
 		messages, err := m.try(ctx, args)
 		var dropped *ConnectError

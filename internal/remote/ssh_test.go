@@ -1,0 +1,347 @@
+package remote
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"ferry/internal/microvm"
+)
+
+func TestOneConnection(t *testing.T) {
+	s := startSSHD(t)
+	c := dial(t, s.options())
+	if err := c.Root(within(t, 10*time.Second)); err != nil && os.Geteuid() == 0 {
+		t.Fatal(err)
+	}
+	var all sync.WaitGroup
+	for range 20 {
+		all.Go(func() { _ = output(t, c, "true") })
+	}
+	all.Wait()
+	if n := s.connections(t); n != 1 {
+		t.Errorf("sshd saw %d connections, want 1", n)
+	}
+}
+
+func TestSocketPathLength_KF25(t *testing.T) {
+	t.Setenv("TMPDIR", t.TempDir())
+	dir, remove, err := NewSocketDir()
+	if err != nil {
+		t.Fatal(err)
+	}
+	info, err := os.Stat(dir)
+	if err != nil || info.Mode() != os.ModeDir|0o700 {
+		t.Errorf("mode %v, %v", info.Mode(), err)
+	}
+	s := startSSHD(t)
+	o := s.options()
+	o.Dir = dir
+	c, err := Dial(within(t, 10*time.Second), o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	path := c.(*machine).w.(*ssh).master.path
+	// ssh binds PATH.RANDOM first, with 16 characters of randomness; macOS
+	// allows 104 bytes. Directory names here have at most ten digits.
+	longest := len("/tmp/ferry-") + 10 + len("/") + 10 + len("/s") + 17
+	if !strings.HasPrefix(path, "/tmp/ferry-") || len(path)+17 > longest || longest >= 90 {
+		t.Errorf("%q is too long", path)
+	}
+	if err := c.Close(); err != nil {
+		t.Error(err)
+	}
+	left, err := os.ReadDir(dir)
+	if err != nil || len(left) != 0 {
+		t.Errorf("after Close: %v, %v", left, err)
+	}
+	remove()
+	if _, err := os.Stat(dir); !os.IsNotExist(err) {
+		t.Errorf("%s is still there", dir)
+	}
+}
+
+// The user multiplexes with a lasting connection: it serves us, and stays.
+func TestUsersMultiplexing_KF26(t *testing.T) {
+	s := startSSHD(t)
+	s.configure(t, "ControlMaster auto", "ControlPath "+shortDir(t)+"/%C", "ControlPersist 60")
+	words := strings.Fields(os.Getenv("NIX_SSHOPTS"))
+	t.Cleanup(func() { mustRun(t, append(append([]string{"ssh"}, words...), "-O", "exit", "box")...) })
+	for range 2 { // opened by us, then found
+		c := dial(t, s.options())
+		if got := output(t, c, "echo", "a b"); got != "a b\n" {
+			t.Errorf("got %q", got)
+		}
+		if n := c.NixCopy(); len(n.Env) != 1 || n.Env[0] != "NIX_SSHOPTS=-F "+s.config {
+			t.Errorf("nix gets %q", n.Env)
+		}
+		if err := c.Close(); err != nil {
+			t.Error(err)
+		}
+	}
+	mustRun(t, append(append([]string{"ssh"}, words...), "-O", "check", "box")...)
+	if n := s.connections(t); n != 1 {
+		t.Errorf("sshd saw %d connections, want 1", n)
+	}
+	fresh := s.options()
+	fresh.Fresh = true
+	_ = output(t, dial(t, fresh), "true")
+	if n := s.connections(t); n != 2 {
+		t.Errorf("with a fresh one sshd saw %d connections, want 2", n)
+	}
+}
+
+// shortDir is for sockets: t.TempDir has the test's name in it.
+func shortDir(t *testing.T) string {
+	t.Helper()
+	dir, remove, err := NewSocketDir()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(remove)
+	return dir
+}
+
+// Without ControlPersist somebody has to hold the connection, at the user's
+// path; that is ours to end.
+func TestUsersMultiplexingWithoutPersist_KF26(t *testing.T) {
+	s := startSSHD(t)
+	dir := shortDir(t)
+	s.configure(t, "ControlMaster auto", "ControlPath "+dir+"/%C")
+	c := dial(t, s.options())
+	for range 3 {
+		_ = output(t, c, "true")
+	}
+	sockets, _ := filepath.Glob(dir + "/*")
+	if n := s.connections(t); n != 1 || len(sockets) != 1 {
+		t.Errorf("%d connections, sockets %v", n, sockets)
+	}
+	if err := c.Close(); err != nil {
+		t.Error(err)
+	}
+	waitFor(t, "the socket is gone", func() bool { left, _ := filepath.Glob(dir + "/*"); return len(left) == 0 })
+}
+
+// A master that the user has opened by hand is used though new connections are
+// not shared, and stays.
+func TestUsersOwnMaster_KF26(t *testing.T) {
+	s := startSSHD(t)
+	s.configure(t, "ControlPath "+shortDir(t)+"/%C")
+	ssh := append([]string{"ssh"}, strings.Fields(os.Getenv("NIX_SSHOPTS"))...)
+	_ = output(t, dial(t, s.options()), "true")
+	if n := s.connections(t); n != 1 {
+		t.Fatalf("%d connections before", n)
+	}
+	mustRun(t, append(ssh, "-MNf", "box")...)
+	t.Cleanup(func() { mustRun(t, append(ssh, "-O", "exit", "box")...) })
+	c := dial(t, s.options())
+	_ = output(t, c, "true")
+	if err := c.Close(); err != nil {
+		t.Error(err)
+	}
+	mustRun(t, append(ssh, "-O", "check", "box")...)
+	if n := s.connections(t); n != 2 {
+		t.Errorf("%d connections, want 2", n)
+	}
+}
+
+// sshd drops handshakes at random when too many are under way.
+func TestMaxStartups_KF27(t *testing.T) {
+	s := startSSHD(t, "MaxStartups 1:100:1", "LoginGraceTime 2")
+	// A client that does not log in holds the one place for 2 s.
+	mustRun(t, "bash", "-c", "exec 3<>/dev/tcp/127.0.0.1/"+strconv.Itoa(s.port)+"; (sleep 60 <&3 >/dev/null 2>&1 & echo $! >"+s.file("pid")+")")
+	t.Cleanup(func() {
+		pid, _ := strconv.Atoi(strings.TrimSpace(s.read(t, "pid")))
+		_ = syscall.Kill(pid, syscall.SIGTERM)
+	})
+	waitFor(t, "the place is taken", func() bool { return s.connections(t) == 1 })
+	_ = output(t, dial(t, s.options()), "true")
+	if !strings.Contains(s.read(t, "sshd.log"), "MaxStartups") {
+		t.Error("nothing was dropped: the test shows nothing")
+	}
+}
+
+func TestUnknownHostKey_KF28(t *testing.T) {
+	s := startSSHD(t)
+	s.write(t, "known_hosts", "")
+	_, err := Dial(within(t, 10*time.Second), s.options())
+	e := connectError(t, err, UnknownHostKey)
+	if !strings.Contains(e.Hint(), "`ssh box`") || strings.Contains(strings.ToLower(e.Hint()), "stricthostkeychecking") {
+		t.Errorf("hint: %s", e.Hint())
+	}
+	if n := s.connections(t); n != 1 {
+		t.Errorf("tried %d times", n)
+	}
+	if got := s.read(t, "known_hosts"); got != "" {
+		t.Errorf("known_hosts was written: %q", got)
+	}
+}
+
+func TestChangedHostKey_KF28(t *testing.T) {
+	s := startSSHD(t)
+	s.write(t, "known_hosts", strings.Replace(s.read(t, "known_hosts"), strings.TrimSpace(s.read(t, "host.pub")), s.read(t, "user.pub"), 1))
+	_, err := Dial(within(t, 10*time.Second), s.options())
+	connectError(t, err, ChangedHostKey)
+}
+
+func TestLoginRefused(t *testing.T) {
+	s := startSSHD(t)
+	s.write(t, "authorized_keys", "")
+	_, err := Dial(within(t, 10*time.Second), s.options())
+	connectError(t, err, AuthFailed)
+	if n := s.connections(t); n != 1 {
+		t.Errorf("tried %d times", n)
+	}
+}
+
+func TestUnreachable(t *testing.T) {
+	s := startSSHD(t)
+	_, err := Dial(within(t, 10*time.Second), Options{Address: microvm.Address{Host: "127.0.0.1", Port: freePort(t)}})
+	e := connectError(t, err, Unreachable)
+	if !strings.Contains(e.Error(), "refused") || !strings.Contains(e.Hint(), "ssh -p") {
+		t.Errorf("%v; %s", e, e.Hint())
+	}
+	// Behind a jump host that is down the message is another.
+	s.configure(t, "Host behind", "ProxyJump 127.0.0.1:"+strconv.Itoa(freePort(t)))
+	_, err = Dial(within(t, 20*time.Second), Options{Address: microvm.Address{Host: "behind"}})
+	connectError(t, err, Unreachable)
+}
+
+func TestBadConfiguration(t *testing.T) {
+	s := startSSHD(t)
+	s.configure(t, "NoSuchOption yes")
+	_, err := Dial(within(t, 10*time.Second), s.options())
+	connectError(t, err, BadConfig)
+}
+
+func TestPortInAddress(t *testing.T) {
+	s := startSSHD(t)
+	t.Setenv("NIX_SSHOPTS", "-F "+s.config+" -p 1")
+	c := dial(t, Options{Address: microvm.Address{Host: "127.0.0.1", Port: s.port}})
+	_ = output(t, c, "true")
+	n := c.NixCopy()
+	if !strings.HasPrefix(n.Store, "ssh-ng://127.0.0.1?") || !strings.Contains(n.Env[0], " -p "+strconv.Itoa(s.port)+" -F ") {
+		t.Errorf("%+v", n)
+	}
+}
+
+// What nix gets has to run on our connection.
+func TestNixSharesTheConnection_KF36(t *testing.T) {
+	s := startSSHD(t)
+	c := dial(t, s.options())
+	n := c.NixCopy()
+	if n.Store != "ssh-ng://box?max-connections=1" {
+		t.Errorf("store %s", n.Store)
+	}
+	words := strings.Fields(strings.TrimPrefix(n.Env[0], "NIX_SSHOPTS="))
+	mustRun(t, append(append([]string{"ssh", "box", "-x"}, words...), "true")...)
+	if got := s.connections(t); got != 1 {
+		t.Errorf("%d connections", got)
+	}
+}
+
+func TestJumpHost(t *testing.T) {
+	s := startSSHD(t)
+	s.configure(t, "Host behind", "ProxyJump box", "HostName 127.0.0.1", "Port "+strconv.Itoa(s.port))
+	c := dial(t, Options{Address: microvm.Address{Host: "behind"}})
+	_ = output(t, c, "true")
+	_ = output(t, c, "true")
+	if n := s.connections(t); n != 2 {
+		t.Errorf("%d connections, want one and the jump host's", n)
+	}
+}
+
+// Settings for typing at a shell must not break sessions.
+func TestInteractiveSettings(t *testing.T) {
+	s := startSSHD(t)
+	port := strconv.Itoa(s.port)
+	s.configure(t, "RemoteCommand exec zsh", "RequestTTY force", "SessionType none", "StdinNull yes", "LogLevel QUIET",
+		"LocalForward "+port+" 127.0.0.1:1", "ExitOnForwardFailure yes", "ForwardX11 yes")
+	c := dial(t, s.options())
+	var out bytes.Buffer
+	err := c.Run(within(t, 10*time.Second), Command{Args: []string{"sh", "-c", "cat; tty"}, Stdin: strings.NewReader("in "), Stdout: &out})
+	var e *ExitError
+	if !errors.As(err, &e) || out.String() != "in not a tty\n" {
+		t.Errorf("%q, %v", out.String(), err)
+	}
+}
+
+// A connection that is gone is an error, not a reason to connect again.
+func TestMasterGone(t *testing.T) {
+	s := startSSHD(t)
+	c := dial(t, s.options())
+	p, err := c.Start(within(t, 20*time.Second), Command{Args: []string{"cat"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	m := c.(*machine).w.(*ssh).master
+	if m.pid == 0 {
+		t.Fatal("the master's process is not known")
+	}
+	if err := syscall.Kill(m.pid, syscall.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	connectError(t, p.Wait(), Dropped)
+	connectError(t, c.Run(within(t, 10*time.Second), Command{Args: []string{"true"}}), Dropped)
+	if n := s.connections(t); n != 1 {
+		t.Errorf("%d connections", n)
+	}
+}
+
+// A master that does not answer is killed by Close.
+func TestMasterHangs(t *testing.T) {
+	s := startSSHD(t)
+	c, err := Dial(within(t, 10*time.Second), s.options())
+	if err != nil {
+		t.Fatal(err)
+	}
+	pid := c.(*machine).w.(*ssh).master.pid
+	if err := syscall.Kill(pid, syscall.SIGSTOP); err != nil {
+		t.Fatal(err)
+	}
+	if err := c.Close(); err != nil {
+		t.Error(err)
+	}
+	waitFor(t, "the master is dead", func() bool { return !running(pid) })
+}
+
+// running: a process, and not one that only waits to be collected.
+func running(pid int) bool {
+	stat, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/stat")
+	return err == nil && !bytes.Contains(stat, []byte(") Z "))
+}
+
+func TestCloseEndsTheMaster(t *testing.T) {
+	s := startSSHD(t)
+	c := dial(t, s.options())
+	pid := c.(*machine).w.(*ssh).master.pid
+	if !running(pid) {
+		t.Fatal("no master")
+	}
+	for range 2 { // a second Close is harmless
+		if err := c.Close(); err != nil {
+			t.Error(err)
+		}
+	}
+	waitFor(t, "the master has ended", func() bool { return !running(pid) })
+}
+
+func TestInterruptedDial(t *testing.T) {
+	silent := freePort(t)
+	t.Setenv("NIX_SSHOPTS", "-F none -o ConnectTimeout=30 -o ProxyCommand=cat")
+	ctx, cancel := context.WithTimeout(context.Background(), 300*time.Millisecond)
+	defer cancel()
+	begin := time.Now()
+	_, err := Dial(ctx, Options{Address: microvm.Address{Host: "127.0.0.1", Port: silent}})
+	if !errors.Is(err, context.DeadlineExceeded) || time.Since(begin) > grace {
+		t.Errorf("after %v: %v", time.Since(begin), err)
+	}
+}
