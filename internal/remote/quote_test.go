@@ -1,0 +1,76 @@
+package remote
+
+import (
+	"bytes"
+	"os/exec"
+	"strings"
+	"testing"
+)
+
+func TestQuote(t *testing.T) {
+	for want, words := range map[string][]string{
+		"nix build --no-link":       {"nix", "build", "--no-link"},
+		"echo 'a b' '' '$x'":        {"echo", "a b", "", "$x"},
+		`echo 'it'"'"'s'`:           {"echo", "it's"},
+		"'A=b' A=b '=ls'":           {"A=b", "A=b", "=ls"},
+		"nix build '/s/x.drv^out'":  {"nix", "build", "/s/x.drv^out"},
+		"ls /nix/store/x.drv,a+b:c": {"ls", "/nix/store/x.drv,a+b:c"},
+	} {
+		if got := Quote(words...); got != want {
+			t.Errorf("Quote(%q) = %s, want %s", words, got, want)
+		}
+	}
+}
+
+// TestLoginShells: words survive the login shells that people have, also those
+// that quote in other ways than POSIX says.
+func TestLoginShells(t *testing.T) {
+	line, err := loginLine(append([]string{"printf", `%s\0`}, awkward...))
+	if err != nil {
+		t.Fatal(err)
+	}
+	seen := 0
+	for _, shell := range []string{"sh", "dash", "bash", "zsh", "fish", "tcsh", "busybox"} {
+		path, err := exec.LookPath(shell)
+		if err != nil {
+			t.Logf("%s is not installed", shell)
+			continue
+		}
+		seen++
+		args := []string{path, "-c", line}
+		if shell == "busybox" {
+			args = []string{path, "sh", "-c", line}
+		}
+		got := mustRun(t, args...)
+		if want := strings.Join(awkward, "\x00") + "\x00"; got != want {
+			t.Errorf("%s: got %q\nwant %q", shell, got, want)
+		}
+	}
+	if seen < 2 {
+		t.Error("not even sh and bash are there")
+	}
+}
+
+// FuzzQuote: what a shell makes of a quoted line is what went in.
+func FuzzQuote(f *testing.F) {
+	for _, w := range awkward {
+		f.Add(w, "second")
+	}
+	f.Fuzz(func(t *testing.T, a, b string) {
+		if strings.Contains(a+b, "\x00") || len(a)+len(b) > 10<<10 {
+			t.Skip("no such argument")
+		}
+		words := []string{"printf", `%s\0`, a, b}
+		want := a + "\x00" + b + "\x00"
+		line, err := loginLine(words)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, l := range []string{Quote(words...), line} {
+			got, err := exec.Command("sh", "-c", l).Output()
+			if err != nil || !bytes.Equal(got, []byte(want)) {
+				t.Errorf("%q gave %q, want %q (%v)", l, got, want, err)
+			}
+		}
+	})
+}
