@@ -22,7 +22,7 @@ func OldestVersion() Version { return Version{Major: 2, Minor: 26} }
 
 // The number is the last word: `nix (Nix) 2.26.3`, `nix (Lix, like Nix) 2.91.1`,
 // `nix (Determinate Nix 3.6.2) 2.29.0`, `nix (Nix) 2.27.0pre20250210_a1b2c3d`.
-var versionPattern = regexp.MustCompile(`^nix \(([^()]+)\) ([0-9]{1,4})\.([0-9]{1,4})(?:\.([0-9]{1,8}))?((?:pre|-|\+|_)[0-9A-Za-z.+_-]*)?$`)
+var versionPattern = regexp.MustCompile(`^nix \(([ -'*-~]+)\) ([0-9]{1,4})\.([0-9]{1,4})(?:\.([0-9]{1,8}))?((?:pre|-|\+|_)[0-9A-Za-z.+_-]*)?$`)
 
 // ParseVersion reads the output of `nix --version`.
 func ParseVersion(s string) (Version, error) {

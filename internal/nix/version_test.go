@@ -65,7 +65,7 @@ func TestCheckVersion(t *testing.T) {
 }
 
 func FuzzVersion(f *testing.F) {
-	for _, s := range []string{"nix (Nix) 2.26.3", "nix (Lix, like Nix) 2.91.1", "nix (Nix) 2.27.0pre2_x", "nix (Determinate Nix 3.6.2) 2.29.0", "nix", "nix (Nix) 99999.1"} {
+	for _, s := range []string{"nix (Nix) 2.26.3", "nix (Lix, like Nix) 2.91.1", "nix (Nix) 2.27.0pre2_x", "nix (Determinate Nix 3.6.2) 2.29.0", "nix", "nix (Nix) 99999.1", "nix (\r) 0.0"} {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, s string) {
