@@ -65,12 +65,13 @@ func (e *EvalError) Unwrap() error { return e.Err }
 const (
 	maxEvalLines = 30
 	maxEvalBytes = 4 << 10
+	errorIndent  = "       " // of all but the first line of a message of Nix
 )
 
 var (
 	// The message proper comes last; traces, if any, stand between it and the
-	// first `error:`, indented as it is.
-	errorPattern    = regexp.MustCompile(`^( *)error: ?(.*)$`)
+	// first `error:`.
+	errorPattern    = regexp.MustCompile(`^ *error: ?(.*)$`)
 	positionPattern = regexp.MustCompile(`^ *at (\S.*:[0-9]+:[0-9]+):?$`)
 	codePattern     = regexp.MustCompile(`^ *[0-9]* *\|`)
 	truncPattern    = regexp.MustCompile(`\(stack trace truncated; use '--show-trace'.*\)`)
@@ -102,7 +103,7 @@ func newEvalError(ref, sourcePath string, failure *nix.EvalFailure) *EvalError {
 // messageFrom joins the lines of a message up to its position and code.
 func messageFrom(lines []string) string {
 	m := errorPattern.FindStringSubmatch(lines[0])
-	words := []string{m[2]}
+	words := []string{m[1]}
 	for _, line := range lines[1:] {
 		if positionPattern.MatchString(line) || codePattern.MatchString(line) {
 			break
@@ -110,7 +111,7 @@ func messageFrom(lines []string) string {
 		if truncPattern.MatchString(line) {
 			continue
 		}
-		words = append(words, strings.TrimPrefix(line, m[1]))
+		words = append(words, strings.TrimPrefix(line, errorIndent))
 	}
 	return bounded(words)
 }

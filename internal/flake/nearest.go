@@ -20,6 +20,9 @@ func didYouMean(s string, candidates []string) string {
 func nearest(s string, candidates []string) string {
 	best, bestDistance := "", max(2, len(s)/3)+1
 	for _, c := range slices.Sorted(slices.Values(candidates)) {
+		if max(len(s), len(c))-min(len(s), len(c)) >= bestDistance {
+			continue // also keeps a key of a megabyte from costing anything
+		}
 		// An edit of every letter is no resemblance.
 		if d := distance(s, c); d < bestDistance && d < max(len(s), len(c)) {
 			best, bestDistance = c, d
@@ -28,24 +31,28 @@ func nearest(s string, candidates []string) string {
 	return best
 }
 
-// distance counts the insertions, deletions and replacements of bytes between a
-// and b (Levenshtein).
+// distance counts the insertions, deletions and replacements of bytes, and the
+// swaps of neighbours, between a and b (optimal string alignment).
 func distance(a, b string) int {
-	row := make([]int, len(b)+1)
-	for j := range row {
-		row[j] = j
+	d := make([][]int, len(a)+1)
+	for i := range d {
+		d[i] = make([]int, len(b)+1)
+		d[i][0] = i
 	}
-	for i := range len(a) {
-		diagonal := row[0]
-		row[0] = i + 1
-		for j := range len(b) {
-			cost := diagonal
-			if a[i] != b[j] {
-				cost++
+	for j := range d[0] {
+		d[0][j] = j
+	}
+	for i := 1; i <= len(a); i++ {
+		for j := 1; j <= len(b); j++ {
+			replaced := d[i-1][j-1]
+			if a[i-1] != b[j-1] {
+				replaced++
 			}
-			diagonal = row[j+1]
-			row[j+1] = min(cost, row[j]+1, row[j+1]+1)
+			d[i][j] = min(replaced, d[i-1][j]+1, d[i][j-1]+1)
+			if i > 1 && j > 1 && a[i-1] == b[j-2] && a[i-2] == b[j-1] {
+				d[i][j] = min(d[i][j], d[i-2][j-2]+1)
+			}
 		}
 	}
-	return row[len(b)]
+	return d[len(a)][len(b)]
 }

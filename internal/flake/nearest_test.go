@@ -26,7 +26,7 @@ func TestDistance(t *testing.T) {
 	for _, c := range []struct {
 		a, b string
 		want int
-	}{{"", "", 0}, {"", "abc", 3}, {"kitten", "sitting", 3}, {"flaw", "lawn", 2}, {"same", "same", 0}} {
+	}{{"", "", 0}, {"", "abc", 3}, {"kitten", "sitting", 3}, {"flaw", "lawn", 2}, {"same", "same", 0}, {"wbe", "web", 1}} {
 		if got := distance(c.a, c.b); got != c.want || distance(c.b, c.a) != got {
 			t.Errorf("%q, %q: %d and %d, want %d", c.a, c.b, got, distance(c.b, c.a), c.want)
 		}
