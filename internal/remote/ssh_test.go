@@ -345,3 +345,23 @@ func TestInterruptedDial(t *testing.T) {
 		t.Errorf("after %v: %v", time.Since(begin), err)
 	}
 }
+
+func TestNixAuthority(t *testing.T) {
+	for address, want := range map[string]string{
+		"web":                      "web",
+		"op@web":                   "op@web",
+		"ssh://op@web:2222":        "op@web",
+		"ssh://op@[fe80::1]:22":    "op@[fe80::1]",
+		"op@[fe80::1%eth0]":        "op@[fe80::1%25eth0]",
+		"[2001:db8::1]":            "[2001:db8::1]",
+		"root@server1.example.com": "root@server1.example.com",
+	} {
+		a, err := microvm.ParseAddress(address)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got, _ := (&ssh{addr: a}).nix(); got != want {
+			t.Errorf("%s: %s, want %s", address, got, want)
+		}
+	}
+}
