@@ -16,7 +16,9 @@ let
     system = { switch.enable = true; nixos.version = "25.11.lab"; };
     nix = { enable = true; package = packages.nix; };
     boot.kernelParams = [
-      "loglevel=4" "quiet" "net.ifnames=0" "mitigations=off" "random.trust_cpu=on" "systemd.show_status=0"
+      "loglevel=4" "quiet" "lsm=landlock,yama" "net.ifnames=0"
+      # Faster under emulation.
+      "mitigations=off" "random.trust_cpu=on" "nowatchdog" "audit=0" "systemd.show_status=0"
     ];
     environment.systemPackages = [ ];
     # For tests of what goes wrong.
