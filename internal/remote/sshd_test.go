@@ -51,6 +51,7 @@ func startSSHD(t *testing.T, lines ...string) *server {
 	s.write(t, "sshd_config", strings.Join(append(lines,
 		fmt.Sprint("Port ", s.port), "ListenAddress 127.0.0.1",
 		"HostKey "+s.file("host"), "AuthorizedKeysFile "+s.file("authorized_keys"),
+		"SetEnv SHLVL=2", // keeps bash from reading the ~/.bashrc of whoever runs the tests
 		"UsePAM no", "StrictModes no", "PasswordAuthentication no", "KbdInteractiveAuthentication no",
 		"PermitRootLogin yes", "PidFile none", "LogLevel VERBOSE", ""), "\n"))
 	s.configure(t)

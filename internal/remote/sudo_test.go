@@ -71,7 +71,7 @@ func sudoMachines(t *testing.T, mode string, run func(t *testing.T, o Options, d
 				run(t, Options{Address: microvm.Address{Local: true}, Sudo: true}, dir)
 				return
 			}
-			o := startSSHD(t, "SetEnv PATH="+path).options()
+			o := startSSHD(t, "SetEnv SHLVL=2 PATH="+path).options()
 			o.Sudo = true
 			run(t, o, dir)
 		})
