@@ -13,7 +13,6 @@ import (
 	"ferry/internal/guest"
 	"ferry/internal/host"
 	"ferry/internal/microvm"
-	"ferry/internal/nix"
 	"ferry/internal/remote"
 )
 
@@ -291,10 +290,6 @@ func (d *deployment) registration(ctx context.Context) (io.Reader, error) {
 		return nil, fmt.Errorf("reading the registration of %s: %w", d.plan.System, werr)
 	}
 	return &buf, err
-}
-
-func copyRequest(t remote.NixTarget, drvs []microvm.StorePath) nix.CopyRequest {
-	return nix.CopyRequest{To: t.Store, Env: t.Env, Derivations: drvs}
 }
 
 func isRefused(err error) bool {

@@ -7,6 +7,7 @@ import (
 
 	"ferry/internal/host"
 	"ferry/internal/microvm"
+	"ferry/internal/nix"
 	"ferry/internal/remote"
 )
 
@@ -101,7 +102,17 @@ func (d *deployment) ship(ctx context.Context) error {
 		return d.stream(ctx, drvs)
 	}
 	d.step("copying derivations to %s", d.req.Host)
-	return d.Nix.CopyDerivations(ctx, copyRequest(target, drvs))
+	quiet := *d.Nix // a line for each of thousands of paths is for --verbose
+	quiet.Log = detailWriter{d}
+	return quiet.CopyDerivations(ctx, nix.CopyRequest{To: target.Store, Env: target.Env, Derivations: drvs})
+}
+
+// detailWriter reports whole lines as details.
+type detailWriter struct{ d *deployment }
+
+func (w detailWriter) Write(p []byte) (int, error) {
+	w.d.Report.Detail(w.d.subject(), "%s", strings.TrimRight(string(p), "\n"))
+	return len(p), nil
 }
 
 // stream sends the derivations that the host lacks through the helper: where

@@ -48,11 +48,14 @@ type Result struct {
 	// changed, but no package.
 	Changes           []string `json:"changes,omitempty"`
 	ConfigurationOnly bool     `json:"configurationOnly,omitempty"`
-	Waits             []string `json:"waitsForRestart,omitempty"`
-	Stopped           bool     `json:"stopped,omitempty"` // the VM is stopped and stays so
-	Seconds           float64  `json:"seconds"`
-	Error             string   `json:"error,omitempty"`
-	State             string   `json:"state,omitempty"` // after an error: how things are
+	// Hardware is what this deployment changed in hardware, by a restart; Waits
+	// is what the next restart will change.
+	Hardware []string `json:"hardware,omitempty"`
+	Waits    []string `json:"waitsForRestart,omitempty"`
+	Stopped  bool     `json:"stopped,omitempty"` // the VM is stopped and stays so
+	Seconds  float64  `json:"seconds"`
+	Error    string   `json:"error,omitempty"`
+	State    string   `json:"state,omitempty"` // after an error: how things are
 }
 
 func (r *Result) fromPlan(p host.Plan) {
@@ -62,7 +65,10 @@ func (r *Result) fromPlan(p host.Plan) {
 		r.System = p.System
 	}
 	r.Changes = p.Closure
-	r.ConfigurationOnly = p.Changed && !p.Predicted && len(p.Closure) == 0 && p.Previous != ""
+	if p.Activation == host.ActivateRestart || p.Activation == host.ActivateStart {
+		r.Hardware = p.Hardware
+	}
+	r.ConfigurationOnly = p.Changed && !p.Predicted && !p.Nothing() && len(p.Closure) == 0 && p.Previous != ""
 }
 
 // Text is the result for people.
@@ -75,6 +81,9 @@ func (r *Result) Text() string {
 		}
 	} else if r.ConfigurationOnly {
 		fmt.Fprintln(&b, "  configuration only: no package changed")
+	}
+	for _, h := range r.Hardware {
+		fmt.Fprintf(&b, "  %s\n", h)
 	}
 	for _, w := range r.Waits {
 		fmt.Fprintf(&b, "  %s waits for a restart\n", w)

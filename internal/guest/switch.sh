@@ -40,7 +40,13 @@ if [ "$action" = switch ] && [ -x "$system/sw/bin/nix-env" ]; then
   profile=/nix/var/nix/profiles/system
   # Empty after a boot from a fresh root: without this there would be no way back.
   if [ ! -e "$profile" ] && [ -e /run/current-system ]; then
-    "$system/sw/bin/nix-env" -p "$profile" --set "$(readlink -f /run/current-system)" || true
+    now=$(readlink -f /run/current-system)
+    "$system/sw/bin/nix-env" -p "$profile" --set "$now" 2>/dev/null || {
+      # Not registered in this machine's database: the links do as well.
+      mkdir -p "${profile%/*}"
+      ln -sfn "$now" "$profile-1-link"
+      ln -sfn "${profile##*/}-1-link" "$profile"
+    }
   fi
   "$system/sw/bin/nix-env" -p "$profile" --set "$system" || die "the system profile could not be set"
 fi

@@ -31,6 +31,7 @@ func decide(s situation) (Plan, error) {
 		Install:    !s.SameAsCurrent,
 		WriteFlake: s.FlakeDiffers,
 		Activation: ActivateNone,
+		Hardware:   s.Hardware,
 		Runner:     s.New, System: s.System, Previous: s.VM.Current,
 	}
 	systemChanged := s.System == "" || s.System != s.Running

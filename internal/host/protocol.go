@@ -220,12 +220,15 @@ const (
 
 // Plan is what a deployment does, decided by Decide.
 type Plan struct {
-	Predicted  bool              `json:"predicted,omitempty"` // made before the build
-	Install    bool              `json:"install"`             // `current` moves
-	WriteFlake bool              `json:"writeFlake,omitempty"`
-	Activation Activation        `json:"activation"`
-	Reason     string            `json:"reason,omitempty"`  // why this activation, in words
-	Waits      []string          `json:"waits,omitempty"`   // what changes only at the next restart
+	Predicted  bool       `json:"predicted,omitempty"` // made before the build
+	Install    bool       `json:"install"`             // `current` moves
+	WriteFlake bool       `json:"writeFlake,omitempty"`
+	Activation Activation `json:"activation"`
+	Reason     string     `json:"reason,omitempty"` // why this activation, in words
+	// Hardware is what differs from the hardware that runs; Waits is what of the
+	// change only a later restart will bring.
+	Hardware   []string          `json:"hardware,omitempty"`
+	Waits      []string          `json:"waits,omitempty"`
 	Stopped    bool              `json:"stopped,omitempty"` // the VM is stopped and stays so
 	NeedTarget bool              `json:"needTarget,omitempty"`
 	Runner     microvm.StorePath `json:"runner,omitempty"`

@@ -1,0 +1,77 @@
+//go:build lab
+
+package e2e
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"os/signal"
+	"path/filepath"
+	"syscall"
+	"testing"
+
+	"ferry/internal/lab"
+)
+
+// labRoot is a lab of the tests' own, beside one that a user may have up.
+// FERRY_LAB_ROOT names another; FERRY_LAB_KEEP=1 leaves it up for the next run.
+func labRoot() string { return cmp.Or(os.Getenv("FERRY_LAB_ROOT"), "/var/lib/ferry-lab-e2e") }
+
+var world struct {
+	*lab.Lab
+	operator, host1, host2, guest1, guest2 *lab.Machine
+	binary                                 string // ferry, on this machine
+}
+
+func TestMain(m *testing.M) { os.Exit(run(m)) }
+
+func run(m *testing.M) int {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	dir, err := os.MkdirTemp("", "ferry-e2e-")
+	if err != nil {
+		return fail(err)
+	}
+	defer os.RemoveAll(dir)
+	if err := build(ctx, filepath.Join(dir, "ferry")); err != nil {
+		return fail(err)
+	}
+	world.Lab, err = lab.Up(ctx, lab.Options{Root: labRoot(), Hosts: 2, Log: os.Stderr})
+	if err != nil {
+		return fail(err)
+	}
+	if os.Getenv("FERRY_LAB_KEEP") == "" {
+		defer func() { _ = lab.Down(context.WithoutCancel(ctx), labRoot()) }()
+	}
+	for name, m := range map[string]**lab.Machine{
+		"operator": &world.operator, "host1": &world.host1, "host2": &world.host2,
+		"guest1": &world.guest1, "guest2": &world.guest2,
+	} {
+		if *m, err = world.Machine(name); err != nil {
+			return fail(err)
+		}
+	}
+	if err := world.operator.Install(ctx, world.binary, "/usr/local/bin/ferry", 0o755); err != nil {
+		return fail(err)
+	}
+	return m.Run()
+}
+
+// build makes the binary that users get: static, so that it runs on any host.
+func build(ctx context.Context, to string) error {
+	world.binary = to
+	cmd := exec.CommandContext(ctx, "go", "build", "-o", to, "ferry/cmd/ferry")
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return fmt.Errorf("building ferry: %w\n%s", err, out)
+	}
+	return nil
+}
+
+func fail(err error) int {
+	fmt.Fprintln(os.Stderr, "e2e:", err)
+	return 1
+}
