@@ -53,14 +53,15 @@ func (m *Machine) makeCgroups() ([]string, error) {
 	return roots, nil
 }
 
-// removeCgroups kills whatever still is in the lab's groups and removes them.
-func (l *Lab) removeCgroups(ctx context.Context) error {
+// removeCgroups kills whatever still is in the lab's groups, or in those of one
+// machine, and removes them.
+func (l *Lab) removeCgroups(ctx context.Context, machine ...string) error {
 	roots, err := cgroupRoots()
 	if err != nil {
 		return err
 	}
 	for _, r := range roots {
-		top := filepath.Join(r, l.id())
+		top := filepath.Join(append([]string{r, l.id()}, machine...)...)
 		err = errors.Join(err, await(ctx, 10*time.Second, 20*time.Millisecond, func(context.Context) error {
 			return removeCgroup(top)
 		}))

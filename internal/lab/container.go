@@ -23,6 +23,10 @@ func (m *Machine) start(ctx context.Context) error {
 	if err := m.provision(); err != nil {
 		return fmt.Errorf("writing its files: %w", err)
 	}
+	// One that a killed `up` was about to start must not come in between.
+	if err := m.lab.removeCgroups(ctx, m.Name); err != nil {
+		return err
+	}
 	groups, err := m.makeCgroups()
 	if err != nil {
 		return err
@@ -237,6 +241,10 @@ func (m *Machine) cleanAfter() error {
 	name := m.lab.id() + "-" + m.Name
 	_ = os.Remove("/run/systemd/nspawn/propagate/" + name)
 	_ = os.Remove("/run/systemd/nspawn/unix-export/" + name)
+	var st syscall.Stat_t
+	if syscall.Stat(m.Path(""), &st) == nil {
+		_ = os.Remove(fmt.Sprintf("/run/systemd/nspawn/locks/inode-%d:%d", st.Dev, st.Ino))
+	}
 	return nil
 }
 
@@ -310,7 +318,12 @@ func (l *Lab) clear(ctx context.Context) error {
 	for _, name := range l.machineDirs() {
 		errs = append(errs, (&Machine{Name: name, lab: l}).Kill(ctx))
 	}
-	errs = append(errs, l.removeCgroups(ctx), unmountBelow(l.root))
+	errs = append(errs, l.removeCgroups(ctx))
+	for _, name := range l.machineDirs() {
+		// Again: one may just have been starting.
+		errs = append(errs, (&Machine{Name: name, lab: l}).cleanAfter())
+	}
+	errs = append(errs, unmountBelow(l.root))
 	if err := errors.Join(errs...); err != nil {
 		return err
 	}

@@ -43,7 +43,7 @@ func (l *Lab) ensureRootfs(ctx context.Context) (string, error) {
 	if err := removeTree(tmp); err != nil {
 		return "", err
 	}
-	if err := l.bootstrap(ctx, tmp, rootfsSuite, rootfsPackages, customiseRootfs); err != nil {
+	if err := l.bootstrap(ctx, tmp, "minbase", rootfsSuite, rootfsPackages, customiseRootfs); err != nil {
 		return "", errors.Join(err, removeTree(tmp))
 	}
 	if err := os.Rename(tmp, dir); err != nil {
@@ -53,9 +53,9 @@ func (l *Lab) ensureRootfs(ctx context.Context) (string, error) {
 	return dir, l.pruneRootfs(dir)
 }
 
-// bootstrap fills dir by mmdebstrap with suite and packages; customise is a
+// bootstrap fills dir by mmdebstrap with packages of suite; customise is a
 // shell script that gets dir as $1.
-func (l *Lab) bootstrap(ctx context.Context, dir, suite, packages, customise string) error {
+func (l *Lab) bootstrap(ctx context.Context, dir, variant, suite, packages, customise string) error {
 	mirror, err := debianMirror(ctx)
 	if err != nil {
 		return err
@@ -74,7 +74,7 @@ func (l *Lab) bootstrap(ctx context.Context, dir, suite, packages, customise str
 	// A mount and a pid namespace of its own: however this ends, no mount and
 	// no process of the bootstrap is left behind.
 	cmd := exec.CommandContext(ctx, "unshare", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc",
-		"mmdebstrap", "--mode=root", "--variant=minbase", "--include="+packages,
+		"mmdebstrap", "--mode=root", "--variant="+variant, "--include="+packages,
 		"--dpkgopt=path-exclude=/usr/share/man/*", "--dpkgopt=path-exclude=/usr/share/doc/*",
 		"--dpkgopt=path-exclude=/usr/share/locale/*",
 		"--customize-hook=sh "+script.Name()+` "$1"`, suite, dir, mirror)

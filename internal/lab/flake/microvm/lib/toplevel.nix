@@ -25,6 +25,8 @@ let
         Description=Web page
         [Service]
         ExecStart=${busybox}/bin/busybox httpd -f -p 80 -h ${www}
+        # Started means that it answers.
+        ExecStartPost=/bin/bash -c 'until (exec 3<>/dev/tcp/127.0.0.1/80) 2>/dev/null; do sleep 0.05; done'
         Restart=on-failure
       '';
     } else { })
