@@ -183,7 +183,7 @@ func (d *deployment) connectHost(ctx context.Context) error {
 		return err
 	}
 	var uploaded bool
-	d.session, uploaded, err = openSession(ctx, d.host, d.hostLog)
+	d.session, uploaded, err = openSession(ctx, d.host, d.req.DryRun, d.hostLog)
 	if err != nil {
 		return err
 	}

@@ -30,9 +30,6 @@ func (d *deployment) rebuild(ctx context.Context) error {
 		return err
 	}
 	if !d.facts.Built {
-		if err := d.ship(ctx); err != nil {
-			return err
-		}
 		if err := d.build(ctx); err != nil {
 			return err
 		}
@@ -144,15 +141,41 @@ func (d *deployment) stream(ctx context.Context, drvs []microvm.StorePath) error
 	return err
 }
 
+// maxShipments bounds how often derivations are copied again.
+const maxShipments = 3
+
+// build ships and builds. A garbage collector that read the roots just before
+// the derivations arrived may take some of them all the same: then they are
+// copied once more.
 func (d *deployment) build(ctx context.Context) error {
-	d.step("building on %s", d.req.Host)
-	req := host.BuildRequest{Name: d.req.Name, Derivations: []microvm.StorePath{d.record.Runner.Drv}}
-	var built host.Built
-	if err := d.session.call(ctx, host.Request{Build: &req}, &built); err != nil {
-		return err
+	for shipment := 1; ; shipment++ {
+		if err := d.ship(ctx); err != nil {
+			return err
+		}
+		d.step("building on %s", d.req.Host)
+		req := host.BuildRequest{Name: d.req.Name, Derivations: []microvm.StorePath{d.record.Runner.Drv}}
+		var built host.Built
+		err := d.session.call(ctx, host.Request{Build: &req}, &built)
+		if err == nil {
+			d.plan.Runner = built.Runner
+			return nil
+		}
+		if shipment == maxShipments || ctx.Err() != nil || !d.derivationsGone(ctx) {
+			return err
+		}
+		d.step("a garbage collection on %s took derivations", d.req.Host)
 	}
-	d.plan.Runner = built.Runner
-	return nil
+}
+
+// derivationsGone reports whether the host lacks some of what was copied.
+func (d *deployment) derivationsGone(ctx context.Context) bool {
+	closure, err := d.Nix.Requisites(ctx, d.record.Runner.Drv)
+	if err != nil {
+		return false
+	}
+	var missing []microvm.StorePath
+	err = d.session.call(ctx, host.Request{Missing: &host.MissingRequest{Paths: closure}}, &missing)
+	return err == nil && len(missing) > 0
 }
 
 // decide has the host compare what is built with what runs.

@@ -22,18 +22,31 @@ const (
 type hostSession struct {
 	address string
 	proc    *remote.Process
+	cancel  context.CancelFunc // ends proc
 	events  chan host.Event
 	log     func(source, line string)
 	closed  bool
 }
 
-// openSession starts the helper, uploading it where the host lacks it.
-func openSession(ctx context.Context, c remote.Conn, log func(source, line string)) (*hostSession, bool, error) {
-	proc, uploaded, err := remote.StartHelper(ctx, c, []string{"host", "session"})
-	if err != nil {
-		return nil, uploaded, err
+// openSession starts the helper, uploading it where the host lacks it; noTrace
+// leaves nothing of it there. The helper outlives ctx: an interrupted run closes
+// the session and waits until the host has put things in order.
+func openSession(ctx context.Context, c remote.Conn, noTrace bool, log func(source, line string)) (*hostSession, bool, error) {
+	own, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	starting := context.AfterFunc(ctx, cancel)
+	start := remote.StartHelper
+	if noTrace {
+		start = func(ctx context.Context, c remote.Conn, args []string) (*remote.Process, bool, error) {
+			p, err := remote.StartHelperOnce(ctx, c, args)
+			return p, false, err
+		}
 	}
-	s := &hostSession{address: c.Address().String(), proc: proc, events: make(chan host.Event, 64), log: log}
+	proc, uploaded, err := start(own, c, []string{"host", "session"})
+	if err != nil || !starting() {
+		cancel()
+		return nil, uploaded, errors.Join(err, context.Cause(ctx))
+	}
+	s := &hostSession{address: c.Address().String(), proc: proc, cancel: cancel, events: make(chan host.Event, 64), log: log}
 	go s.read(proc.Stdout)
 	return s, uploaded, nil
 }
@@ -109,6 +122,7 @@ func (s *hostSession) lost(err error) error {
 }
 
 func (s *hostSession) wait() error {
+	defer s.cancel()
 	_ = s.proc.Stdin.Close()
 	done := make(chan error, 1)
 	go func() { done <- s.proc.Wait() }()

@@ -323,14 +323,14 @@ func TestBuildOfARecord(t *testing.T) {
 	minimal, _ := f.evaluate("minimal")
 	failing, _ := f.evaluate("failing")
 	n := f.evaluator.Nix
-	outs, err := n.Build(t.Context(), []microvm.StorePath{minimal.Record.Runner.Drv})
+	outs, err := n.Build(t.Context(), "", minimal.Record.Runner.Drv)
 	if err != nil || len(outs) != 1 || outs[0] != minimal.Record.Runner.Out {
 		t.Errorf("%q, %v", outs, err)
 	}
 	if out, err := exec.Command("nix-store", "--delete", string(minimal.Record.Runner.Out)).CombinedOutput(); err != nil {
 		t.Errorf("%s%v", out, err)
 	}
-	_, err = n.Build(t.Context(), []microvm.StorePath{failing.Record.Runner.Drv})
+	_, err = n.Build(t.Context(), "", failing.Record.Runner.Drv)
 	var failed *nix.BuildError
 	if !errors.As(err, &failed) || !strings.HasSuffix(string(failed.Derivation), "-inner.drv") {
 		t.Fatalf("%#v", err)

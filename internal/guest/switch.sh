@@ -8,6 +8,7 @@ set -eu
 PATH="$PATH:/run/current-system/sw/bin:/usr/bin:/bin"
 marker=$1 system=$2 action=$3 id=$4 want=$5 registration=$6
 die() { printf '%s refused=%s\n' "$marker" "$1"; exit 0; }
+oneline() { printf %s "$1" | tr '\n' ' '; }
 umask 077
 name=
 [ -r /etc/hostname ] && read -r name </etc/hostname
@@ -32,8 +33,9 @@ esac
 if [ "$action" != dry-activate ] && [ -x "$system/sw/bin/nix-store" ]; then
   case $registration in
     '') ;;
-    -) "$system/sw/bin/nix-store" --load-db || die "the registration could not be loaded" ;;
-    *) "$system/sw/bin/nix-store" --load-db <"$registration" || die "the registration $registration could not be loaded" ;;
+    -) said=$("$system/sw/bin/nix-store" --load-db 2>&1) || die "the registration could not be loaded: $(oneline "$said")" ;;
+    *) said=$("$system/sw/bin/nix-store" --load-db <"$registration" 2>&1) ||
+      die "the registration $registration could not be loaded: $(oneline "$said")" ;;
   esac
 fi
 if [ "$action" = switch ] && [ -x "$system/sw/bin/nix-env" ]; then
@@ -48,7 +50,8 @@ if [ "$action" = switch ] && [ -x "$system/sw/bin/nix-env" ]; then
       ln -sfn "${profile##*/}-1-link" "$profile"
     }
   fi
-  "$system/sw/bin/nix-env" -p "$profile" --set "$system" || die "the system profile could not be set"
+  said=$("$system/sw/bin/nix-env" -p "$profile" --set "$system" 2>&1) ||
+    die "the system profile could not be set: $(oneline "$said")"
 fi
 
 dir=/run/ferry/$id

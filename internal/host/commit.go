@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"time"
 
 	"ferry/internal/microvm"
 )
@@ -62,15 +63,15 @@ func (l Layout) dropPending(n microvm.Name) error {
 }
 
 // rootRunning keeps the system that a guest runs.
-func (l Layout) rootRunning(n microvm.Name, system microvm.StorePath, invocation string) error {
-	dir := l.ferryRoots(n)
+func (s *Server) rootRunning(ctx context.Context, n microvm.Name, system microvm.StorePath, invocation string) error {
+	dir := s.layout.ferryRoots(n)
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return fmt.Errorf("making the directory of GC roots: %w", err)
 	}
-	if err := replaceLink(dir, "running", string(system)); err != nil {
-		return err
+	if err := s.nix.AddRoot(ctx, filepath.Join(dir, "running"), system); err != nil {
+		return fmt.Errorf("keeping what the guest runs: %w", err)
 	}
-	return l.writeNote(n, noteRunning, runningNote{InvocationID: invocation, System: system})
+	return s.layout.writeNote(n, noteRunning, runningNote{InvocationID: invocation, System: system})
 }
 
 // dropRunning forgets a live switch once the VM boots what is installed.
@@ -165,8 +166,8 @@ func (s *Server) install(ctx context.Context, req CommitRequest) (err error) {
 		if err := s.nix.SetProfile(ctx, l.profile(req.Name), req.Runner); err != nil {
 			return fmt.Errorf("adding the generation: %w", err)
 		}
-		if previous == "" && req.Activation == ActivateNone {
-			if err := l.writeNote(req.Name, noteNeverStarted, true); err != nil {
+		if previous == "" {
+			if err := l.writeNote(req.Name, noteToStart, time.Now()); err != nil {
 				return err
 			}
 		}

@@ -34,7 +34,10 @@ func decide(s situation) (Plan, error) {
 		Hardware:   s.Hardware,
 		Runner:     s.New, System: s.System, Previous: s.VM.Current,
 	}
-	systemChanged := s.System == "" || s.System != s.Running
+	systemChanged := s.System != s.Running
+	if s.System == "" { // a runner that doesn't say what is inside
+		systemChanged = s.New == "" || s.New != s.VM.Booted
+	}
 	p.Changed = p.Install || systemChanged || len(s.Hardware) > 0
 	switch s.Action {
 	case ActionBoot:
@@ -99,8 +102,8 @@ func decideDown(p Plan, s situation) Plan {
 	switch {
 	case !s.VM.Exists:
 		p.Activation, p.Reason = ActivateStart, "the VM is new"
-	case s.VM.NeverStarted:
-		p.Activation, p.Reason = ActivateStart, "the VM was installed but never started"
+	case s.VM.ToStart:
+		p.Activation, p.Reason = ActivateStart, "the VM was installed but never started, or its start failed"
 	case s.Restart == RestartAlways:
 		p.Activation, p.Reason = ActivateStart, "--restart=always"
 	case !s.VM.Unit.Stopped():

@@ -17,11 +17,11 @@ import (
 // a live-switched guest runs, the records of its runners, its history.
 
 const (
-	noteRunning      = "running.json"
-	noteNeverStarted = "never-started"
-	noteHistory      = "history.jsonl"
-	noteRecords      = "records"
-	noteDeployment   = "deployment.json"
+	noteRunning    = "running.json"
+	noteToStart    = "to-start.json" // the time at which ferry wanted the VM up
+	noteHistory    = "history.jsonl"
+	noteRecords    = "records"
+	noteDeployment = "deployment.json"
 )
 
 // runningNote says what system a guest runs since a live switch. It holds only
@@ -60,11 +60,6 @@ func (l Layout) dropNote(n microvm.Name, name string) error {
 		return nil
 	}
 	return err
-}
-
-func (l Layout) hasNote(n microvm.Name, name string) bool {
-	_, err := os.Stat(filepath.Join(l.libDir(n), name))
-	return err == nil
 }
 
 // record returns the evaluated record of a runner, or nil where ferry has none.

@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -78,7 +79,8 @@ func (s *Server) locate(ctx context.Context, n microvm.Name) (*VMState, error) {
 		}
 	}
 	vm.Exists = vm.Current != ""
-	vm.NeverStarted = s.layout.hasNote(n, noteNeverStarted) && vm.Booted == ""
+	var asked time.Time
+	vm.ToStart = s.layout.readNote(n, noteToStart, &asked) == nil && unit.Since.Before(asked)
 	if dir != nil {
 		if _, err := dir.root.Lstat("toplevel"); err == nil {
 			return nil, declared(n, "its directory has a `toplevel` link")

@@ -128,10 +128,12 @@ type VMState struct {
 	// Running is the system that the host believes the guest runs: the last one
 	// switched to since the unit started, else the one it booted. Empty when
 	// the VM does not run.
-	Running      microvm.StorePath `json:"running,omitempty"`
-	NeverStarted bool              `json:"neverStarted,omitempty"` // installed by ferry, not started since
-	Flake        string            `json:"flake,omitempty"`
-	Unit         UnitState         `json:"unit"`
+	Running microvm.StorePath `json:"running,omitempty"`
+	// ToStart: ferry installed the VM or was starting it, and it has not been up
+	// since. Otherwise a VM that is down was stopped by somebody.
+	ToStart bool      `json:"toStart,omitempty"`
+	Flake   string    `json:"flake,omitempty"`
+	Unit    UnitState `json:"unit"`
 }
 
 // UnitState is systemd's view of a unit.
@@ -142,6 +144,8 @@ type UnitState struct {
 	InvocationID string `json:"invocationId,omitempty"` // hex, of the current start
 	Result       string `json:"result,omitempty"`
 	Restarts     uint32 `json:"restarts,omitempty"`
+	// Since is when the unit was last up, zero if it never was since boot.
+	Since time.Time `json:"since,omitzero"`
 }
 
 // Up reports whether the unit's main process runs.

@@ -28,7 +28,8 @@ type unitManager interface {
 type nixTool interface {
 	Version(ctx context.Context) (nix.Version, error)
 	Missing(ctx context.Context, paths []microvm.StorePath) ([]microvm.StorePath, error)
-	Build(ctx context.Context, drvs []microvm.StorePath) ([]microvm.StorePath, error)
+	Build(ctx context.Context, link string, drvs ...microvm.StorePath) ([]microvm.StorePath, error)
+	AddRoot(ctx context.Context, link string, p microvm.StorePath) error
 	SetProfile(ctx context.Context, profile string, p microvm.StorePath) error
 	DiffClosures(ctx context.Context, a, b microvm.StorePath) ([]string, error)
 }

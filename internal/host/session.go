@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -139,7 +140,7 @@ func (s *session) prepare(ctx context.Context, req PrepareRequest) (*Prepared, e
 		return nil, err
 	}
 	s.name, s.work = req.Name, unfinished{Deployment: d, Runner: req.Runner}
-	if err := s.settle(vm, req); err != nil {
+	if err := s.settle(ctx, vm, req); err != nil {
 		return nil, err
 	}
 	if err := l.writeNote(req.Name, noteDeployment, s.work); err != nil {
@@ -153,10 +154,10 @@ func (s *session) prepare(ctx context.Context, req PrepareRequest) (*Prepared, e
 
 // settle deals with a deployment that was interrupted: its entry in the history,
 // and a root for what its guest may be running, before its own is dropped.
-func (s *session) settle(vm *VMState, req PrepareRequest) error {
+func (s *session) settle(ctx context.Context, vm *VMState, req PrepareRequest) error {
 	l := s.srv.layout
 	if req.GuestSystem != "" && vm.Unit.Up() && req.GuestSystem != vm.Running {
-		if err := l.rootRunning(req.Name, req.GuestSystem, vm.Unit.InvocationID); err != nil {
+		if err := s.srv.rootRunning(ctx, req.Name, req.GuestSystem, vm.Unit.InvocationID); err != nil {
 			return err
 		}
 	}
@@ -180,7 +181,8 @@ func (s *session) build(ctx context.Context, req BuildRequest) (*Built, error) {
 	if len(req.Derivations) == 0 {
 		return nil, refuse("there is nothing to build", "")
 	}
-	outs, err := s.srv.nix.Build(ctx, req.Derivations)
+	pending := filepath.Join(s.srv.layout.ferryRoots(req.Name), "pending")
+	outs, err := s.srv.nix.Build(ctx, pending, req.Derivations...)
 	if err != nil {
 		return nil, buildFailure(err)
 	}
@@ -193,8 +195,6 @@ func (s *session) build(ctx context.Context, req BuildRequest) (*Built, error) {
 			return nil, fmt.Errorf("the build made %v instead of the evaluated runner %s", outs, s.work.Runner)
 		}
 		built = s.work.Runner
-	} else if err := s.srv.layout.rootPending(req.Name, built, req.Derivations); err != nil {
-		return nil, err
 	}
 	s.work.Runner = built
 	return &Built{Runner: built}, nil
@@ -226,7 +226,7 @@ func (s *session) activate(ctx context.Context, req ActivateRequest) (*UnitState
 	if err := s.srv.layout.writeNote(req.Name, noteDeployment, s.work); err != nil {
 		return nil, err
 	}
-	if err := replaceLink(s.srv.layout.ferryRoots(req.Name), "pending", string(req.Runner)); err != nil {
+	if err := s.srv.nix.AddRoot(ctx, filepath.Join(s.srv.layout.ferryRoots(req.Name), "pending"), req.Runner); err != nil {
 		return nil, err
 	}
 	s.unit = vm.Unit
@@ -241,7 +241,7 @@ func (s *session) observe(ctx context.Context, req ObserveRequest) (struct{}, er
 	if err != nil {
 		return struct{}{}, err
 	}
-	return struct{}{}, s.srv.layout.rootRunning(req.Name, req.System, vm.Unit.InvocationID)
+	return struct{}{}, s.srv.rootRunning(ctx, req.Name, req.System, vm.Unit.InvocationID)
 }
 
 // commit goes on to its end though the operator's side is gone: from its first
@@ -262,7 +262,7 @@ func (s *session) commit(ctx context.Context, req CommitRequest) (*Committed, er
 		if invocation == "" {
 			invocation = vm.Unit.InvocationID
 		}
-		if err := l.rootRunning(req.Name, req.GuestSystem, invocation); err != nil {
+		if err := s.srv.rootRunning(ctx, req.Name, req.GuestSystem, invocation); err != nil {
 			return nil, err
 		}
 	}
@@ -273,6 +273,9 @@ func (s *session) commit(ctx context.Context, req CommitRequest) (*Committed, er
 	if req.Activation != ActivateRestart && req.Activation != ActivateStart {
 		return done, nil
 	}
+	if err := l.writeNote(req.Name, noteToStart, time.Now()); err != nil {
+		return nil, err
+	}
 	done.Unit, err = s.srv.units.run(ctx, req.Name, req.Activation, func(line string) { s.out.log("host", line) })
 	if err != nil {
 		return nil, err
@@ -280,7 +283,7 @@ func (s *session) commit(ctx context.Context, req CommitRequest) (*Committed, er
 	if err := l.dropRunning(req.Name); err != nil {
 		return nil, err
 	}
-	return done, l.dropNote(req.Name, noteNeverStarted)
+	return done, l.dropNote(req.Name, noteToStart)
 }
 
 func (s *session) finish(req FinishRequest) (struct{}, error) {
@@ -312,7 +315,7 @@ func (s *session) end(outcome, failure string) error {
 			Outcome: outcome, Error: failure, Runner: s.work.Runner,
 		}),
 		l.dropPending(s.name),
-		removeLink(l.ferryRoots(s.name)+"/interrupted"),
+		removeLink(filepath.Join(l.ferryRoots(s.name), "interrupted")),
 		l.dropNote(s.name, noteDeployment),
 	)
 }

@@ -62,6 +62,9 @@ func (s *systemd) unit(ctx context.Context, name string) (unitFacts, error) {
 		u.InvocationID = hex.EncodeToString(id)
 	}
 	u.Restarts, _ = props["NRestarts"].(uint32)
+	if usec, _ := props["ActiveEnterTimestamp"].(uint64); usec > 0 {
+		u.Since = time.UnixMicro(int64(usec))
+	}
 	return u, nil
 }
 
@@ -105,16 +108,11 @@ func (s *systemd) declaredBy(ctx context.Context, n microvm.Name) (string, error
 func (s *systemd) run(ctx context.Context, n microvm.Name, how Activation, log func(string)) (UnitState, error) {
 	done := make(chan string, 1)
 	began := time.Now()
-	var err error
-	switch how {
-	case ActivateStart:
-		log("starting " + n.Unit())
-		_, err = s.conn.StartUnitContext(ctx, n.Unit(), "replace", done)
-	default:
-		log("restarting " + n.Unit())
-		_, err = s.conn.RestartUnitContext(ctx, n.Unit(), "replace", done)
-	}
-	if err != nil {
+	verb := map[Activation]string{ActivateStart: "starting ", ActivateRestart: "restarting "}[how]
+	log(verb + n.Unit())
+	// A restart also where the unit is down: after a start that failed, helper
+	// services are up with the old runner, and a mere start leaves them so.
+	if _, err := s.conn.RestartUnitContext(ctx, n.Unit(), "replace", done); err != nil {
 		return UnitState{}, s.failure(ctx, n, began, fmt.Sprintf("systemd refused: %v", err))
 	}
 	select {

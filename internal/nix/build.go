@@ -10,15 +10,21 @@ import (
 )
 
 // Build builds the output `out` of every derivation, or substitutes it, and
-// returns the outputs in the order of drvs. Nothing roots them: a root made
-// before (it may dangle) keeps them from the first moment. Builders' output goes
-// to Log, each line after the name of its derivation. A build that failed is a
-// *BuildError.
-func (n *Nix) Build(ctx context.Context, drvs []microvm.StorePath) ([]microvm.StorePath, error) {
+// returns the outputs in the order of drvs. With link, the first output is
+// rooted by a symbolic link of that name, which Nix makes itself: a collector
+// that is running already learns of it, which it would not of a link that
+// somebody else made. Builders' output goes to Log, each line after the name of
+// its derivation. A build that failed is a *BuildError.
+func (n *Nix) Build(ctx context.Context, link string, drvs ...microvm.StorePath) ([]microvm.StorePath, error) {
 	if len(drvs) == 0 {
 		return nil, nil
 	}
-	args := nixArgs("build", "--print-build-logs", "--no-link", "--json")
+	args := nixArgs("build", "--print-build-logs", "--json")
+	if link == "" {
+		args = append(args, "--no-link")
+	} else {
+		args = append(args, "--out-link", link)
+	}
 	for _, d := range drvs {
 		args = append(args, string(d)+"^out")
 	}

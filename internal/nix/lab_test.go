@@ -73,7 +73,7 @@ func TestRealBuild(t *testing.T) {
 	var log bytes.Buffer
 	n.Log = &log
 	a, b := derive(t, "a", "echo building a; echo a > $out"), derive(t, "b", "echo b > $out")
-	outs, err := n.Build(t.Context(), paths{b, a})
+	outs, err := n.Build(t.Context(), "", b, a)
 	if err != nil || len(outs) != 2 || !strings.HasSuffix(string(outs[0]), "-b") || !strings.HasSuffix(string(outs[1]), "-a") {
 		t.Fatal(outs, err)
 	}
@@ -84,7 +84,7 @@ func TestRealBuild(t *testing.T) {
 	inner := derive(t, "inner", "i=0; while [ $i -lt 100 ]; do i=$((i+1)); echo line $i; done; exit 3")
 	outer := derive(t, "outer", "echo > $out", fmt.Sprintf("needs = (import %s);", importOf(t, inner)))
 	for name, drvs := range map[string]paths{"dependency": {outer}, "two": {outer, inner}} {
-		_, err := n.Build(t.Context(), drvs)
+		_, err := n.Build(t.Context(), "", drvs...)
 		var failed *nix.BuildError
 		if !errors.As(err, &failed) || failed.Derivation != inner {
 			t.Errorf("%s: %#v", name, err)
@@ -97,7 +97,7 @@ func TestRealBuild(t *testing.T) {
 
 	system := derive(t, "elsewhere", "echo > $out", `system = "m68k-linux";`)
 	var failed *nix.BuildError
-	if _, err := n.Build(t.Context(), paths{system}); !errors.As(err, &failed) || failed.Derivation != system || !strings.Contains(failed.Message, "m68k-linux") {
+	if _, err := n.Build(t.Context(), "", system); !errors.As(err, &failed) || failed.Derivation != system || !strings.Contains(failed.Message, "m68k-linux") {
 		t.Errorf("%v", err)
 	}
 }
@@ -157,7 +157,7 @@ func TestRealRegistration(t *testing.T) {
 	n := realNix(t)
 	dep := derive(t, "dep", "echo dep > $out")
 	top := derive(t, "top", "echo $needs > $out", fmt.Sprintf("needs = (import %s);", outputOf(t, dep)))
-	outs, err := n.Build(t.Context(), paths{top, dep})
+	outs, err := n.Build(t.Context(), "", top, dep)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -201,9 +201,9 @@ func outputOf(t *testing.T, drv microvm.StorePath) string {
 // KNOWN-FAILURES 43: the diff is empty when only configuration changed.
 func TestRealProfileAndDiff(t *testing.T) {
 	n := realNix(t)
-	outs, err := n.Build(t.Context(), paths{
+	outs, err := n.Build(t.Context(), "", paths{
 		derive(t, "conf", "echo 1 > $out"), derive(t, "conf", "echo 2 > $out"), derive(t, "tool-1.0", "echo > $out"), derive(t, "tool-2.0", "echo > $out"),
-	})
+	}...)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -109,13 +109,13 @@ func TestCopyDerivations(t *testing.T) {
 }
 
 func TestBuild(t *testing.T) {
-	build := nixCall("build", "--print-build-logs", "--no-link", "--json", drvA+"^out", drvB+"^out")
+	build := nixCall("build", "--print-build-logs", "--json", "--no-link", drvA+"^out", drvB+"^out")
 	// Nix reports in an order of its own.
 	done := fmt.Sprintf(`[{"drvPath":%q,"outputs":{"out":%q}},{"drvPath":%q,"outputs":{"out":%q}}]`, drvB, outB, drvA, outA)
 	n := nixtest.New(t, nixtest.Call{Args: build, Stdout: done, Stderr: "a> hi\n"})
 	var log bytes.Buffer
 	n.Log = &log
-	outs, err := n.Build(t.Context(), paths{drvA, drvB})
+	outs, err := n.Build(t.Context(), "", drvA, drvB)
 	if diff := cmp.Diff(paths{outA, outB}, outs); diff != "" || err != nil || log.String() != "a> hi\n" {
 		t.Error(diff, err, log.String())
 	}
@@ -124,23 +124,23 @@ func TestBuild(t *testing.T) {
 		"no store path":  fmt.Sprintf(`[{"drvPath":%q,"outputs":{"out":"/etc"}}]`, drvA),
 		"no JSON":        "",
 	} {
-		if outs, err := nixtest.New(t, nixtest.Call{Args: build, Stdout: out}).Build(t.Context(), paths{drvA, drvB}); err == nil {
+		if outs, err := nixtest.New(t, nixtest.Call{Args: build, Stdout: out}).Build(t.Context(), "", drvA, drvB); err == nil {
 			t.Errorf("%s: %v", name, outs)
 		}
 	}
 }
 
 func TestBuildFails(t *testing.T) {
-	args := nixCall("build", "--print-build-logs", "--no-link", "--json", drvA+"^out")
+	args := nixCall("build", "--print-build-logs", "--json", "--no-link", drvA+"^out")
 	n := nixtest.New(t, nixtest.Call{Args: args, Stderr: "b> oops\nerror: builder for '" + drvB + "' failed with exit code 1\nerror: 1 dependencies of derivation '" + drvA + "' failed to build\n", Exit: 1})
-	_, err := n.Build(t.Context(), paths{drvA})
+	_, err := n.Build(t.Context(), "", drvA)
 	var failed *nix.BuildError
 	var command *nix.CommandError
 	if !errors.As(err, &failed) || failed.Derivation != drvB || strings.Join(failed.LogTail, "|") != "oops" || !errors.As(err, &command) {
 		t.Errorf("%#v", err)
 	}
 	n = nixtest.New(t, nixtest.Call{Args: args, Stderr: "error: opening lock file: Permission denied\n", Exit: 1})
-	_, err = n.Build(t.Context(), paths{drvA})
+	_, err = n.Build(t.Context(), "", drvA)
 	var other *nix.BuildError
 	if errors.As(err, &other) || !errors.As(err, &command) || !strings.Contains(err.Error(), "Permission denied") {
 		t.Errorf("not a derivation's failure, but %#v", err)

@@ -114,6 +114,13 @@ func (n *Nix) DumpRegistration(ctx context.Context, w io.Writer, p microvm.Store
 	return nil
 }
 
+// AddRoot makes link a garbage collector root for p, which must be valid. Nix
+// makes the link, so that a collector that is running already learns of it.
+func (n *Nix) AddRoot(ctx context.Context, link string, p microvm.StorePath) error {
+	_, _, err := n.run(ctx, command{program: "nix-store", args: []string{"--add-root", link, "--realise", string(p)}})
+	return err
+}
+
 // SetProfile makes p the newest generation of the profile, a path such as
 // /nix/var/nix/profiles/ferry/NAME/runner; its directory must exist. Nothing is
 // added when p is its newest generation already.
