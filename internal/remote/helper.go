@@ -105,6 +105,20 @@ func StartHelper(ctx context.Context, c Conn, args []string) (p *Process, upload
 	return starter{c: c, own: own, base: helperBase}.start(ctx, args)
 }
 
+// StartHelperOnce is StartHelper for runs that must leave no trace: a machine
+// that lacks this build gets it for this one process only.
+func StartHelperOnce(ctx context.Context, c Conn, args []string) (*Process, error) {
+	if c.Address().Local {
+		p, _, err := StartHelper(ctx, c, args)
+		return p, err
+	}
+	own, err := OwnHelper()
+	if err != nil {
+		return nil, err
+	}
+	return starter{c: c, own: own, base: helperBase}.startOnce(ctx, args)
+}
+
 // starter starts a helper; tests have a base and a binary of their own.
 type starter struct {
 	c    Conn
@@ -177,16 +191,12 @@ func (s starter) try(ctx context.Context, h Helper, args []string) (*Process, *m
 	if err != nil {
 		return nil, nil, err
 	}
-	out := bufio.NewReader(p.Stdout)
-	answer, err := readAnswer(out)
-	if err == nil && answer == "ok" {
-		p.Stdout = out
+	answer, err := started(p)
+	switch {
+	case err != nil:
+		return nil, nil, err
+	case answer == "ok":
 		return p, nil, nil
-	}
-	_ = p.Stdin.Close()
-	ended := p.Wait()
-	if err != nil { // the script never spoke: what ended it says more
-		return nil, nil, fmt.Errorf("starting the helper: %w", errors.Join(ended, err))
 	}
 	if words := strings.Fields(answer); len(words) == 4 && words[0] == "missing" {
 		uname := words[2] + " " + words[3]
@@ -197,6 +207,22 @@ func (s starter) try(ctx context.Context, h Helper, args []string) (*Process, *m
 		return nil, &missingHelper{gzip: words[1] == "gzip", platform: platform}, nil
 	}
 	return nil, nil, s.refusal(answer)
+}
+
+// started reads the script's answer. Unless that is `ok`, the process has ended.
+func started(p *Process) (string, error) {
+	out := bufio.NewReader(p.Stdout)
+	answer, err := readAnswer(out)
+	if err == nil && answer == "ok" {
+		p.Stdout = out
+		return answer, nil
+	}
+	_ = p.Stdin.Close()
+	ended := p.Wait()
+	if err != nil { // the script never spoke: what ended it says more
+		return "", fmt.Errorf("starting the helper: %w", errors.Join(ended, err))
+	}
+	return answer, nil
 }
 
 func (s starter) refusal(answer string) error {

@@ -1,6 +1,6 @@
 # Runs on a host as root, under any POSIX sh: finds, runs or installs ferry's
-# helper. Arguments: run|install BASE SHA256 …; the first line of output that
-# begins with `ferry-helper: ` is the answer (see helper.go).
+# helper. Arguments: run|install|once BASE SHA256 …; the first line of output
+# that begins with `ferry-helper: ` is the answer (see helper.go).
 set -u
 what=$1 base=$2 sum=$3
 shift 3
@@ -72,13 +72,51 @@ install() {
 	[ "${got%% *}" = "$sum" ] || refuse "the upload arrived damaged: its SHA-256 is ${got%% *}, not $sum"
 	chmod 0755 "$tmp/ferry"
 	sync -f "$tmp/ferry" 2>/dev/null || sync
-	# Only root could have put anything else there.
-	only_root "$bin/$sum" && [ -d "$bin/$sum" ] || rm -rf "$bin/$sum"
+	# Only root could have put anything else there. What is not there yet is left
+	# alone: another upload may be making it.
+	if [ -h "$bin/$sum" ] || [ -e "$bin/$sum" ]; then
+		only_root "$bin/$sum" && [ -d "$bin/$sum" ] || rm -rf "$bin/$sum"
+	fi
 	mkdir -p "$bin/$sum"
 	[ -f "$file" ] || rm -rf "$file"
 	mv -f "$tmp/ferry" "$file" || refuse "the helper could not be moved to $file"
 	prune
 	answer ok
+}
+
+# once HOW SIZE BLOCKS ARGUMENTS: runs a helper that leaves nothing here. The
+# binary is at the beginning of the standard input, filled up to blocks of 64 KiB
+# so that dd takes exactly that much; what follows is for the helper. It is
+# removed before it runs, so that nothing is left however this ends.
+once() {
+	how=$1 size=$2 blocks=$3
+	shift 3
+	mask=$(umask)
+	umask 077
+	tmp=
+	trap 'rm -rf "$tmp"' EXIT
+	trap 'exit 1' HUP INT TERM
+	for parent in /run /tmp /var/tmp /var/lib; do
+		tmp=$(mktemp -d "$parent/ferry-once.XXXXXXXX" 2>/dev/null) || continue
+		printf '#!/bin/sh\n' >"$tmp/try" && chmod 0700 "$tmp/try" && "$tmp/try" 2>/dev/null && break
+		rm -rf "$tmp" # mounted noexec, or full
+		tmp=
+	done
+	[ -n "$tmp" ] || refuse "there is no place to run a program from"
+	dd bs=65536 count="$blocks" iflag=fullblock of="$tmp/sent" 2>/dev/null
+	case $how in
+	gzip) gzip -dc <"$tmp/sent" >"$tmp/ferry" 2>/dev/null ;;
+	*) head -c "$size" "$tmp/sent" >"$tmp/ferry" ;;
+	esac
+	got=$(sha256sum <"$tmp/ferry") || refuse "there is no sha256sum"
+	[ "${got%% *}" = "$sum" ] || refuse "the upload arrived damaged: its SHA-256 is ${got%% *}, not $sum"
+	chmod 0700 "$tmp/ferry"
+	exec 9<"$tmp/ferry"
+	rm -rf "$tmp"
+	trap - EXIT HUP INT TERM
+	umask "$mask"
+	answer ok
+	exec /proc/self/fd/9 "$@"
 }
 
 # prune keeps the three newest versions, and the uploads that may still be
@@ -105,4 +143,5 @@ fi
 case $what in
 run) run "$@" ;;
 install) install "$@" ;;
+once) once "$@" ;;
 esac

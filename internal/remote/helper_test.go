@@ -82,9 +82,11 @@ func TestHelperIsUploadedOnce(t *testing.T) {
 	}
 }
 
-func TestHelperWithoutGzip(t *testing.T) {
-	h, bin := newHelper(t), t.TempDir()
-	for _, tool := range []string{"sh", "id", "ls", "mkdir", "mktemp", "cat", "sha256sum", "chmod", "sync", "mv", "rm", "uname"} {
+// binWith is a directory with what the upload needs, without gzip, and more.
+func binWith(t *testing.T, more ...string) string {
+	t.Helper()
+	bin := t.TempDir()
+	for _, tool := range append(more, "sh", "id", "ls", "mkdir", "mktemp", "cat", "sha256sum", "chmod", "sync", "mv", "rm", "uname") {
 		path, err := exec.LookPath(tool)
 		if err == nil {
 			err = os.Symlink(path, filepath.Join(bin, tool))
@@ -93,7 +95,12 @@ func TestHelperWithoutGzip(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	s := startSSHD(t, "SetEnv SHLVL=2 PATH="+bin)
+	return bin
+}
+
+func TestHelperWithoutGzip(t *testing.T) {
+	h := newHelper(t)
+	s := startSSHD(t, "SetEnv SHLVL=2 PATH="+binWith(t))
 	if !talk(t, starter{c: dial(t, s.options()), own: h, base: filepath.Join(t.TempDir(), "ferry")}) {
 		t.Error("not uploaded")
 	}

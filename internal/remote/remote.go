@@ -9,9 +9,7 @@ package remote
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io"
-	"os"
 
 	"ferry/internal/microvm"
 )
@@ -80,17 +78,6 @@ type Conn interface {
 type NixTarget struct {
 	Store string   // store URL; empty: the local store
 	Env   []string // KEY=VALUE, to be added to the environment of nix
-}
-
-// NewSocketDir makes a private directory directly under /tmp, whatever TMPDIR
-// says: a Unix socket's path may have about 100 bytes, and ssh adds 17 to it
-// for a moment.
-func NewSocketDir() (dir string, remove func(), err error) {
-	dir, err = os.MkdirTemp("/tmp", "ferry-") // mode 0700
-	if err != nil {
-		return "", nil, fmt.Errorf("making a directory for ssh's sockets: %w", err)
-	}
-	return dir, func() { _ = os.RemoveAll(dir) }, nil
 }
 
 // Dial connects to a machine. Over ssh it logs in, asking on the terminal what
