@@ -1,14 +1,12 @@
 package lab
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -92,28 +90,6 @@ func (m *Machine) nspawnArgs() []string {
 
 func (m *Machine) directoryArg() string { return "--directory=" + m.Path("") }
 
-// process names a process for good: pids are used again, start times are not.
-type process struct {
-	pid   int
-	start string // in clock ticks since this machine's boot
-}
-
-func (p process) alive() bool { return p.pid != 0 && startTime(p.pid) == p.start }
-
-// startTime returns field 22 of /proc/PID/stat, empty for a process that is
-// gone or only waits to be reaped.
-func startTime(pid int) string {
-	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
-	if err != nil {
-		return ""
-	}
-	f := strings.Fields(string(b[bytes.LastIndexByte(b, ')')+1:]))
-	if len(f) < 20 || f[0] == "Z" || f[0] == "X" {
-		return ""
-	}
-	return f[19]
-}
-
 // findNspawn finds the nspawn process of this machine by its command line: that
 // needs no record, which a crash could have prevented or left stale.
 func (m *Machine) findNspawn() (process, bool) {
@@ -157,40 +133,6 @@ func (m *Machine) leader() (process, bool) {
 		}
 	}
 	return process{}, false
-}
-
-// parentOfFirst returns the parent of pid, and whether pid is the first process
-// of a pid namespace below this one.
-func parentOfFirst(pid int) (ppid int, first bool) {
-	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
-	if err != nil {
-		return 0, false
-	}
-	for line := range strings.Lines(string(b)) {
-		key, value, _ := strings.Cut(line, ":")
-		f := strings.Fields(value)
-		switch {
-		case key == "PPid" && len(f) == 1:
-			ppid, _ = strconv.Atoi(f[0])
-		case key == "NSpid":
-			first = len(f) == 2 && f[1] == "1"
-		}
-	}
-	return ppid, first
-}
-
-func pids() []int {
-	entries, err := os.ReadDir("/proc")
-	if err != nil {
-		return nil
-	}
-	var all []int
-	for _, e := range entries {
-		if pid, err := strconv.Atoi(e.Name()); err == nil {
-			all = append(all, pid)
-		}
-	}
-	return all
 }
 
 // Stop shuts the container down as a power button would, at most 60 s, and then
@@ -246,15 +188,6 @@ func (m *Machine) cleanAfter() error {
 		_ = os.Remove(fmt.Sprintf("/run/systemd/nspawn/locks/inode-%d:%d", st.Dev, st.Ino))
 	}
 	return nil
-}
-
-func awaitGone(ctx context.Context, p process, limit time.Duration) error {
-	return await(ctx, limit, 20*time.Millisecond, func(context.Context) error {
-		if p.alive() {
-			return fmt.Errorf("process %d is still there", p.pid)
-		}
-		return nil
-	})
 }
 
 // Start boots a stopped machine and returns when its systemd and sshd answer.

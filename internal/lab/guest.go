@@ -42,6 +42,7 @@ var guestMasks = [...]string{
 	"systemd-network-generator.service", "modprobe@.service", "systemd-journal-flush.service",
 	"systemd-random-seed.service", "systemd-modules-load.service", "kmod-static-nodes.service",
 	"systemd-tmpfiles-setup-dev.service", "systemd-tmpfiles-setup-dev-early.service",
+	"systemd-tmpfiles-setup.service", "systemd-tmpfiles-clean.timer", "systemd-user-sessions.service",
 	"systemd-remount-fs.service", "systemd-sysusers.service", "systemd-sysctl.service",
 	"systemd-update-done.service", "systemd-hostnamed.socket", "systemd-sysext.socket", "systemd-creds.socket",
 	"wtmpdb-update-boot.service", "dev-hugepages.mount", "dev-mqueue.mount", "run-lock.mount", "tmp.mount",
@@ -75,6 +76,8 @@ func (l *Lab) ensureGuestRoot(ctx context.Context) error {
 	}
 	files = append(files,
 		file{path: "/etc/hosts", content: l.hostsFile(), mode: 0o644},
+		// Without a second sshd process that only checks the configuration.
+		file{path: "/etc/systemd/system/ssh.service.d/lab.conf", content: "[Service]\nExecStartPre=\n", mode: 0o644},
 		file{path: "/etc/systemd/journald.conf.d/lab.conf", content: "[Journal]\nStorage=volatile\n", mode: 0o644},
 		file{path: "/etc/ssh/ssh_host_ed25519_key", content: key, mode: 0o644},
 		file{path: "/etc/nix/nix.conf", mode: 0o644, content: "experimental-features = nix-command flakes\nsandbox = false\nsubstituters =\nbuild-users-group =\n"},

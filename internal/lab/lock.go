@@ -3,7 +3,6 @@ package lab
 import (
 	"context"
 	"fmt"
-	"os"
 	"path/filepath"
 	"time"
 
@@ -12,12 +11,9 @@ import (
 
 // lock makes sure that one process at a time changes the lab in this root. It
 // waits for another one to end; the kernel releases the lock of a killed one.
-// The lock file lies beside the root, which Down removes.
+// (The lock file cannot be in the root, which Down removes.)
 func (l *Lab) lock(ctx context.Context) (unlock func(), err error) {
-	if err := os.MkdirAll(filepath.Dir(l.root), 0o755); err != nil {
-		return nil, err
-	}
-	f := flock.New(l.root + ".lock")
+	f := flock.New(filepath.Join("/run", l.id()+".lock"))
 	ok, err := f.TryLock()
 	if err == nil && !ok {
 		l.logf("waiting for another lab command to end")
