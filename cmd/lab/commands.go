@@ -18,7 +18,7 @@ func command() *cobra.Command {
 		SilenceErrors: true,
 	}
 	cmd.PersistentFlags().StringVar(&root, "root", lab.DefaultRoot, "directory of the lab; each is a lab of its own")
-	cmd.AddCommand(upCommand(&root), downCommand(&root), statusCommand(&root), execCommand(&root), bootCommand(&root))
+	cmd.AddCommand(upCommand(&root), downCommand(&root), statusCommand(&root), execCommand(&root), bootCommand(&root), demoCommand(&root))
 	return cmd
 }
 

@@ -1,0 +1,45 @@
+# ferry: `make` lists what there is to do.
+
+GO ?= go
+FUZZTIME ?= 10s
+
+.PHONY: help
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+.PHONY: demo
+demo: ## show the main job in a lab of containers and a virtual machine (root); KEEP=1 leaves it up
+	$(GO) run ./cmd/lab demo $(if $(KEEP),--keep)
+
+.PHONY: test
+test: unit lab ## all tests; sets up what they need (root, Debian)
+
+.PHONY: unit
+unit: ## the tests that need nothing but Go
+	$(GO) test ./...
+
+.PHONY: lab
+lab: ## the tests with real Nix, OpenSSH, systemd and QEMU, in the lab (root, Debian)
+	$(GO) test -tags lab -count=1 -timeout 40m ./internal/lab/... ./test/...
+
+.PHONY: fuzz
+fuzz: ## each fuzz target for FUZZTIME (default 10s)
+	@for pkg in $$($(GO) list ./...); do \
+	  for target in $$($(GO) test -list '^Fuzz' $$pkg | grep '^Fuzz' || :); do \
+	    echo "$$pkg $$target"; \
+	    $(GO) test -run '^$$' -fuzz "^$$target$$" -fuzztime $(FUZZTIME) $$pkg || exit 1; \
+	  done; \
+	done
+
+.PHONY: lint
+lint: ## formatting, vet, staticcheck, module file
+	@unformatted=$$(gofmt -l cmd internal test); [ -z "$$unformatted" ] || { echo "not gofmt-clean:"; echo "$$unformatted"; exit 1; }
+	$(GO) vet ./...
+	$(GO) vet -tags lab ./...
+	$(GO) tool staticcheck -tags lab ./...
+	$(GO) mod tidy -diff
+	$(GO) mod verify
+
+.PHONY: build
+build: ## bin/ferry, static, so that it also runs on hosts
+	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-s -w' -o bin/ferry ./cmd/ferry
