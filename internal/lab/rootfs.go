@@ -60,15 +60,17 @@ func (l *Lab) bootstrap(ctx context.Context, dir, variant, suite, packages, cust
 	if err != nil {
 		return err
 	}
-	script, err := os.CreateTemp("", "ferry-lab-*.sh")
-	if err != nil {
+	// All that mmdebstrap strews goes with this directory, if need be next time.
+	work := dir + ".work"
+	if err := removeTree(work); err != nil {
 		return err
 	}
-	defer os.Remove(script.Name())
-	if _, err := script.WriteString(customise); err != nil {
+	if err := os.MkdirAll(work, 0o755); err != nil {
 		return err
 	}
-	if err := script.Close(); err != nil {
+	defer func() { _ = removeTree(work) }()
+	script := filepath.Join(work, "customise.sh")
+	if err := os.WriteFile(script, []byte(customise), 0o644); err != nil {
 		return err
 	}
 	// A mount and a pid namespace of its own: however this ends, no mount and
@@ -77,9 +79,9 @@ func (l *Lab) bootstrap(ctx context.Context, dir, variant, suite, packages, cust
 		"mmdebstrap", "--mode=root", "--variant="+variant, "--include="+packages,
 		"--dpkgopt=path-exclude=/usr/share/man/*", "--dpkgopt=path-exclude=/usr/share/doc/*",
 		"--dpkgopt=path-exclude=/usr/share/locale/*",
-		"--customize-hook=sh "+script.Name()+` "$1"`, suite, dir, mirror)
+		"--customize-hook=sh "+script+` "$1"`, suite, dir, mirror)
 	// Machines boot without Debian's initramfs, guests with the lab's own.
-	cmd.Env = append(os.Environ(), "INITRD=No")
+	cmd.Env = append(os.Environ(), "INITRD=No", "TMPDIR="+work)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	end := &tail{limit: 4096}
 	cmd.Stdout, cmd.Stderr = end, end
