@@ -113,6 +113,15 @@ func (a *app) printError(err error) {
 	a.ui.Error(message, hint, log)
 }
 
+func unknownCommand(cmd *cobra.Command, word string) error {
+	message := "unknown command " + quoted(word)
+	cmd.SuggestionsMinimumDistance = 2
+	if near := cmd.SuggestionsFor(word); len(near) > 0 {
+		message += " (did you mean `" + near[0] + "`?)"
+	}
+	return &usageError{err: errors.New(message), hint: cmd.CommandPath() + " --help lists the commands"}
+}
+
 func (a *app) rootCommand() *cobra.Command {
 	root := &cobra.Command{
 		Use:   "ferry",
@@ -131,7 +140,7 @@ is needed.
 		CompletionOptions: cobra.CompletionOptions{HiddenDefaultCmd: true},
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if len(args) > 0 {
-				return &usageError{err: errors.New("unknown command " + quoted(args[0])), hint: "ferry --help lists the commands"}
+				return unknownCommand(cmd, args[0])
 			}
 			_ = cmd.Usage()
 			return &usageError{err: errors.New("no command given"), hint: "the daily one is: ferry rebuild NAME"}

@@ -31,6 +31,11 @@ func (e *UnknownVMError) Error() string {
 	return msg
 }
 
+// Hint is what to do next.
+func (e *UnknownVMError) Hint() string {
+	return "name one of them, or another flake with --flake"
+}
+
 // NoRunnerError is a configuration that is no MicroVM.
 type NoRunnerError struct {
 	Ref    string
@@ -39,7 +44,12 @@ type NoRunnerError struct {
 }
 
 func (e *NoRunnerError) Error() string {
-	return fmt.Sprintf("nixosConfigurations.%s of flake %s is no MicroVM: %s (import microvm.nixosModules.microvm into it)", e.Name, e.Ref, e.Reason)
+	return fmt.Sprintf("nixosConfigurations.%s of flake %s is no MicroVM: %s", e.Name, e.Ref, e.Reason)
+}
+
+// Hint is what to do next.
+func (e *NoRunnerError) Hint() string {
+	return "import microvm.nixosModules.microvm into that configuration"
 }
 
 // EvalError is an evaluation that Nix gave up, or a flake that it could not
@@ -57,6 +67,14 @@ func (e *EvalError) Error() string {
 		msg += "\nat " + e.Position
 	}
 	return msg
+}
+
+// Hint is what to do next.
+func (e *EvalError) Hint() string {
+	if strings.Contains(e.Message, "flake.nix") && e.Position == "" {
+		return "run ferry in the flake's directory, or name it with --flake"
+	}
+	return "correct it there; --show-trace shows how Nix came to it"
 }
 
 // Unwrap gives the *nix.EvalFailure.

@@ -62,6 +62,9 @@ func (e *SchemaError) Error() string {
 	return fmt.Sprintf("the flake's output %s %s", e.Path, e.Message)
 }
 
+// Hint is what to do next.
+func (e *SchemaError) Hint() string { return "correct the `ferry` output in flake.nix" }
+
 const maxHealthTimeout = 24 * 60 * 60 // seconds
 
 // hostNamePattern is the grammar of VM names, with dots.

@@ -131,7 +131,7 @@ func (s *session) prepare(ctx context.Context, req PrepareRequest) (*Prepared, e
 		return nil, refuse(fmt.Sprintf("Nix on the host: %v", err), "install Nix there, or put it on the PATH of root's ssh sessions")
 	}
 	if err := nix.CheckVersion(version, "the host"); err != nil {
-		return nil, refuse(err.Error(), "")
+		return nil, refuse(err.Error(), "upgrade Nix there")
 	}
 	l := s.srv.layout
 	d := req.Deployment
@@ -205,7 +205,7 @@ func buildFailure(err error) error {
 	if !errors.As(err, &be) {
 		return err
 	}
-	f := &Failure{Kind: KindBuild, Message: be.Error(), Log: be.LogTail}
+	f := &Failure{Kind: KindBuild, Message: fmt.Sprintf("building %s failed: %s", be.Derivation, be.Message), Log: be.LogTail}
 	if be.Derivation != "" {
 		f.Hint = "the whole log: nix log " + string(be.Derivation) + " (on the host)"
 	}

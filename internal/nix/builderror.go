@@ -104,8 +104,11 @@ func (r *buildReport) result() *BuildError {
 		}
 		b := &BuildError{Derivation: drv}
 		b.Message, b.LogTail = splitMessage(block)
-		if printed := r.logs[drvName(drv)]; len(printed) > 0 {
-			b.LogTail = printed
+		for _, name := range []string{drvName(drv), unversioned(drvName(drv))} {
+			if printed := r.logs[name]; len(printed) > 0 {
+				b.LogTail = printed
+				break
+			}
 		}
 		if !slices.ContainsFunc(block, consequencePattern.MatchString) {
 			return b
@@ -120,6 +123,17 @@ func (r *buildReport) result() *BuildError {
 // drvName is the name of a derivation: its path without hash and `.drv`.
 func drvName(drv microvm.StorePath) string {
 	return strings.TrimSuffix(microvm.SystemBaseName(string(drv)), ".drv")
+}
+
+// unversioned is what Nix prints before a builder's output: the name up to the
+// first dash that no letter follows (Nix manual, builtins.parseDrvName).
+func unversioned(name string) string {
+	for i := range len(name) - 1 {
+		if c := name[i+1] | 0x20; name[i] == '-' && (c < 'a' || c > 'z') {
+			return name[:i]
+		}
+	}
+	return name
 }
 
 // splitMessage parts Nix's words from the end of the log that it quotes in them

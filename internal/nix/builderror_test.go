@@ -11,6 +11,8 @@ import (
 const (
 	inner = "/nix/store/5hi2c2li9iynm8pgwl2wcdvjsqpy6dfc-inner.drv"
 	outer = "/nix/store/3blb5aa2my0q25zkq8dpmbsnhppc3pdl-outer.drv"
+	// Nix prints the output of this one behind `inner> `.
+	versioned = "/nix/store/5hi2c2li9iynm8pgwl2wcdvjsqpy6dfc-inner-1.2.drv"
 )
 
 func reportOf(stderr string) *BuildError {
@@ -32,6 +34,8 @@ func TestBuildErrorWordings(t *testing.T) {
 			"error: builder for '" + inner + "' failed with exit code 3\n" +
 			"error: 1 dependencies of derivation '" + outer + "' failed to build\n",
 			&BuildError{Derivation: inner, LogTail: []string{"line 1", "line 2"}, Message: "builder for '" + inner + "' failed with exit code 3"}},
+		{"2.26, name with a version", "inner> line 1\nerror: builder for '" + versioned + "' failed with exit code 3\n",
+			&BuildError{Derivation: versioned, LogTail: []string{"line 1"}, Message: "builder for '" + versioned + "' failed with exit code 3"}},
 		{"2.26, quoted log", "error: builder for '" + inner + "' failed with exit code 3;\n" +
 			"       last 1 log lines:\n       > hi\n       For full logs, run:\n         nix log " + inner + "\n",
 			&BuildError{Derivation: inner, LogTail: []string{"hi"}, Message: "builder for '" + inner + "' failed with exit code 3"}},

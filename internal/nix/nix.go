@@ -6,7 +6,6 @@
 package nix
 
 import (
-	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -32,7 +31,18 @@ type Nix struct {
 }
 
 // ErrNoNix says that this machine has no nix program where ferry looks.
-var ErrNoNix = errors.New("nix was not found (neither on PATH nor in /nix/var/nix/profiles/default/bin or /run/current-system/sw/bin); install it from https://nixos.org/download")
+var ErrNoNix error = noNixError{}
+
+type noNixError struct{}
+
+func (noNixError) Error() string {
+	return "nix was not found (neither on PATH nor in /nix/var/nix/profiles/default/bin or /run/current-system/sw/bin)"
+}
+
+// Hint is what to do next.
+func (noNixError) Hint() string {
+	return "install Nix here (https://nixos.org/download), or put it on your PATH"
+}
 
 // installDirs are where Nix's installer and NixOS put the programs. A
 // non-login session, such as a command over ssh or one under sudo, may not have

@@ -73,8 +73,11 @@ type VersionError struct {
 }
 
 func (e *VersionError) Error() string {
-	return fmt.Sprintf("%s has Nix %s, ferry needs %s or newer: upgrade Nix there", e.Where, e.Found, OldestVersion())
+	return fmt.Sprintf("%s has Nix %s, ferry needs %s or newer", e.Where, e.Found, OldestVersion())
 }
+
+// Hint is what to do next.
+func (e *VersionError) Hint() string { return "upgrade Nix there" }
 
 // CheckVersion returns a *VersionError when v is older than OldestVersion; where
 // names the machine in its message.

@@ -58,7 +58,7 @@ func TestCheckVersion(t *testing.T) {
 			t.Errorf("%s: %v", s, err)
 		}
 		var old *VersionError
-		if !ok && (!errors.As(err, &old) || !strings.Contains(err.Error(), "root@server1 has Nix "+v.String()+", ferry needs 2.26 or newer: upgrade")) {
+		if !ok && (!errors.As(err, &old) || !strings.Contains(err.Error(), "root@server1 has Nix "+v.String()+", ferry needs 2.26 or newer") || old.Hint() == "") {
 			t.Errorf("%s: %v", s, err)
 		}
 	}
