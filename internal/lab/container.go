@@ -62,7 +62,11 @@ func (m *Machine) start(ctx context.Context) error {
 		}
 	}()
 	if err := m.waitReady(wctx); err != nil {
-		return fmt.Errorf("%w\n%s", err, m.logTail())
+		log := m.logTail()
+		if strings.Contains(log, "inotify") && strings.Contains(log, "Too many open files") {
+			return errors.New("this machine's inotify instances are used up (sysctl fs.inotify.max_user_instances): end other labs or containers first")
+		}
+		return fmt.Errorf("%w\n%s", err, log)
 	}
 	return nil
 }

@@ -137,6 +137,9 @@ func (l *Lab) start(ctx context.Context) error {
 	for _, m := range l.machines {
 		g.Go(func() error {
 			if _, running := m.leader(); running {
+				if err := m.refresh(); err != nil {
+					return fmt.Errorf("%s: %w", m.Name, err)
+				}
 				return m.waitReady(gctx)
 			}
 			mu.Lock()

@@ -39,6 +39,19 @@ func TestMachines(t *testing.T) {
 		}
 	})
 
+	t.Run("one host more", func(t *testing.T) {
+		more, err := Up(t.Context(), Options{Root: l.root, Hosts: 3})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := sh(t, op, "ssh -o BatchMode=yes host3 hostname"); got != "host3" {
+			t.Errorf("ssh to the new host: %s", got)
+		}
+		if err := machine(t, more, "host3").Stop(t.Context()); err != nil {
+			t.Error(err)
+		}
+	})
+
 	t.Run("exec", func(t *testing.T) {
 		var stdout, stderr bytes.Buffer
 		err := host1.Run(t.Context(), Cmd{

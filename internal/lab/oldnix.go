@@ -20,13 +20,9 @@ var oldNixPrograms = [...]string{"nix", "nix-store", "nix-env", "nix-daemon", "n
 // unused until a test puts it into a PATH or calls UseOldNix. Debian's packages
 // are fetched once and cached.
 func (l *Lab) OldNix(ctx context.Context, machines ...*Machine) error {
-	tree := filepath.Join(l.cache, "oldnix-nix2.8")
-	if _, err := os.Stat(tree); err != nil {
-		begin := time.Now()
-		if err := l.fetchOldNix(ctx, tree); err != nil {
-			return fmt.Errorf("fetching Nix 2.8: %w", err)
-		}
-		l.logf("Nix 2.8 fetched in %s", time.Since(begin).Round(time.Second))
+	tree := filepath.Join(l.cache, "nix-2.8")
+	if err := l.ensureOldNix(ctx, tree); err != nil {
+		return fmt.Errorf("fetching Nix 2.8: %w", err)
 	}
 	for _, m := range machines {
 		dst := m.Path(OldNixDir)
@@ -47,15 +43,29 @@ func (l *Lab) OldNix(ctx context.Context, machines ...*Machine) error {
 	return nil
 }
 
+func (l *Lab) ensureOldNix(ctx context.Context, tree string) error {
+	unlock, err := l.lockCache(ctx)
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	if _, err := os.Stat(tree); err == nil {
+		return nil
+	}
+	begin := time.Now()
+	if err := l.fetchOldNix(ctx, tree); err != nil {
+		return err
+	}
+	l.logf("Nix 2.8 fetched in %s", time.Since(begin).Round(time.Second))
+	return nil
+}
+
 func (l *Lab) fetchOldNix(ctx context.Context, tree string) error {
 	tmp := tree + ".tmp"
 	if err := removeTree(tmp); err != nil {
 		return err
 	}
 	defer func() { _ = removeTree(tmp) }()
-	if err := os.MkdirAll(l.cache, 0o755); err != nil {
-		return err
-	}
 	if err := l.bootstrap(ctx, tmp, "extract", "bookworm", "nix-bin", "exit 0"); err != nil {
 		return err
 	}

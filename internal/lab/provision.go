@@ -59,6 +59,23 @@ func (m *Machine) provision() error {
 	return m.write(files)
 }
 
+// refresh tells a running machine of machines that came after it.
+func (m *Machine) refresh() error {
+	hosts := m.lab.hostsFile()
+	if old, err := os.ReadFile(m.Path("/etc/hosts")); err == nil && string(old) == hosts {
+		return nil
+	}
+	files := []file{{path: "/etc/hosts", content: hosts, mode: 0o644}}
+	if m.kind == kindOperator {
+		known, err := m.lab.knownHosts()
+		if err != nil {
+			return err
+		}
+		files = append(files, file{path: "/root/.ssh/known_hosts", content: known, mode: 0o600})
+	}
+	return m.write(files)
+}
+
 func (m *Machine) commonFiles() ([]file, error) {
 	key, _, err := m.lab.key(m.Name)
 	if err != nil {
@@ -81,11 +98,15 @@ func (m *Machine) commonFiles() ([]file, error) {
 		// A guest has the name of the system that it boots.
 		files = append(files, file{path: "/etc/hostname", content: m.Name + "\n", mode: 0o644})
 	}
+	// Each takes an inotify instance of 128 that Linux gives all of root's
+	// processes, whatever container they are in; nobody is there to ask.
+	masked := []string{"systemd-ask-password-console.path", "systemd-ask-password-wall.path"}
 	if !m.daemon {
-		for _, unit := range []string{"nix-daemon.socket", "nix-daemon.service"} {
-			if err := m.mask(unit); err != nil {
-				return nil, err
-			}
+		masked = append(masked, "nix-daemon.socket", "nix-daemon.service")
+	}
+	for _, unit := range masked {
+		if err := m.mask(unit); err != nil {
+			return nil, err
 		}
 	}
 	return files, nil

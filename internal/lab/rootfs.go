@@ -34,8 +34,13 @@ func (l *Lab) ensureRootfs(ctx context.Context) (string, error) {
 	if _, err := os.Stat(dir); err == nil {
 		return dir, nil
 	}
-	if err := os.MkdirAll(l.cache, 0o755); err != nil {
+	unlock, err := l.lockCache(ctx)
+	if err != nil {
 		return "", err
+	}
+	defer unlock()
+	if _, err := os.Stat(dir); err == nil {
+		return dir, nil // another lab has made it meanwhile
 	}
 	begin := time.Now()
 	l.logf("making the root file system (Debian %s; about a minute, once)", rootfsSuite)
