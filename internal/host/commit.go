@@ -15,10 +15,6 @@ import (
 	"ferry/internal/microvm"
 )
 
-// vmGroup may write in a VM's directory, where the hypervisor's user keeps its
-// volumes and sockets.
-const vmGroup = "kvm"
-
 // rootPending points gcroots/ferry/NAME/pending* at what a deployment is about
 // to copy and build. The links may dangle: what arrives later is kept from the
 // moment it is there.
@@ -105,13 +101,13 @@ func (l Layout) makeVMDir(n microvm.Name) error {
 	if _, err := os.Lstat(l.vmDir(n)); !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
-	g, err := user.LookupGroup(vmGroup)
+	g, err := user.LookupGroup(l.Group)
 	if err != nil {
-		return refuse("this machine has no group "+vmGroup, "import microvm.nixosModules.host, or make the user microvm with the group kvm")
+		return refuse("this machine has no group "+l.Group, "import microvm.nixosModules.host, or make the user microvm with that group")
 	}
 	gid, err := strconv.Atoi(g.Gid)
 	if err != nil {
-		return fmt.Errorf("group %s: %w", vmGroup, err)
+		return fmt.Errorf("group %s: %w", l.Group, err)
 	}
 	parent, err := os.OpenRoot(l.StateDir)
 	if err != nil {

@@ -38,6 +38,7 @@ const (
 
 // runner is an opened runner package in the store.
 type runner struct {
+	root    string // Layout.Root
 	path    microvm.StorePath
 	system  microvm.StorePath // empty where the runner has no share/microvm/system
 	regInfo string            // empty where the VM registers no closure at boot
@@ -45,9 +46,9 @@ type runner struct {
 
 // openRunner reads what a runner says of itself. Only bin/microvm-run must be
 // there: that is what the units and microvm.nix's documentation require.
-func openRunner(p microvm.StorePath) (runner, error) {
-	r := runner{path: p}
-	run, err := readBounded(filepath.Join(string(p), "bin/microvm-run"), maxScript)
+func (l Layout) openRunner(p microvm.StorePath) (runner, error) {
+	r := runner{root: l.Root, path: p}
+	run, err := readBounded(r.file("bin/microvm-run"), maxScript)
 	if err != nil {
 		return r, refuse(fmt.Sprintf("%s is no runner: %v", p, err),
 			"a runner is a package with bin/microvm-run, as config.microvm.declaredRunner is")
@@ -55,12 +56,18 @@ func openRunner(p microvm.StorePath) (runner, error) {
 	if m := regInfoRef.FindSubmatch(run); m != nil {
 		r.regInfo = string(m[1])
 	}
-	if sys, err := os.Readlink(filepath.Join(string(p), "share/microvm/system")); err == nil {
+	if sys, err := os.Readlink(r.file("share/microvm/system")); err == nil {
 		if sp, err := microvm.ParseStorePath(sys); err == nil {
 			r.system = sp
 		}
 	}
 	return r, nil
+}
+
+func (r runner) file(name string) string { return filepath.Join(r.root, string(r.path), name) }
+
+func (r runner) systemFile(name string) string {
+	return filepath.Join(r.root, string(r.system), name)
 }
 
 // hostName is the name that the system gives itself, from etc/hostname; empty
@@ -69,7 +76,7 @@ func (r runner) hostName() string {
 	if r.system == "" {
 		return ""
 	}
-	b, err := readBounded(filepath.Join(string(r.system), "etc/hostname"), 1024)
+	b, err := readBounded(r.systemFile("etc/hostname"), 1024)
 	if err != nil {
 		return ""
 	}
@@ -81,22 +88,24 @@ func (r runner) canSwitch() bool {
 	if r.system == "" {
 		return false
 	}
-	fi, err := os.Stat(filepath.Join(string(r.system), "bin/switch-to-configuration"))
+	fi, err := os.Stat(r.systemFile("bin/switch-to-configuration"))
 	return err == nil && fi.Mode()&0o111 != 0
 }
 
 func (r runner) fingerprint() (fingerprint, error) {
 	fp := fingerprint{parts: map[string]string{}}
 	for _, dir := range []string{"bin", "share/microvm"} {
-		base := filepath.Join(string(r.path), dir)
-		err := filepath.WalkDir(base, func(p string, d fs.DirEntry, err error) error {
+		err := filepath.WalkDir(r.file(dir), func(p string, d fs.DirEntry, err error) error {
 			if err != nil {
 				return err
 			}
 			if d.IsDir() {
 				return nil
 			}
-			rel, _ := filepath.Rel(string(r.path), p)
+			rel, err := filepath.Rel(r.file(""), p)
+			if err != nil {
+				return err
+			}
 			if rel == "share/microvm/system" {
 				return nil
 			}
@@ -128,7 +137,7 @@ func (r runner) canonical(content []byte, depth int) string {
 		return text
 	}
 	return storeRef.ReplaceAllStringFunc(text, func(ref string) string {
-		b, err := readBounded(ref, maxRefFile)
+		b, err := readBounded(filepath.Join(r.root, ref), maxRefFile)
 		if err != nil || strings.IndexByte(string(b), 0) >= 0 {
 			return ref // a directory, a program or a kernel: its path is what counts
 		}

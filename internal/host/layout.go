@@ -13,6 +13,11 @@ type Layout struct {
 	GCRoots  string // /nix/var/nix/gcroots
 	Profiles string // /nix/var/nix/profiles
 	Lib      string // ferry's own, 0700 root
+	// Group may write in a VM's directory, where the hypervisor's user keeps its
+	// volumes and sockets.
+	Group string
+	// Root stands before every path of the store; empty but in tests.
+	Root string
 }
 
 // DefaultStateDir is microvm.nix's default of microvm.stateDir.
@@ -25,6 +30,7 @@ func DefaultLayout() Layout {
 		GCRoots:  "/nix/var/nix/gcroots",
 		Profiles: "/nix/var/nix/profiles",
 		Lib:      "/var/lib/ferry",
+		Group:    "kvm",
 	}
 }
 

@@ -57,7 +57,7 @@ func (s *Server) plan(in planInput) (*Plan, error) {
 
 // compareBuilt reads the new runner and compares it with those of the VM.
 func (s *Server) compareBuilt(sit *situation, in planInput) (runner, error) {
-	next, err := openRunner(in.runner)
+	next, err := s.layout.openRunner(in.runner)
 	if err != nil {
 		return next, err
 	}
@@ -76,7 +76,7 @@ func (s *Server) compareBuilt(sit *situation, in planInput) (runner, error) {
 		}
 	}
 	if cur := in.vm.Current; cur != "" && cur != in.runner {
-		same, err := openRunner(cur)
+		same, err := s.layout.openRunner(cur)
 		if err == nil && same.system == next.system && next.system != "" {
 			diff, err := s.changesBetween(in.name, cur, next, in.record)
 			sit.SameAsCurrent = err == nil && len(diff) == 0
@@ -88,7 +88,7 @@ func (s *Server) compareBuilt(sit *situation, in planInput) (runner, error) {
 // changesBetween names the hardware changes from an installed runner to the
 // next. A base that was removed from the store counts as different.
 func (s *Server) changesBetween(n microvm.Name, base microvm.StorePath, next runner, rec *microvm.Record) ([]string, error) {
-	from, err := openRunner(base)
+	from, err := s.layout.openRunner(base)
 	if err != nil {
 		return []string{fmt.Sprintf("the booted runner cannot be read (%s)", base)}, nil
 	}

@@ -27,7 +27,7 @@ func (s *Server) Probe(ctx context.Context, req ProbeRequest) (*Facts, error) {
 	if err != nil {
 		return nil, err
 	}
-	if f.FreeBytes, err = freeBytes(microvm.StoreDir); err != nil {
+	if f.FreeBytes, err = freeBytes(filepath.Join(s.layout.Root, microvm.StoreDir)); err != nil {
 		return nil, refuse(fmt.Sprintf("this machine has no Nix store: %v", err), "install Nix on the host")
 	}
 	f.VM, f.StateDir = *vm, s.layout.StateDir
@@ -56,6 +56,9 @@ func (s *Server) Probe(ctx context.Context, req ProbeRequest) (*Facts, error) {
 // locate finds the state directory and reads a VM's links and unit. It refuses
 // a machine that has no MicroVM units and a VM that the host itself declares.
 func (s *Server) locate(ctx context.Context, n microvm.Name) (*VMState, error) {
+	if _, err := microvm.ParseName(string(n)); err != nil {
+		return nil, refuse(err.Error(), "")
+	}
 	unit, err := s.units.unit(ctx, n.Unit())
 	if err != nil {
 		return nil, err
@@ -115,7 +118,7 @@ func (s *Server) running(n microvm.Name, vm *VMState) microvm.StorePath {
 	if vm.Booted == "" {
 		return ""
 	}
-	r, err := openRunner(vm.Booted)
+	r, err := s.layout.openRunner(vm.Booted)
 	if err != nil {
 		return ""
 	}

@@ -1,0 +1,152 @@
+package host
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"ferry/internal/microvm"
+	"ferry/internal/nix"
+)
+
+// testHost is a host in a directory: a store with hand-made runners, and fakes
+// of systemd and Nix, whose real parts the e2e tests show.
+type testHost struct {
+	t      *testing.T
+	layout Layout
+	units  *fakeUnits
+	nix    *fakeNix
+}
+
+func newTestHost(t *testing.T) *testHost {
+	t.Helper()
+	dir := t.TempDir()
+	h := &testHost{t: t, layout: Layout{
+		StateDir: filepath.Join(dir, "microvms"), GCRoots: filepath.Join(dir, "gcroots"),
+		Profiles: filepath.Join(dir, "profiles"), Lib: filepath.Join(dir, "lib"), Root: dir, Group: "root",
+	}}
+	for _, d := range []string{h.layout.StateDir, h.layout.GCRoots, h.layout.Profiles, filepath.Join(dir, "nix/store")} {
+		if err := os.MkdirAll(d, 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	h.units = &fakeUnits{host: h, state: UnitState{LoadState: "loaded", ActiveState: "inactive", SubState: "dead"}}
+	h.nix = &fakeNix{host: h}
+	return h
+}
+
+func (h *testHost) server() *Server { return &Server{layout: h.layout, units: h.units, nix: h.nix} }
+
+func (h *testHost) write(path, content string) {
+	h.t.Helper()
+	full := filepath.Join(h.layout.Root, path)
+	if err := os.MkdirAll(filepath.Dir(full), 0o755); err != nil {
+		h.t.Fatal(err)
+	}
+	if err := os.WriteFile(full, []byte(content), 0o755); err != nil {
+		h.t.Fatal(err)
+	}
+}
+
+// makeRunner puts a runner into the store whose hypervisor gets args.
+func (h *testHost) makeRunner(p, system microvm.StorePath, args string) {
+	h.t.Helper()
+	h.write(string(p)+"/bin/microvm-run", fmt.Sprintf("exec qemu %s -append \"init=%s/init regInfo=/nix/store/%032d-closure-info/registration\"\n", args, system, len(system)))
+	h.write(string(system)+"/bin/switch-to-configuration", "#!/bin/sh\n")
+	h.write(string(system)+"/etc/hostname", "web\n")
+	link := filepath.Join(h.layout.Root, string(p), "share/microvm/system")
+	_ = os.MkdirAll(filepath.Dir(link), 0o755)
+	if err := os.Symlink(string(system), link); err != nil && !os.IsExist(err) {
+		h.t.Fatal(err)
+	}
+}
+
+// link is where a link of the VM's directory points; empty where there is none.
+func (h *testHost) link(vm microvm.Name, name string) string {
+	target, _ := os.Readlink(filepath.Join(h.layout.vmDir(vm), name))
+	return target
+}
+
+type fakeUnits struct {
+	host     *testHost
+	state    UnitState
+	declared string
+	fail     error // of the next start
+	starts   []Activation
+}
+
+func (f *fakeUnits) unit(context.Context, string) (unitFacts, error) {
+	return unitFacts{UnitState: f.state}, nil
+}
+
+func (f *fakeUnits) declaredBy(context.Context, microvm.Name) (string, error) { return f.declared, nil }
+
+func (f *fakeUnits) run(_ context.Context, n microvm.Name, how Activation, _ func(string)) (UnitState, error) {
+	f.starts = append(f.starts, how)
+	if f.fail != nil {
+		return UnitState{}, f.fail
+	}
+	dir := f.host.layout.vmDir(n)
+	_ = os.Remove(filepath.Join(dir, "booted"))
+	_ = os.Symlink(f.host.link(n, "current"), filepath.Join(dir, "booted"))
+	f.state = UnitState{LoadState: "loaded", ActiveState: "active", SubState: "running", InvocationID: fmt.Sprintf("%032d", len(f.starts))}
+	return f.state, nil
+}
+
+func (f *fakeUnits) close() {}
+
+// fakeNix builds what the store has already, and notes what it was asked.
+type fakeNix struct {
+	host     *testHost
+	calls    []string
+	building func(ctx context.Context) error
+}
+
+func (f *fakeNix) Version(context.Context) (nix.Version, error) { return nix.OldestVersion(), nil }
+
+func (f *fakeNix) Missing(context.Context, []microvm.StorePath) ([]microvm.StorePath, error) {
+	return nil, nil
+}
+
+func (f *fakeNix) Build(ctx context.Context, link string, drvs ...microvm.StorePath) ([]microvm.StorePath, error) {
+	f.calls = append(f.calls, "build")
+	if f.building != nil {
+		if err := f.building(ctx); err != nil {
+			return nil, err
+		}
+	}
+	out := microvm.StorePath(strings.TrimSuffix(string(drvs[0]), ".drv"))
+	return []microvm.StorePath{out}, f.AddRoot(ctx, link, out)
+}
+
+func (f *fakeNix) AddRoot(_ context.Context, link string, p microvm.StorePath) error {
+	f.calls = append(f.calls, "root "+filepath.Base(link))
+	_ = os.Remove(link)
+	return os.Symlink(string(p), link)
+}
+
+func (f *fakeNix) SetProfile(_ context.Context, profile string, p microvm.StorePath) error {
+	f.calls = append(f.calls, "profile")
+	n := 1
+	for ; ; n++ {
+		if _, err := os.Lstat(fmt.Sprintf("%s-%d-link", profile, n)); err != nil {
+			break
+		}
+	}
+	if err := os.Symlink(string(p), fmt.Sprintf("%s-%d-link", profile, n)); err != nil {
+		return err
+	}
+	_ = os.Remove(profile)
+	return os.Symlink(fmt.Sprintf("runner-%d-link", n), profile)
+}
+
+func (f *fakeNix) DiffClosures(context.Context, microvm.StorePath, microvm.StorePath) ([]string, error) {
+	f.calls = append(f.calls, "diff")
+	return nil, nil
+}
+
+func (f *fakeNix) did(call string) bool { return slices.Contains(f.calls, call) }
