@@ -25,7 +25,7 @@ type Reporter interface {
 	Step(subject, format string, args ...any)
 	Detail(subject, format string, args ...any)
 	Warn(format string, args ...any)
-	Log(subject string) io.Writer
+	Log(subject string) io.WriteCloser
 }
 
 // Evaluator yields a VM's record.

@@ -192,6 +192,7 @@ func (d *deployment) observe(ctx context.Context) error {
 // the switch cut the old one (a new network configuration, say).
 func (d *deployment) follow(ctx context.Context, id string) (guest.Status, error) {
 	log := d.Report.Log(d.subject())
+	defer log.Close()
 	var offset int64
 	var shell guest.Shell = d.guest.conn
 	return backoff.Retry(ctx, func() (guest.Status, error) {

@@ -21,8 +21,9 @@ const (
 // hostSession drives the helper on a host: one request at a time.
 type hostSession struct {
 	address string
-	proc    *remote.Process
-	cancel  context.CancelFunc // ends proc
+	stdin   io.WriteCloser
+	ended   func() error       // waits for the helper's end
+	cancel  context.CancelFunc // ends the helper
 	events  chan host.Event
 	log     func(source, line string)
 	closed  bool
@@ -46,7 +47,7 @@ func openSession(ctx context.Context, c remote.Conn, noTrace bool, log func(sour
 		cancel()
 		return nil, uploaded, errors.Join(err, context.Cause(ctx))
 	}
-	s := &hostSession{address: c.Address().String(), proc: proc, cancel: cancel, events: make(chan host.Event, 64), log: log}
+	s := &hostSession{address: c.Address().String(), stdin: proc.Stdin, ended: proc.Wait, cancel: cancel, events: make(chan host.Event, 64), log: log}
 	go s.read(proc.Stdout)
 	return s, uploaded, nil
 }
@@ -81,7 +82,7 @@ func (s *hostSession) call(ctx context.Context, req host.Request, result any) er
 	if err != nil {
 		return fmt.Errorf("asking the host: %w", err)
 	}
-	if _, err := s.proc.Stdin.Write(append(b, '\n')); err != nil {
+	if _, err := s.stdin.Write(append(b, '\n')); err != nil {
 		return s.lost(err)
 	}
 	for {
@@ -123,9 +124,9 @@ func (s *hostSession) lost(err error) error {
 
 func (s *hostSession) wait() error {
 	defer s.cancel()
-	_ = s.proc.Stdin.Close()
+	_ = s.stdin.Close()
 	done := make(chan error, 1)
-	go func() { done <- s.proc.Wait() }()
+	go func() { done <- s.ended() }()
 	go func() {
 		for range s.events { // so that a full channel doesn't hold the reader
 		}

@@ -86,8 +86,9 @@ func (u *UI) Data(v any) error {
 // Text prints text on stdout.
 func (u *UI) Text(text string) error { return u.write(u.Out, []byte(text)) }
 
-// Log is a writer whose lines appear on stderr, each behind the subject.
-func (u *UI) Log(subject string) io.Writer { return &logWriter{ui: u, prefix: subject + "> "} }
+// Log is a writer whose lines appear on stderr, each behind the subject. Close
+// prints what came without a newline at its end.
+func (u *UI) Log(subject string) io.WriteCloser { return &logWriter{ui: u, prefix: subject + "> "} }
 
 func (u *UI) line(head, headColour, text, textColour string) {
 	if u.Colour {
@@ -148,6 +149,16 @@ type logWriter struct {
 	prefix string
 	mu     sync.Mutex
 	rest   []byte
+}
+
+func (l *logWriter) Close() error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if len(l.rest) > 0 {
+		l.ui.line(l.prefix, dim, Clean(strings.TrimRight(string(l.rest), "\r")), "")
+		l.rest = nil
+	}
+	return nil
 }
 
 func (l *logWriter) Write(p []byte) (int, error) {
