@@ -10,8 +10,6 @@ import (
 	"io"
 	"path/filepath"
 	"slices"
-	"strings"
-	"sync"
 	"time"
 
 	"ferry/internal/microvm"
@@ -140,6 +138,9 @@ func (s *session) prepare(ctx context.Context, req PrepareRequest) (*Prepared, e
 		return nil, err
 	}
 	s.name, s.work = req.Name, unfinished{Deployment: d, Runner: req.Runner}
+	if vm, err = s.srv.locate(ctx, req.Name); err != nil { // as it is now that nobody else works on it
+		return nil, err
+	}
 	if err := s.settle(ctx, vm, req); err != nil {
 		return nil, err
 	}
@@ -318,73 +319,4 @@ func (s *session) end(outcome, failure string) error {
 		removeLink(filepath.Join(l.ferryRoots(s.name), "interrupted")),
 		l.dropNote(s.name, noteDeployment),
 	)
-}
-
-// eventWriter prints events, one a line. A reader that is gone is no error: the
-// work that must be finished goes on without it.
-type eventWriter struct {
-	mu sync.Mutex
-	w  io.Writer
-}
-
-func (e *eventWriter) print(ev Event) {
-	b, err := json.Marshal(ev)
-	if err != nil {
-		b, _ = json.Marshal(Event{Event: "error", Error: &Failure{Kind: KindFailed, Message: err.Error()}})
-	}
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	_, _ = e.w.Write(append(b, '\n'))
-}
-
-func (e *eventWriter) log(source, line string) {
-	e.print(Event{Event: "log", Source: source, Line: line})
-}
-
-func (e *eventWriter) result(v any) {
-	b, err := json.Marshal(v)
-	if err != nil {
-		e.fail(err)
-		return
-	}
-	e.print(Event{Event: "result", Result: b})
-}
-
-func (e *eventWriter) fail(err error) {
-	var f *Failure
-	if !errors.As(err, &f) {
-		f = &Failure{Kind: KindFailed, Message: err.Error()}
-	}
-	e.print(Event{Event: "error", Error: f})
-}
-
-// lines is a writer that prints each line as a log event.
-func (e *eventWriter) lines(source string) io.Writer { return &lineWriter{out: e, source: source} }
-
-const maxLogLine = 4096
-
-type lineWriter struct {
-	out    *eventWriter
-	source string
-	rest   []byte
-}
-
-func (l *lineWriter) Write(p []byte) (int, error) {
-	l.rest = append(l.rest, p...)
-	for {
-		i := bytes.IndexByte(l.rest, '\n')
-		if i < 0 && len(l.rest) < maxLogLine {
-			return len(p), nil
-		}
-		if i < 0 {
-			i = maxLogLine - 1
-		}
-		l.out.log(l.source, strings.ToValidUTF8(strings.TrimRight(string(l.rest[:i]), "\r"), "�"))
-		l.rest = l.rest[min(i+1, len(l.rest)):]
-	}
-}
-
-func firstLine(s string) string {
-	line, _, _ := strings.Cut(s, "\n")
-	return line
 }
