@@ -8,8 +8,10 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"path"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -120,7 +122,8 @@ func (in *infra) ferryWith(c lab.Cmd, args ...string) *ran {
 func (in *infra) ferryContext(ctx context.Context, c lab.Cmd, args ...string) *ran {
 	in.t.Helper()
 	var out, errs bytes.Buffer
-	c.Args, c.Dir, c.Stdout, c.Stderr = append([]string{"ferry"}, args...), in.dir, &out, &errs
+	c.Args = slices.Concat(c.Args, []string{"ferry"}, args) // given: what starts ferry
+	c.Dir, c.Stdout, c.Stderr = in.dir, alsoTo(&out, c.Stdout), alsoTo(&errs, c.Stderr)
 	err := world.operator.Run(ctx, c)
 	r := &ran{t: in.t, args: args, stdout: out.String(), stderr: errs.String()}
 	var re *lab.RunError
@@ -131,6 +134,13 @@ func (in *infra) ferryContext(ctx context.Context, c lab.Cmd, args ...string) *r
 		in.t.Fatalf("ferry %s: %v", strings.Join(args, " "), err)
 	}
 	return r
+}
+
+func alsoTo(kept, also io.Writer) io.Writer {
+	if also == nil {
+		return kept
+	}
+	return io.MultiWriter(kept, also)
 }
 
 func (r *ran) String() string {
