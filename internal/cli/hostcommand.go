@@ -26,6 +26,8 @@ func (a *app) hostCommand() *cobra.Command {
 			return &usageError{err: errors.New("host needs a command"), hint: "ferry host --help lists them"}
 		},
 	}
+	cmd.PersistentFlags().Bool("attached", false, "end when the input ends")
+	_ = cmd.PersistentFlags().MarkHidden("attached")
 	cmd.AddCommand(a.hostSession(), a.hostProbe(), a.hostImport(), a.hostRegistration())
 	return cmd
 }

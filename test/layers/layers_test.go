@@ -22,6 +22,7 @@ var order = []string{
 	"cmd/ferry",
 	"internal/cli",
 	"internal/fleet",
+	"internal/manage",
 	"internal/deploy",
 	"internal/flake",
 	"internal/hydra",

@@ -1,0 +1,127 @@
+package cli
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"os/signal"
+	"syscall"
+
+	"github.com/spf13/cobra"
+
+	"ferry/internal/flake"
+	"ferry/internal/host"
+	"ferry/internal/manage"
+	"ferry/internal/microvm"
+	"ferry/internal/nix"
+	"ferry/internal/remote"
+)
+
+// placeOptions say where a VM or a host is, for the commands that deploy
+// nothing.
+type placeOptions struct {
+	flake    string
+	host     string
+	hostSudo bool
+	nix      nixOptions
+}
+
+// addFlags is for commands that name a VM.
+func (o *placeOptions) addFlags(cmd *cobra.Command) {
+	cmd.Flags().StringVar(&o.host, "host", "", "the VM's host: an address, a name of ferry.hosts, or local (default: the flake's ferry.vms.NAME.host)")
+	o.addFlakeFlags(cmd)
+}
+
+// addFlakeFlags is for commands that name hosts as arguments.
+func (o *placeOptions) addFlakeFlags(cmd *cobra.Command) {
+	fs := cmd.Flags()
+	fs.StringVarP(&o.flake, "flake", "f", ".", "the flake whose `ferry` output names hosts and VMs; asked only where needed")
+	fs.BoolVar(&o.hostSudo, "host-sudo", false, "become root on the host with sudo")
+	o.nix.addFlags(fs)
+}
+
+// withManager runs f with a Manager of these options.
+func (a *app) withManager(ctx context.Context, o *placeOptions, f func(*manage.Manager) error) error {
+	remote.RemoveStale(ctx)
+	dir, remove, err := remote.NewSocketDir()
+	if err != nil {
+		return err
+	}
+	defer remove()
+	return f(&manage.Manager{
+		Report:    a.ui,
+		Fleets:    &flake.Evaluator{Nix: &nix.Nix{Program: "nix", Log: a.ui.Log("nix")}, CacheDir: flake.DefaultCacheDir()},
+		Source:    flake.Source{Ref: o.flake, Options: o.nix.words},
+		SocketDir: dir, AskPassword: terminalPassword(),
+	})
+}
+
+// onHostOf connects to the host of a VM and runs f.
+func (a *app) onHostOf(ctx context.Context, vm microvm.Name, o *placeOptions, f func(*manage.Manager, *manage.Host) error) error {
+	return a.withManager(ctx, o, func(m *manage.Manager) error {
+		place, err := m.PlaceOf(ctx, vm, o.host, o.hostSudo)
+		if err != nil {
+			return err
+		}
+		h, err := m.Connect(ctx, place)
+		if err != nil {
+			return err
+		}
+		defer h.Close()
+		return f(m, h)
+	})
+}
+
+// vmArgument is the VM's name, the first of at most 1+more arguments.
+func vmArgument(cmd *cobra.Command, args []string, more int) (microvm.Name, error) {
+	wrong := func(err error) (microvm.Name, error) {
+		return "", &usageError{err: err, hint: "usage: " + cmd.UseLine()}
+	}
+	switch {
+	case len(args) == 0:
+		return wrong(fmt.Errorf("%s needs the name of a VM", cmd.Name()))
+	case len(args) > 1+more:
+		return wrong(fmt.Errorf("too many arguments: %s takes at most %d", cmd.Name(), 1+more))
+	}
+	n, err := microvm.ParseName(args[0])
+	if err != nil {
+		return wrong(err)
+	}
+	return n, nil
+}
+
+// answering makes the RunE of a helper's command: f's answers go to stdout as
+// events, one a line, and its error as the last of them. With --attached, ctx
+// ends with the input: then nobody listens any more.
+func (a *app) answering(f func(ctx context.Context, args []string, answers *host.Answers) error) func(*cobra.Command, []string) error {
+	return func(cmd *cobra.Command, args []string) error {
+		// A connection that breaks must not end what has to be finished.
+		signal.Ignore(syscall.SIGHUP, syscall.SIGPIPE)
+		ctx, cancel := context.WithCancel(cmd.Context())
+		defer cancel()
+		if attached, _ := cmd.Flags().GetBool("attached"); attached {
+			go func() {
+				_, _ = io.Copy(io.Discard, a.in)
+				cancel()
+			}()
+		}
+		answers := host.NewAnswers(a.out)
+		err := f(ctx, args, answers)
+		if err != nil {
+			answers.Fail(err)
+		}
+		return err
+	}
+}
+
+// serving is answering for commands that need a host.Server.
+func (a *app) serving(f func(ctx context.Context, srv *host.Server, args []string, answers *host.Answers) error) func(*cobra.Command, []string) error {
+	return a.answering(func(ctx context.Context, args []string, answers *host.Answers) error {
+		srv, err := host.NewServer(ctx, host.DefaultLayout(), a.err)
+		if err != nil {
+			return err
+		}
+		defer srv.Close()
+		return f(ctx, srv, args, answers)
+	})
+}

@@ -1,0 +1,33 @@
+package host
+
+import (
+	"errors"
+	"io"
+)
+
+// Answers is where a command of the helper prints: one Event a line, as in a
+// session, so that the operator's side reads all commands alike.
+type Answers struct{ out *eventWriter }
+
+// NewAnswers prints to w.
+func NewAnswers(w io.Writer) *Answers { return &Answers{out: &eventWriter{w: w}} }
+
+// Log reports progress, for people.
+func (a *Answers) Log(line string) { a.out.log("host", line) }
+
+// Result gives an answer.
+func (a *Answers) Result(v any) { a.out.result(v) }
+
+// Fail ends the answers with the reason why the command failed; where err is no
+// *Failure it becomes one of KindFailed.
+func (a *Answers) Fail(err error) { a.out.fail(err) }
+
+// Refuse makes a *Failure of KindRefused: nothing was changed. The hint says
+// what to do next.
+func Refuse(message, hint string) *Failure { return refuse(message, hint) }
+
+// IsRefused reports whether err says that nothing was changed.
+func IsRefused(err error) bool {
+	var f *Failure
+	return errors.As(err, &f) && f.Kind == KindRefused
+}
