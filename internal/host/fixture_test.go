@@ -77,6 +77,8 @@ type fakeUnits struct {
 	declared string
 	fail     error // of the next start
 	starts   []Activation
+	stops    int
+	disabled bool
 }
 
 func (f *fakeUnits) unit(context.Context, string) (unitFacts, error) {
@@ -95,6 +97,22 @@ func (f *fakeUnits) run(_ context.Context, n microvm.Name, how Activation, _ fun
 	_ = os.Symlink(f.host.link(n, "current"), filepath.Join(dir, "booted"))
 	f.state = UnitState{LoadState: "loaded", ActiveState: "active", SubState: "running", InvocationID: fmt.Sprintf("%032d", len(f.starts))}
 	return f.state, nil
+}
+
+func (f *fakeUnits) stop(_ context.Context, n microvm.Name, log func(string)) (UnitState, error) {
+	f.stops++
+	if f.fail != nil {
+		return UnitState{}, f.fail
+	}
+	last := f.state
+	_ = os.Remove(filepath.Join(f.host.layout.vmDir(n), "booted"))
+	f.state = UnitState{LoadState: "loaded", ActiveState: "inactive", SubState: "dead"}
+	return last, nil
+}
+
+func (f *fakeUnits) disable(context.Context, microvm.Name) error {
+	f.disabled = true
+	return nil
 }
 
 func (f *fakeUnits) close() {}
@@ -138,6 +156,15 @@ func (f *fakeNix) SetProfile(_ context.Context, profile string, p microvm.StoreP
 		}
 	}
 	if err := os.Symlink(string(p), fmt.Sprintf("%s-%d-link", profile, n)); err != nil {
+		return err
+	}
+	_ = os.Remove(profile)
+	return os.Symlink(fmt.Sprintf("runner-%d-link", n), profile)
+}
+
+func (f *fakeNix) SwitchGeneration(_ context.Context, profile string, n int) error {
+	f.calls = append(f.calls, "switch-generation")
+	if _, err := os.Lstat(fmt.Sprintf("%s-%d-link", profile, n)); err != nil {
 		return err
 	}
 	_ = os.Remove(profile)

@@ -53,18 +53,29 @@ func (s *Server) Probe(ctx context.Context, req ProbeRequest) (*Facts, error) {
 	return f, nil
 }
 
-// locate finds the state directory and reads a VM's links and unit. It refuses
-// a machine that has no MicroVM units and a VM that the host itself declares.
+// locate is see for what may change a VM's links: it refuses a VM that the host
+// itself declares.
 func (s *Server) locate(ctx context.Context, n microvm.Name) (*VMState, error) {
+	vm, why, err := s.see(ctx, n)
+	if err == nil && why != "" {
+		return nil, declared(n, why)
+	}
+	return vm, err
+}
+
+// see finds the state directory and reads a VM's links and unit; why says by
+// what the host itself declares the VM, empty where it does not. A machine that
+// has no MicroVM units is refused.
+func (s *Server) see(ctx context.Context, n microvm.Name) (vm *VMState, why string, err error) {
 	if _, err := microvm.ParseName(string(n)); err != nil {
-		return nil, refuse(err.Error(), "")
+		return nil, "", refuse(err.Error(), "")
 	}
 	unit, err := s.units.unit(ctx, n.Unit())
 	if err != nil {
-		return nil, err
+		return nil, "", err
 	}
 	if unit.LoadState != "loaded" {
-		return nil, refuse("this machine has no microvm@.service: it is no host for MicroVMs yet",
+		return nil, "", refuse("this machine has no microvm@.service: it is no host for MicroVMs yet",
 			"import microvm.nixosModules.host on NixOS, or install ferry's units (internal/host/units)")
 	}
 	if dir, ok := unit.stateDir(n); ok {
@@ -72,13 +83,13 @@ func (s *Server) locate(ctx context.Context, n microvm.Name) (*VMState, error) {
 	}
 	dir, err := s.layout.openVMDir(n)
 	if err != nil {
-		return nil, err
+		return nil, "", err
 	}
 	defer dir.close()
-	vm := &VMState{Unit: unit.UnitState}
+	vm = &VMState{Unit: unit.UnitState}
 	for name, p := range map[string]*microvm.StorePath{"current": &vm.Current, "old": &vm.Old, "booted": &vm.Booted} {
 		if *p, err = readRunnerLink(dir, name); err != nil {
-			return nil, err
+			return nil, "", err
 		}
 	}
 	vm.Exists = vm.Current != ""
@@ -86,19 +97,19 @@ func (s *Server) locate(ctx context.Context, n microvm.Name) (*VMState, error) {
 	vm.ToStart = s.layout.readNote(n, noteToStart, &asked) == nil && unit.Since.Before(asked)
 	if dir != nil {
 		if _, err := dir.root.Lstat("toplevel"); err == nil {
-			return nil, declared(n, "its directory has a `toplevel` link")
+			why = "its directory has a `toplevel` link"
 		}
 		if b, err := dir.readSmall("flake", maxFlakeFile); err == nil {
 			vm.Flake = string(bytes.TrimSpace(b))
 		}
 	}
 	if unit, err := s.units.declaredBy(ctx, n); err != nil {
-		return nil, err
+		return nil, "", err
 	} else if unit != "" {
-		return nil, declared(n, unit+" links `current` again at every rebuild of the host")
+		why = unit + " links `current` again at every rebuild of the host"
 	}
 	vm.Running = s.running(n, vm)
-	return vm, nil
+	return vm, why, nil
 }
 
 func declared(n microvm.Name, why string) *Failure {

@@ -21,6 +21,8 @@ type unitManager interface {
 	unit(ctx context.Context, name string) (unitFacts, error)
 	declaredBy(ctx context.Context, n microvm.Name) (string, error)
 	run(ctx context.Context, n microvm.Name, how Activation, log func(string)) (UnitState, error)
+	stop(ctx context.Context, n microvm.Name, log func(string)) (UnitState, error)
+	disable(ctx context.Context, n microvm.Name) error
 	close()
 }
 
@@ -31,6 +33,7 @@ type nixTool interface {
 	Build(ctx context.Context, link string, drvs ...microvm.StorePath) ([]microvm.StorePath, error)
 	AddRoot(ctx context.Context, link string, p microvm.StorePath) error
 	SetProfile(ctx context.Context, profile string, p microvm.StorePath) error
+	SwitchGeneration(ctx context.Context, profile string, n int) error
 	DiffClosures(ctx context.Context, a, b microvm.StorePath) ([]string, error)
 }
 

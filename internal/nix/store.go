@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"strconv"
 	"strings"
 
 	"ferry/internal/microvm"
@@ -126,6 +127,14 @@ func (n *Nix) AddRoot(ctx context.Context, link string, p microvm.StorePath) err
 // added when p is its newest generation already.
 func (n *Nix) SetProfile(ctx context.Context, profile string, p microvm.StorePath) error {
 	_, _, err := n.run(ctx, command{program: "nix-env", args: []string{"--profile", profile, "--set", string(p)}})
+	return err
+}
+
+// SwitchGeneration makes an existing generation of the profile the one that
+// counts. Later ones stay, with their numbers.
+func (n *Nix) SwitchGeneration(ctx context.Context, profile string, generation int) error {
+	args := []string{"--profile", profile, "--switch-generation", strconv.Itoa(generation)}
+	_, _, err := n.run(ctx, command{program: "nix-env", args: args})
 	return err
 }
 
