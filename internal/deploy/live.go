@@ -65,6 +65,9 @@ func (d *deployment) openGuest(ctx context.Context, probe microvm.StorePath) (*g
 	if g.facts, err = guest.Look(ctx, conn, probe); err == nil {
 		err = d.checkGuest(g.facts, probe)
 	}
+	if err == nil && g.facts.Switching != "" {
+		err = d.awaitEarlierSwitch(ctx, g, probe)
+	}
 	if err != nil {
 		g.close()
 		return nil, err
@@ -154,7 +157,7 @@ func (d *deployment) runInGuest(ctx context.Context, sw guest.Switch) error {
 	}
 	d.guest.open = true
 	d.state = fmt.Sprintf("the switch goes on in the guest as unit ferry-switch-%s; `current` on the host is unchanged; running the same command again settles it", sw.ID)
-	status, err := d.follow(ctx, sw.ID)
+	status, err := d.follow(ctx, d.guest.conn, sw.ID)
 	if err != nil {
 		return err
 	}
@@ -190,11 +193,10 @@ func (d *deployment) observe(ctx context.Context) error {
 
 // follow shows the switch's output until it ends, over new connections where
 // the switch cut the old one (a new network configuration, say).
-func (d *deployment) follow(ctx context.Context, id string) (guest.Status, error) {
+func (d *deployment) follow(ctx context.Context, shell guest.Shell, id string) (guest.Status, error) {
 	log := d.Report.Log(d.subject())
 	defer log.Close()
 	var offset int64
-	var shell guest.Shell = d.guest.conn
 	return backoff.Retry(ctx, func() (guest.Status, error) {
 		if shell == nil {
 			conn, err := d.dialGuest(ctx, true)

@@ -38,6 +38,9 @@ type Facts struct {
 	Booted   microvm.StorePath // /run/booted-system
 	HasStore bool              // the path that was asked for is in its /nix/store
 	Systemd  bool              // it has systemd-run
+	// Switching is the deployment whose switch is still under way, see Follow;
+	// empty where there is none.
+	Switching string
 }
 
 // Look asks the guest what it is. probe is a path of the host's store that
@@ -55,6 +58,7 @@ func Look(ctx context.Context, sh Shell, probe microvm.StorePath) (Facts, error)
 	f := Facts{
 		HostName: said["hostname"], BootID: said["boot"], Root: said["uid"] == "0",
 		HasStore: said["store"] == "yes", Systemd: said["systemd"] == "yes",
+		Switching: said["switching"],
 	}
 	// Links that lead elsewhere than into the store leave the fields empty.
 	f.Current, _ = microvm.ParseStorePath(said["current"])

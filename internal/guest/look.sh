@@ -15,4 +15,8 @@ say current "$(readlink -f /run/current-system)"
 say booted "$(readlink -f /run/booted-system)"
 if [ -n "$probe" ] && [ -e "$probe" ]; then say store yes; else say store no; fi
 command -v systemd-run >/dev/null && say systemd yes
+for dir in /run/ferry/*; do
+  [ -d "$dir" ] && [ ! -s "$dir/status" ] || continue
+  systemctl is-active --quiet "ferry-switch-${dir##*/}" && say switching "${dir##*/}"
+done
 exit 0

@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"syscall"
 	"time"
 
 	"ferry/internal/microvm"
@@ -56,6 +57,15 @@ func (l Layout) dropPending(n microvm.Name) error {
 		}
 	}
 	return nil
+}
+
+// dropEmptyRoots removes the directory of a VM's roots where none is left in it.
+func (l Layout) dropEmptyRoots(n microvm.Name) error {
+	err := os.Remove(l.ferryRoots(n))
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOTEMPTY) || errors.Is(err, syscall.EEXIST) {
+		return nil
+	}
+	return err
 }
 
 // rootRunning keeps the system that a guest runs.

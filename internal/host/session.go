@@ -318,5 +318,6 @@ func (s *session) end(outcome, failure string) error {
 		l.dropPending(s.name),
 		removeLink(filepath.Join(l.ferryRoots(s.name), "interrupted")),
 		l.dropNote(s.name, noteDeployment),
+		l.dropEmptyRoots(s.name),
 	)
 }
