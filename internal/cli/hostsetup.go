@@ -1,0 +1,174 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"ferry/internal/host"
+	"ferry/internal/host/setup"
+	"ferry/internal/manage"
+	"ferry/internal/ui"
+)
+
+func (a *app) hostSetup() *cobra.Command {
+	var o placeOptions
+	var remove, dryRun bool
+	cmd := &cobra.Command{
+		Use:   "setup [HOST]",
+		Short: "Make a Linux machine with systemd and Nix a host of MicroVMs",
+		Long: `Makes HOST (an address, a name of ferry.hosts in the flake, or ` + "`local`" + `; default:
+local) a host of MicroVMs: the user microvm and the group kvm, /var/lib/microvms,
+the units that run VMs, microvms.target, ferry itself in /usr/local/bin, and
+` + "`microvm`" + `, which is ferry under the name of microvm.nix's command.
+
+Run again it does what is missing, and brings a newer ferry's units; no VM is
+restarted. A file that you changed stays as it is. On NixOS, and where other
+units run MicroVMs, it changes nothing and shows what to configure instead.
+
+--remove undoes exactly what setup did, once no VM is left.
+
+` + exitCodes,
+		Example: `  ferry host setup root@server --dry-run    # every file, as a diff
+  ferry host setup root@server
+  ferry host setup root@server --remove`,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			word := "local"
+			switch {
+			case len(args) > 1:
+				return &usageError{err: errors.New("setup takes one host"), hint: "usage: " + cmd.UseLine()}
+			case len(args) == 1:
+				word = args[0]
+			}
+			return a.runSetup(cmd.Context(), &o, word, remove, dryRun)
+		},
+	}
+	o.addFlakeFlags(cmd)
+	cmd.Flags().BoolVar(&remove, "remove", false, "undo what setup did")
+	cmd.Flags().BoolVar(&dryRun, "dry-run", false, "show what would be done, every file with a diff, and change nothing")
+	return cmd
+}
+
+func (a *app) runSetup(ctx context.Context, o *placeOptions, word string, remove, dryRun bool) error {
+	return a.withManager(ctx, o, func(m *manage.Manager) error {
+		place, err := m.Place(ctx, word, o.hostSudo)
+		if err != nil {
+			return err
+		}
+		h, err := m.Connect(ctx, place)
+		if err != nil {
+			return err
+		}
+		defer h.Close()
+		r, err := h.Setup(ctx, remove, dryRun)
+		if err != nil {
+			return err
+		}
+		return a.showSetup(h.String(), r, remove)
+	})
+}
+
+// setupResult is what --json prints.
+type setupResult struct {
+	Host string `json:"host"`
+	*setup.Report
+}
+
+func (a *app) showSetup(where string, r *setup.Report, remove bool) error {
+	for _, w := range r.Warnings {
+		a.ui.Warn("%s: %s", where, w)
+	}
+	var err error
+	if a.ui.JSON {
+		err = a.ui.Data(setupResult{where, r})
+	} else {
+		err = a.ui.Text(setupText(where, r, remove))
+	}
+	if r.Outcome == setup.OutcomeNixOS {
+		return errors.Join(host.Refuse(where+" runs NixOS, whose own configuration makes it a host; nothing was changed",
+			"put the above into its configuration and rebuild it"), err)
+	}
+	return err
+}
+
+// setupText is a report for people. What came from the host is cleaned.
+func setupText(where string, r *setup.Report, remove bool) string {
+	var b strings.Builder
+	switch r.Outcome {
+	case setup.OutcomeNixOS:
+		return r.Advice
+	case setup.OutcomeOther:
+		fmt.Fprintf(&b, "%s: nothing was changed; a NixOS host is configured so:\n\n%s", where, r.Advice)
+		return b.String()
+	case setup.OutcomeUnchanged:
+		word := "set up already"
+		if remove {
+			word = "not set up by ferry"
+		}
+		fmt.Fprintf(&b, "%s: nothing to do: %s\n", where, word)
+	case setup.OutcomePlanned:
+		fmt.Fprintf(&b, "%s: this would be done\n", where)
+	case setup.OutcomeRemoved:
+		fmt.Fprintf(&b, "%s: setup undone\n", where)
+	default:
+		fmt.Fprintf(&b, "%s: set up as a host of MicroVMs\n", where)
+	}
+	for _, c := range r.Changes {
+		fmt.Fprintf(&b, "  %s %s %s", changeVerb(c.Verb, r.Outcome), c.Kind, ui.Clean(c.Name))
+		if c.Note != "" {
+			fmt.Fprintf(&b, " (%s)", ui.Clean(c.Note))
+		}
+		b.WriteString("\n")
+		if r.Outcome == setup.OutcomePlanned {
+			writeDiff(&b, c)
+		}
+	}
+	return b.String()
+}
+
+func changeVerb(verb string, outcome setup.Outcome) string {
+	if outcome == setup.OutcomePlanned {
+		return verb
+	}
+	return map[string]string{setup.Create: "created", setup.Update: "updated", setup.Remove: "removed", setup.Keep: "kept"}[verb]
+}
+
+func writeDiff(b *strings.Builder, c setup.Change) {
+	for line := range strings.Lines(c.Diff) {
+		b.WriteString("    " + ui.Clean(strings.TrimRight(line, "\n")) + "\n")
+	}
+}
+
+// hostSetupHere is the part of setup that runs on the host.
+func (a *app) hostSetupHere() *cobra.Command {
+	var remove, dryRun bool
+	cmd := &cobra.Command{
+		Use:    "setup-here",
+		Short:  "Set this machine up; ferry host setup starts it",
+		Hidden: true,
+		Args:   cobra.NoArgs,
+	}
+	cmd.Flags().BoolVar(&remove, "remove", false, "undo what setup did")
+	cmd.Flags().BoolVar(&dryRun, "dry-run", false, "change nothing")
+	cmd.RunE = a.answering(func(ctx context.Context, _ []string, answers *host.Answers) error {
+		s, err := setup.New(ctx)
+		if err != nil {
+			return err
+		}
+		defer s.Close()
+		do := s.Apply
+		if remove {
+			do = s.Remove
+		}
+		r, err := do(ctx, dryRun)
+		if err != nil {
+			return err
+		}
+		answers.Result(r)
+		return nil
+	})
+	return cmd
+}
