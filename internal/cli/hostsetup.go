@@ -29,9 +29,7 @@ Run again it does what is missing, and brings a newer ferry's units; no VM is
 restarted. A file that you changed stays as it is. On NixOS, and where other
 units run MicroVMs, it changes nothing and shows what to configure instead.
 
---remove undoes exactly what setup did, once no VM is left.
-
-` + exitCodes,
+--remove undoes exactly what setup did, once no VM is left.`,
 		Example: `  ferry host setup root@server --dry-run    # every file, as a diff
   ferry host setup root@server
   ferry host setup root@server --remove`,

@@ -27,7 +27,7 @@ const (
 	exitInterrupted = 130
 )
 
-// exitCodes is shown in every command's help.
+// exitCodes ends every command's help.
 const exitCodes = `Exit codes: 0 done; 1 failed; 2 wrong usage; 5 locked by another deployment;
 130 interrupted.`
 
@@ -113,6 +113,22 @@ func (a *app) printError(err error) {
 	a.ui.Error(message, hint, log)
 }
 
+// usageErrors makes a wrong number of arguments a wrong usage, for cobra's own
+// checks in all commands below cmd.
+func usageErrors(cmd *cobra.Command) {
+	if check := cmd.Args; check != nil {
+		cmd.Args = func(cmd *cobra.Command, args []string) error {
+			if err := check(cmd, args); err != nil {
+				return &usageError{err: err, hint: "usage: " + cmd.UseLine()}
+			}
+			return nil
+		}
+	}
+	for _, c := range cmd.Commands() {
+		usageErrors(c)
+	}
+}
+
 func unknownCommand(cmd *cobra.Command, word string) error {
 	message := "unknown command " + quoted(word)
 	cmd.SuggestionsMinimumDistance = 2
@@ -128,9 +144,7 @@ func (a *app) rootCommand() *cobra.Command {
 		Short: "Deploy NixOS MicroVMs over SSH",
 		Long: `ferry deploys NixOS MicroVMs (microvm.nix) over SSH: it evaluates here, builds on
 the host, installs, and switches the running VM live, or restarts it where that
-is needed.
-
-` + exitCodes,
+is needed.`,
 		Example: `  ferry rebuild web                                    # addresses from the flake
   ferry rebuild web root@server root@web.example.com   # or named here
   ferry rebuild web --dry-run`,
@@ -158,6 +172,8 @@ is needed.
 			a.ui.Colour = false
 		}
 	}
+	root.SetHelpTemplate(root.HelpTemplate() + "\n" + exitCodes + "\n")
 	root.AddCommand(a.rebuildCommand(), a.installCommand(), a.switchCommand(), a.hostCommand())
+	usageErrors(root)
 	return root
 }

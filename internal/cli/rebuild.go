@@ -21,9 +21,7 @@ HOST may be ` + "`local`" + `. What is not named comes from the flake's ` + "`fe
 
 Actions: switch (default) activates and installs; boot installs only; test
 activates only, and the next boot brings the installed system back; dry-activate
-builds and shows what the switch would do.
-
-` + exitCodes,
+builds and shows what the switch would do.`,
 		Example: `  ferry rebuild web
   ferry rebuild web root@server root@web.example.com switch
   ferry rebuild web --override-input nixpkgs ~/src/nixpkgs --dry-run
