@@ -140,6 +140,15 @@ func owner(fi fs.FileInfo) uint32 {
 	return ^uint32(0)
 }
 
+// diskUsage is how much of the disk a file takes, in bytes: of a sparse volume,
+// only what was written.
+func diskUsage(fi fs.FileInfo) int64 {
+	if st, ok := fi.Sys().(*syscall.Stat_t); ok {
+		return st.Blocks * 512
+	}
+	return fi.Size()
+}
+
 // vmDir is an open VM directory.
 type vmDir struct {
 	root *os.Root

@@ -24,12 +24,8 @@ func (l Layout) lockVM(ctx context.Context, n microvm.Name, mine Lock) (*vmLock,
 	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 		return nil, fmt.Errorf("making the directory of locks: %w", err)
 	}
-	f := flock.New(path, flock.SetPermissions(0o600))
-	// Whoever only looks at the lock holds it shared for an instant.
-	ctx, cancel := context.WithTimeout(ctx, 300*time.Millisecond)
-	defer cancel()
-	ok, err := f.TryLockContext(ctx, 20*time.Millisecond)
-	if err != nil && !errors.Is(err, context.DeadlineExceeded) {
+	f, ok, err := tryLock(ctx, path)
+	if err != nil {
 		return nil, fmt.Errorf("locking %s: %w", n, err)
 	}
 	if !ok {
@@ -51,12 +47,44 @@ func (l Layout) lockVM(ctx context.Context, n microvm.Name, mine Lock) (*vmLock,
 	return &vmLock{file: f}, nil
 }
 
+// tryLock locks the file, unless it is locked for longer than an instant:
+// whoever only looks at a lock holds it shared for that long. A removed VM takes
+// its lock's file along; then what was locked counts for nobody else.
+func tryLock(ctx context.Context, path string) (*flock.Flock, bool, error) {
+	ctx, cancel := context.WithTimeout(ctx, 300*time.Millisecond)
+	defer cancel()
+	for {
+		f := flock.New(path, flock.SetPermissions(0o600))
+		ok, err := f.TryLockContext(ctx, 20*time.Millisecond)
+		if err != nil && !errors.Is(err, context.DeadlineExceeded) {
+			return nil, false, err
+		}
+		if !ok {
+			return nil, false, f.Close()
+		}
+		mine, err := f.Stat()
+		if err != nil {
+			return nil, false, errors.Join(err, f.Close())
+		}
+		if there, err := os.Stat(path); err == nil && os.SameFile(mine, there) {
+			return f, true, nil
+		}
+		if err := f.Close(); err != nil {
+			return nil, false, err
+		}
+	}
+}
+
 // release empties the note before it lets go, so that it never outlives the lock.
 func (k *vmLock) release() {
-	if k != nil {
-		_ = os.Truncate(k.file.Path(), 0)
-		_ = k.file.Unlock()
+	if k == nil {
+		return
 	}
+	mine, err := k.file.Stat()
+	if there, serr := os.Stat(k.file.Path()); err == nil && serr == nil && os.SameFile(mine, there) {
+		_ = os.Truncate(k.file.Path(), 0)
+	}
+	_ = k.file.Close()
 }
 
 // lockHolder reads who holds the VM's lock now; nil when nobody does.

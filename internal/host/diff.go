@@ -1,0 +1,88 @@
+package host
+
+import (
+	"context"
+	"fmt"
+
+	"ferry/internal/microvm"
+)
+
+// Diff is what differs between two generations of a VM.
+type Diff struct {
+	VM   microvm.Name `json:"vm"`
+	From Generation   `json:"from"`
+	To   Generation   `json:"to"`
+	// Changes are lines of `nix store diff-closures`. ConfigurationOnly: the
+	// system differs, but no package does.
+	Changes           []string `json:"changes"`
+	ConfigurationOnly bool     `json:"configurationOnly,omitempty"`
+	Hardware          []string `json:"hardware"`
+	Same              bool     `json:"same"` // nothing differs
+}
+
+// Diff compares two generations. With one number it compares that one with the
+// current, with none the one before the current with the current.
+func (s *Server) Diff(ctx context.Context, n microvm.Name, numbers ...int) (*Diff, error) {
+	gens, err := s.Generations(ctx, n)
+	if err != nil {
+		return nil, err
+	}
+	d := &Diff{VM: n, Changes: []string{}, Hardware: []string{}}
+	if d.From, d.To, err = s.ends(gens, n, numbers); err != nil {
+		return nil, err
+	}
+	if d.From.Runner == d.To.Runner {
+		d.Same = true
+		return d, nil
+	}
+	from, err := s.layout.openRunner(d.From.Runner)
+	if err != nil {
+		return nil, err
+	}
+	to, err := s.layout.openRunner(d.To.Runner)
+	if err != nil {
+		return nil, err
+	}
+	hardware, err := hardwareChanges(from, to, s.layout.record(n, from.path), s.layout.record(n, to.path))
+	if err != nil {
+		return nil, err
+	}
+	d.Hardware = append(d.Hardware, hardware...)
+	a, b := from.system, to.system
+	if a == "" || b == "" {
+		a, b = from.path, to.path
+	}
+	if a == b {
+		d.Same = len(hardware) == 0
+		return d, nil
+	}
+	changes, err := s.nix.DiffClosures(ctx, a, b)
+	if err != nil {
+		return nil, fmt.Errorf("comparing the closures: %w", err)
+	}
+	d.Changes = append(d.Changes, changes...)
+	d.ConfigurationOnly = len(changes) == 0
+	return d, nil
+}
+
+// ends finds the two generations to compare.
+func (s *Server) ends(gens []Generation, n microvm.Name, numbers []int) (from, to Generation, err error) {
+	if len(numbers) > 0 {
+		from, err = pick(gens, n, numbers[0])
+	} else {
+		from, err = previous(gens, n, s.layout.generation(n))
+	}
+	if err != nil {
+		return from, to, err
+	}
+	if len(numbers) > 1 {
+		to, err = pick(gens, n, numbers[1])
+		return from, to, err
+	}
+	for _, g := range gens {
+		if g.Current {
+			return from, g, nil
+		}
+	}
+	return from, to, refuse(fmt.Sprintf("what is current of %s is none of its generations", n), has(gens, n))
+}

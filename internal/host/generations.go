@@ -1,0 +1,145 @@
+package host
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"ferry/internal/microvm"
+)
+
+// Generation is one installed runner of a VM.
+type Generation struct {
+	Number  int               `json:"generation"`
+	Runner  microvm.StorePath `json:"runner"`
+	System  microvm.StorePath `json:"system,omitempty"`
+	Made    time.Time         `json:"made"`
+	Current bool              `json:"current,omitempty"` // what the next boot brings
+	Booted  bool              `json:"booted,omitempty"`  // what the unit was started with
+	Running bool              `json:"running,omitempty"` // its system runs in the guest, as far as the host knows
+}
+
+// Generations lists a VM's generations, oldest first; empty where ferry never
+// installed it.
+func (s *Server) Generations(ctx context.Context, n microvm.Name) ([]Generation, error) {
+	vm, _, err := s.existing(ctx, n)
+	if err != nil {
+		return nil, err
+	}
+	return s.generations(n, vm)
+}
+
+func (s *Server) generations(n microvm.Name, vm *VMState) ([]Generation, error) {
+	dir := filepath.Dir(s.layout.profile(n))
+	entries, err := os.ReadDir(dir)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("listing the generations of %s: %w", n, err)
+	}
+	gens := []Generation{}
+	for _, e := range entries {
+		number, ok := generationNumber(e.Name())
+		if !ok {
+			continue
+		}
+		target, err := os.Readlink(filepath.Join(dir, e.Name()))
+		if err != nil {
+			continue
+		}
+		g := Generation{Number: number}
+		if g.Runner, err = microvm.ParseStorePath(target); err != nil {
+			continue
+		}
+		if fi, err := e.Info(); err == nil {
+			g.Made = fi.ModTime().UTC()
+		}
+		if r, err := s.layout.openRunner(g.Runner); err == nil {
+			g.System = r.system
+		}
+		g.Booted = g.Runner == vm.Booted
+		g.Running = g.System != "" && g.System == vm.Running
+		gens = append(gens, g)
+	}
+	slices.SortFunc(gens, func(a, b Generation) int { return a.Number - b.Number })
+	if i := currentOf(gens, vm.Current, s.layout.generation(n)); i >= 0 {
+		gens[i].Current = true
+	}
+	return gens, nil
+}
+
+// currentOf is the index of the generation that `current` is: the profile's
+// own, or else the newest with that runner; -1 where somebody else than ferry
+// has installed what is current.
+func currentOf(gens []Generation, current microvm.StorePath, profile int) int {
+	newest := -1
+	for i, g := range gens {
+		if g.Runner != current {
+			continue
+		}
+		if g.Number == profile {
+			return i
+		}
+		newest = i
+	}
+	return newest
+}
+
+// generationNumber reads the name of a profile's link, as Nix writes it.
+func generationNumber(name string) (int, bool) {
+	digits, ok := strings.CutPrefix(name, "runner-")
+	if !ok {
+		return 0, false
+	}
+	if digits, ok = strings.CutSuffix(digits, "-link"); !ok {
+		return 0, false
+	}
+	n, err := strconv.Atoi(digits)
+	return n, err == nil && n > 0 && strconv.Itoa(n) == digits
+}
+
+// pick finds the generation with that number.
+func pick(gens []Generation, n microvm.Name, number int) (Generation, error) {
+	for _, g := range gens {
+		if g.Number == number {
+			return g, nil
+		}
+	}
+	return Generation{}, refuse(fmt.Sprintf("%s has no generation %d", n, number), has(gens, n))
+}
+
+// previous is the generation before the current one. Where what is current is
+// no generation (somebody else than ferry installed it), that is the one that
+// ferry installed last.
+func previous(gens []Generation, n microvm.Name, profile int) (Generation, error) {
+	if len(gens) == 0 {
+		return Generation{}, refuse(fmt.Sprintf("%s has no generations", n), has(gens, n))
+	}
+	i := slices.IndexFunc(gens, func(g Generation) bool { return g.Current })
+	if i > 0 {
+		return gens[i-1], nil
+	}
+	if i < 0 {
+		if last, err := pick(gens, n, profile); err == nil {
+			return last, nil
+		}
+		return gens[len(gens)-1], nil
+	}
+	return Generation{}, refuse(fmt.Sprintf("%s has no generation before %d, the current one", n, gens[0].Number), has(gens, n))
+}
+
+func has(gens []Generation, n microvm.Name) string {
+	if len(gens) == 0 {
+		return "ferry numbers the runners that it installs; this VM was installed by other means"
+	}
+	var numbers []string
+	for _, g := range gens[max(0, len(gens)-maxNames):] {
+		numbers = append(numbers, strconv.Itoa(g.Number))
+	}
+	return "it has " + strings.Join(numbers, ", ") + " (ferry generations " + string(n) + ")"
+}

@@ -1,0 +1,71 @@
+package host
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"ferry/internal/microvm"
+)
+
+// maxHistory bounds what is read of a history: the end of the file, in bytes.
+const maxHistory = 4 << 20
+
+// History is the end of a VM's history, oldest entry first.
+type History struct {
+	VM      microvm.Name   `json:"vm"`
+	Entries []HistoryEntry `json:"entries"`
+	// Broken counts lines that can't be read: a crash of the host may cut one.
+	Broken int `json:"broken,omitempty"`
+}
+
+// History reads at most last entries.
+func (l Layout) History(n microvm.Name, last int) (History, error) {
+	h := History{VM: n, Entries: []HistoryEntry{}}
+	f, err := os.Open(filepath.Join(l.libDir(n), noteHistory))
+	if errors.Is(err, fs.ErrNotExist) {
+		return h, nil
+	}
+	if err != nil {
+		return h, fmt.Errorf("reading the history of %s: %w", n, err)
+	}
+	defer f.Close()
+	fi, err := f.Stat()
+	if err != nil {
+		return h, fmt.Errorf("reading the history of %s: %w", n, err)
+	}
+	from := max(0, fi.Size()-maxHistory)
+	b, err := io.ReadAll(io.NewSectionReader(f, from, maxHistory))
+	if err != nil {
+		return h, fmt.Errorf("reading the history of %s: %w", n, err)
+	}
+	if from > 0 { // the first line is cut
+		_, b, _ = bytes.Cut(b, []byte("\n"))
+	}
+	h.Entries, h.Broken = parseHistory(b, last)
+	return h, nil
+}
+
+// parseHistory reads the last entries of a history and counts the broken lines
+// among them.
+func parseHistory(b []byte, last int) (entries []HistoryEntry, broken int) {
+	entries = []HistoryEntry{}
+	for line := range bytes.Lines(b) {
+		line = bytes.TrimSpace(line)
+		if len(line) == 0 {
+			continue
+		}
+		var e HistoryEntry
+		if json.Unmarshal(line, &e) != nil || e.ID == "" {
+			broken++
+			continue
+		}
+		entries = append(entries, e)
+	}
+	return entries[max(0, len(entries)-max(0, last)):], broken
+}

@@ -1,0 +1,151 @@
+package host
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+	"time"
+
+	"ferry/internal/microvm"
+)
+
+// The verbs of a VM's life, also the words of the history.
+const (
+	ActionStart   Action = "start"
+	ActionStop    Action = "stop"
+	ActionRestart Action = "restart"
+)
+
+// The outcomes of Life.
+const (
+	LifeStarted   = "started"
+	LifeStopped   = "stopped"
+	LifeRestarted = "restarted"
+	LifeUnchanged = "unchanged"
+)
+
+// Life is what became of a VM's unit.
+type Life struct {
+	VM      microvm.Name      `json:"vm"`
+	Outcome string            `json:"outcome"`
+	Unit    UnitState         `json:"unit"`
+	Booted  microvm.StorePath `json:"booted,omitempty"` // the runner that runs
+	// Killed: the guest did not shut down in the time that its unit gives it.
+	Killed  bool    `json:"killed,omitempty"`
+	Seconds float64 `json:"seconds"`
+}
+
+// Live starts, stops or restarts a VM's unit under the VM's lock, and watches
+// that it stays up, or waits until all of it has ended. It works on VMs that the
+// host itself declares, too. A failure names the unit to blame and shows its log.
+func (s *Server) Live(ctx context.Context, n microvm.Name, verb Action, by string, log func(string)) (*Life, error) {
+	if !slices.Contains([]Action{ActionStart, ActionStop, ActionRestart}, verb) {
+		return nil, fmt.Errorf("unknown verb %q", verb)
+	}
+	began := time.Now().UTC()
+	if _, _, err := s.existing(ctx, n); err != nil {
+		return nil, err
+	}
+	d := Deployment{ID: began.Format("20060102T150405") + "-" + string(verb), By: by, Started: began, Action: verb}
+	lock, err := s.layout.lockVM(ctx, n, Lock{By: by, Deployment: d.ID, Since: began})
+	if err != nil {
+		return nil, err
+	}
+	defer lock.release()
+	vm, declaredBy, err := s.existing(ctx, n) // as it is now that nobody else works on it
+	if err != nil {
+		return nil, err
+	}
+	life := &Life{VM: n}
+	switch {
+	case verb == ActionStop:
+		err = s.stopVM(ctx, vm, life, log)
+	case verb == ActionStart && vm.Unit.Up():
+		life.Outcome, life.Unit = LifeUnchanged, vm.Unit
+	default:
+		err = s.startVM(ctx, vm, life, verb, log)
+	}
+	life.Seconds = time.Since(began).Seconds()
+	if after, _, serr := s.see(ctx, n); serr == nil {
+		life.Booted = after.Booted
+	}
+	if declaredBy != "" || life.Outcome == LifeUnchanged {
+		return life, err // ferry keeps no history of VMs that are not its own
+	}
+	entry := HistoryEntry{Deployment: d, Ended: time.Now().UTC(), Outcome: life.Outcome, Runner: vm.Current}
+	if err != nil {
+		entry.Outcome, entry.Error = "failed", err.Error()
+	}
+	return life, errors.Join(err, s.layout.appendHistory(n, entry))
+}
+
+func (s *Server) startVM(ctx context.Context, vm *VMState, life *Life, verb Action, log func(string)) error {
+	n, l := life.VM, s.layout
+	how := ActivateStart
+	life.Outcome = LifeStarted
+	if verb == ActionRestart && !vm.Unit.Stopped() {
+		how, life.Outcome = ActivateRestart, LifeRestarted
+	}
+	if err := l.writeNote(n, noteToStart, time.Now()); err != nil {
+		return err
+	}
+	unit, err := s.units.run(ctx, n, how, log)
+	if err != nil {
+		return err
+	}
+	life.Unit = unit
+	// What a live switch had brought is gone: the guest boots what is current.
+	return errors.Join(l.dropRunning(n), l.dropEmptyRoots(n), l.dropNote(n, noteToStart))
+}
+
+func (s *Server) stopVM(ctx context.Context, vm *VMState, life *Life, log func(string)) error {
+	if vm.Unit.Stopped() {
+		life.Outcome, life.Unit = LifeUnchanged, vm.Unit
+		return s.layout.dropNote(life.VM, noteToStart)
+	}
+	ended, err := s.units.stop(ctx, life.VM, log)
+	if err != nil {
+		return err
+	}
+	life.Outcome, life.Killed = LifeStopped, ended.Result == "timeout"
+	after, err := s.units.unit(ctx, life.VM.Unit())
+	if err != nil {
+		return err
+	}
+	life.Unit = after.UnitState
+	l := s.layout
+	return errors.Join(l.dropRunning(life.VM), l.dropEmptyRoots(life.VM), l.dropNote(life.VM, noteToStart))
+}
+
+// existing is see for a VM that must be there.
+func (s *Server) existing(ctx context.Context, n microvm.Name) (*VMState, string, error) {
+	vm, why, err := s.see(ctx, n)
+	if err == nil && !vm.Exists {
+		err = s.noVM(n)
+	}
+	return vm, why, err
+}
+
+const maxNames = 12 // VMs named in an error
+
+// noVM says that the host has no such VM, and which it has.
+func (s *Server) noVM(n microvm.Name) *Failure {
+	hint := "it has none"
+	var names []string
+	entries, _ := os.ReadDir(s.layout.StateDir)
+	for _, e := range entries {
+		if o, err := microvm.ParseName(e.Name()); err == nil && e.IsDir() && o != n {
+			names = append(names, e.Name())
+		}
+	}
+	if len(names) > maxNames {
+		names = append(names[:maxNames], "…")
+	}
+	if len(names) > 0 {
+		hint = "it has " + strings.Join(names, ", ")
+	}
+	return refuse(fmt.Sprintf("there is no VM %s on this host", n), hint)
+}

@@ -1,0 +1,115 @@
+package host
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os/exec"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"ferry/internal/microvm"
+)
+
+// LogLine is one entry of the journal of a VM's unit or one of its helpers.
+type LogLine struct {
+	Time time.Time `json:"time"`
+	Unit string    `json:"unit"`
+	Line string    `json:"line"`
+}
+
+// maxJournalEntry bounds one entry as journalctl prints it, in bytes; a longer
+// one ends the reading.
+const maxJournalEntry = 4 << 20
+
+// Logs hands on the last entries of a VM's units, oldest first, and with follow
+// what comes later, until ctx ends. It needs no VM to be there: what a removed
+// one said is still in the journal.
+func Logs(ctx context.Context, n microvm.Name, last int, follow bool, each func(LogLine)) error {
+	args := []string{"--no-pager", "--quiet", "-o", "json", "-n", strconv.Itoa(last)}
+	for _, unit := range append([]string{n.Unit()}, helpersOf(n)...) {
+		args = append(args, "-u", unit)
+	}
+	if follow {
+		args = append(args, "--follow")
+	}
+	cmd := exec.CommandContext(ctx, "journalctl", args...)
+	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
+	cmd.WaitDelay = 5 * time.Second
+	var messages strings.Builder
+	cmd.Stderr = &messages
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		return err
+	}
+	if err := cmd.Start(); err != nil {
+		return refuse(fmt.Sprintf("the journal cannot be read: %v", err), "ferry reads logs with journalctl")
+	}
+	readErr := readJournal(out, each)
+	if readErr != nil {
+		_ = cmd.Process.Signal(syscall.SIGTERM)
+	}
+	err = cmd.Wait()
+	switch {
+	case ctx.Err() != nil:
+		return nil
+	case readErr != nil:
+		return readErr
+	case err != nil:
+		return fmt.Errorf("journalctl: %w: %s", err, firstLine(messages.String()))
+	}
+	return nil
+}
+
+func readJournal(r io.Reader, each func(LogLine)) error {
+	sc := bufio.NewScanner(r)
+	sc.Buffer(make([]byte, 0, 64<<10), maxJournalEntry)
+	for sc.Scan() {
+		if line, err := parseJournal(sc.Bytes()); err == nil {
+			each(line)
+		}
+	}
+	if err := sc.Err(); err != nil {
+		return fmt.Errorf("reading the journal: %w", err)
+	}
+	return nil
+}
+
+// parseJournal reads an entry of `journalctl -o json`: a message that is no
+// UTF-8 is an array of bytes there, and one that is too long is null
+// (systemd's "Journal JSON Format").
+func parseJournal(entry []byte) (LogLine, error) {
+	var e struct {
+		Time    string          `json:"__REALTIME_TIMESTAMP"` // µs
+		Unit    any             `json:"_SYSTEMD_UNIT"`
+		About   any             `json:"UNIT"` // what the manager itself says of a unit
+		Message json.RawMessage `json:"MESSAGE"`
+	}
+	if err := json.Unmarshal(entry, &e); err != nil {
+		return LogLine{}, fmt.Errorf("reading an entry of the journal: %w", err)
+	}
+	usec, err := strconv.ParseInt(e.Time, 10, 64)
+	if err != nil {
+		return LogLine{}, errors.New("an entry of the journal has no time")
+	}
+	line := LogLine{Time: time.UnixMicro(usec).UTC()}
+	if line.Unit, _ = e.About.(string); line.Unit == "" {
+		line.Unit, _ = e.Unit.(string)
+	}
+	var bytes []byte
+	var numbers []uint16
+	switch {
+	case json.Unmarshal(e.Message, &line.Line) == nil:
+	case json.Unmarshal(e.Message, &numbers) == nil:
+		for _, n := range numbers {
+			bytes = append(bytes, byte(n))
+		}
+		line.Line = strings.ToValidUTF8(string(bytes), "�")
+	}
+	return line, nil
+}
