@@ -6,6 +6,7 @@ package cli
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"os"
 	"os/signal"
@@ -156,7 +157,7 @@ is needed.`,
 			if len(args) > 0 {
 				return unknownCommand(cmd, args[0])
 			}
-			_ = cmd.Usage()
+			fmt.Fprintln(a.err, cmd.UsageString())
 			return &usageError{err: errors.New("no command given"), hint: "the daily one is: ferry rebuild NAME"}
 		},
 		Args: cobra.ArbitraryArgs,
