@@ -165,13 +165,12 @@ func (s *Server) install(ctx context.Context, req CommitRequest) (err error) {
 	if err != nil {
 		return err
 	}
+	if req.Install && (previous != req.Runner || req.Generation != 0) {
+		if err := s.moveProfile(ctx, req); err != nil {
+			return err
+		}
+	}
 	if req.Install && previous != req.Runner {
-		if err := os.MkdirAll(filepath.Dir(l.profile(req.Name)), 0o755); err != nil {
-			return fmt.Errorf("making the directory of generations: %w", err)
-		}
-		if err := s.nix.SetProfile(ctx, l.profile(req.Name), req.Runner); err != nil {
-			return fmt.Errorf("adding the generation: %w", err)
-		}
 		if previous == "" {
 			if err := l.writeNote(req.Name, noteToStart, time.Now()); err != nil {
 				return err

@@ -26,6 +26,7 @@ type Request struct {
 	Observe  *ObserveRequest  `json:"observe,omitempty"`
 	Commit   *CommitRequest   `json:"commit,omitempty"`
 	Finish   *FinishRequest   `json:"finish,omitempty"`
+	Rollback *RollbackRequest `json:"rollback,omitempty"`
 }
 
 // Event is one line of JSON on the helper's stdout.
@@ -183,6 +184,12 @@ type Deployment struct {
 	Flake    string    `json:"flake,omitempty"`
 	Revision string    `json:"revision,omitempty"`
 	Action   Action    `json:"action"`
+	// Target is the address of the system inside, where it was known: a later
+	// rollback needs it, and the flake may be gone by then.
+	Target     string `json:"target,omitempty"`
+	TargetSudo bool   `json:"targetSudo,omitempty"`
+	// RollbackTo is the generation that a rollback went back to.
+	RollbackTo int `json:"rollbackTo,omitempty"`
 }
 
 // MissingRequest asks which of the paths the host's store lacks.
@@ -276,6 +283,8 @@ type CommitRequest struct {
 	Activation  Activation        `json:"activation"`
 	// GuestSystem is set after a live switch, or where the guest was seen.
 	GuestSystem microvm.StorePath `json:"guestSystem,omitempty"`
+	// Generation is the existing one that Runner is; 0: a new one is made.
+	Generation int `json:"generation,omitempty"`
 }
 
 // Committed answers a CommitRequest.

@@ -104,6 +104,8 @@ func (s *session) answer(ctx context.Context, req Request) (any, error) {
 		return s.commit(ctx, *req.Commit)
 	case req.Finish != nil:
 		return s.finish(*req.Finish)
+	case req.Rollback != nil:
+		return s.srv.Rollback(ctx, *req.Rollback)
 	}
 	return nil, refuse("the request is empty", "")
 }
