@@ -72,6 +72,7 @@ type deployment struct {
 	facts   host.Facts
 	plan    host.Plan
 	guest   *guestSide
+	back    *goBack // nil: no rollback
 
 	result   Result
 	prepared bool
@@ -93,21 +94,30 @@ func (d *Deployer) Switch(ctx context.Context, req Request) (*Result, error) {
 }
 
 func (d *Deployer) deploy(ctx context.Context, req Request, steps func(*deployment, context.Context) error) (*Result, error) {
-	if req.Name == "" {
-		req.Name = req.Attribute
-	}
-	run := &deployment{Deployer: d, req: req, id: newID(), began: time.Now().UTC(), state: nothingChanged}
-	run.result = Result{VM: req.Name, Deployment: run.id, Action: req.Action}
+	run := d.begin(req)
 	defer run.close()
 	err := run.evaluate(ctx)
 	if err == nil {
 		err = steps(run, ctx)
 	}
-	run.result.Seconds = time.Since(run.began).Seconds()
-	if err != nil {
-		err = run.failed(ctx, err)
+	return run.end(ctx, err)
+}
+
+func (d *Deployer) begin(req Request) *deployment {
+	if req.Name == "" {
+		req.Name = req.Attribute
 	}
-	return &run.result, err
+	run := &deployment{Deployer: d, req: req, id: newID(), began: time.Now().UTC(), state: nothingChanged}
+	run.result = Result{VM: req.Name, Deployment: run.id, Action: req.Action}
+	return run
+}
+
+func (d *deployment) end(ctx context.Context, err error) (*Result, error) {
+	d.result.Seconds = time.Since(d.began).Seconds()
+	if err != nil {
+		err = d.failed(ctx, err)
+	}
+	return &d.result, err
 }
 
 // failed ends a deployment whose step went wrong: the host writes it down, and
@@ -174,6 +184,22 @@ func (d *deployment) connectHost(ctx context.Context) error {
 			Next:    fmt.Sprintf("name it (ferry rebuild %s root@host) or set ferry.vms.%s.host and ferry.hosts in the flake", d.req.Attribute, d.req.Attribute),
 		}
 	}
+	if err := d.openHost(ctx); err != nil {
+		return err
+	}
+	probe := host.ProbeRequest{Name: d.req.Name, Record: &d.record, Intent: d.intent}
+	if err := d.session.call(ctx, host.Request{Probe: &probe}, &d.facts); err != nil {
+		return err
+	}
+	if d.facts.Plan != nil {
+		d.plan = *d.facts.Plan
+	}
+	d.result.Previous = d.facts.VM.Current
+	return nil
+}
+
+// openHost logs in and starts the helper.
+func (d *deployment) openHost(ctx context.Context) error {
 	d.result.Host = d.req.Host.String()
 	var err error
 	d.host, err = remote.Dial(ctx, remote.Options{
@@ -190,14 +216,6 @@ func (d *deployment) connectHost(ctx context.Context) error {
 	if uploaded {
 		d.step("uploaded ferry's helper to %s", d.req.Host)
 	}
-	probe := host.ProbeRequest{Name: d.req.Name, Record: &d.record, Intent: d.intent}
-	if err := d.session.call(ctx, host.Request{Probe: &probe}, &d.facts); err != nil {
-		return err
-	}
-	if d.facts.Plan != nil {
-		d.plan = *d.facts.Plan
-	}
-	d.result.Previous = d.facts.VM.Current
 	return nil
 }
 
@@ -212,14 +230,17 @@ func (d *deployment) hostLog(source, line string) {
 // prepare takes the VM's lock and has what will be copied rooted.
 func (d *deployment) prepare(ctx context.Context) error {
 	req := host.PrepareRequest{
-		Name:        d.req.Name,
-		Derivations: []microvm.StorePath{d.record.Runner.Drv},
-		Runner:      d.record.Runner.Out,
-		GuestSystem: d.guest.current(),
-		Deployment: host.Deployment{
-			ID: d.id, By: operator(), Started: d.began, Action: d.req.Action,
-			Flake: d.eval.URL, Revision: d.eval.Revision,
-		},
+		Name: d.req.Name, GuestSystem: d.guest.current(),
+		Deployment: host.Deployment{ID: d.id, By: Operator(), Started: d.began, Action: d.req.Action},
+	}
+	if d.req.Target != nil {
+		req.Deployment.Target, req.Deployment.TargetSudo = d.req.Target.String(), d.req.TargetSudo
+	}
+	if d.back != nil {
+		req.Runner, req.Deployment.RollbackTo = d.back.to.Runner, d.back.to.Number
+	} else {
+		req.Runner, req.Derivations = d.record.Runner.Out, []microvm.StorePath{d.record.Runner.Drv}
+		req.Deployment.Flake, req.Deployment.Revision = d.eval.URL, d.eval.Revision
 	}
 	var p host.Prepared
 	if err := d.session.call(ctx, host.Request{Prepare: &req}, &p); err != nil {
@@ -231,7 +252,10 @@ func (d *deployment) prepare(ctx context.Context) error {
 }
 
 func (d *deployment) commit(ctx context.Context, c host.CommitRequest) (host.Committed, error) {
-	c.Name, c.Runner, c.Record = d.req.Name, d.plan.Runner, &d.record
+	c.Name, c.Runner, c.Record = d.req.Name, d.plan.Runner, d.knownRecord()
+	if d.back != nil {
+		c.Generation = d.back.to.Number
+	}
 	c.UpdateFlake = ""
 	if d.plan.WriteFlake {
 		c.UpdateFlake = d.req.UpdateFlake
@@ -253,8 +277,8 @@ func newID() string {
 	return time.Now().UTC().Format("20060102T150405") + "-" + hex.EncodeToString(b[:])
 }
 
-// operator names who deploys, for the lock and the history: user@machine.
-func operator() string {
+// Operator names who deploys, for the lock and the history: user@machine.
+func Operator() string {
 	name := os.Getenv("USER")
 	if u, err := user.Current(); err == nil {
 		name = u.Username

@@ -38,6 +38,7 @@ type Result struct {
 	System     microvm.StorePath `json:"system,omitempty"`
 	Previous   microvm.StorePath `json:"previous,omitempty"`
 	Generation int               `json:"generation,omitempty"`
+	Rollback   bool              `json:"rollback,omitempty"` // to that generation, which was there
 	BootID     string            `json:"bootId,omitempty"`
 	// Activation is what was done, or for a dry run would be.
 	Activation host.Activation `json:"activation,omitempty"`
@@ -74,7 +75,11 @@ func (r *Result) fromPlan(p host.Plan) {
 // Text is the result for people.
 func (r *Result) Text() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "%s: %s\n", r.VM, r.headline())
+	back := ""
+	if r.Rollback && r.Outcome != OutcomeUnchanged && r.Outcome != OutcomeDryRun {
+		back = "rolled back; "
+	}
+	fmt.Fprintf(&b, "%s: %s%s\n", r.VM, back, r.headline())
 	if r.Changes != nil {
 		for _, c := range r.Changes {
 			fmt.Fprintf(&b, "  %s\n", c)
@@ -89,7 +94,11 @@ func (r *Result) Text() string {
 		fmt.Fprintf(&b, "  %s waits for a restart\n", w)
 	}
 	if len(r.Waits) > 0 {
-		fmt.Fprintf(&b, "  (ferry rebuild %s --restart=if-needed applies it)\n", r.VM)
+		how := "ferry rebuild %s --restart=if-needed"
+		if r.Rollback { // a rebuild would bring the flake's runner again
+			how = "ferry restart %s"
+		}
+		fmt.Fprintf(&b, "  ("+how+" applies it)\n", r.VM)
 	}
 	if r.BootID != "" {
 		fmt.Fprintf(&b, "  boot id %s\n", r.BootID)
