@@ -28,6 +28,9 @@ type Options struct {
 	Root  string    // default DefaultRoot; two roots are two labs
 	Cache string    // default DefaultCache
 	Log   io.Writer // progress, one line a step; nil: nothing
+	// Ferry is the static ferry binary that sets the hosts up; empty: it is built
+	// from the module of the working directory.
+	Ferry string
 }
 
 // Lab is a lab that runs.
@@ -37,6 +40,7 @@ type Lab struct {
 	log      io.Writer
 	logMu    sync.Mutex
 	rootfs   string // the cached tree below all machines
+	ferry    string // Options.Ferry
 	hosts    int
 	machines []*Machine
 }
@@ -99,7 +103,7 @@ func Up(ctx context.Context, o Options) (*Lab, error) {
 }
 
 func newLab(o Options) *Lab {
-	l := &Lab{root: o.Root, cache: o.Cache, log: o.Log}
+	l := &Lab{root: o.Root, cache: o.Cache, log: o.Log, ferry: o.Ferry}
 	if l.root == "" {
 		l.root = DefaultRoot
 	}
@@ -129,6 +133,9 @@ func (l *Lab) start(ctx context.Context) error {
 	var mu sync.Mutex
 	var started []*Machine
 	for _, m := range l.machines {
+		if m.bare {
+			continue
+		}
 		// A container guest mounts its host's store, so all mounts come first.
 		if err := m.mount(); err != nil {
 			return fmt.Errorf("%s: %w", m.Name, err)
@@ -136,7 +143,11 @@ func (l *Lab) start(ctx context.Context) error {
 	}
 	for _, m := range l.machines {
 		g.Go(func() error {
-			if _, running := m.leader(); running {
+			_, running := m.leader()
+			if m.bare && !running {
+				return nil
+			}
+			if running {
 				if err := m.refresh(); err != nil {
 					return fmt.Errorf("%s: %w", m.Name, err)
 				}
@@ -152,6 +163,9 @@ func (l *Lab) start(ctx context.Context) error {
 		})
 	}
 	err := g.Wait()
+	if err == nil {
+		err = l.setUpHosts(ctx)
+	}
 	if err == nil {
 		err = l.setUpFlake(ctx)
 	}

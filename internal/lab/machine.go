@@ -37,6 +37,7 @@ type Machine struct {
 	lab    *Lab
 	kind   kind
 	daemon bool     // a host with the multi-user Nix daemon
+	bare   bool     // a host that nobody has set up; starts only when told to
 	host   *Machine // whose store a guest shares
 
 	mu    sync.Mutex
@@ -45,7 +46,7 @@ type Machine struct {
 
 // plan lists the machines of a lab with l.hosts hosts. Even hosts have the
 // multi-user Nix daemon, odd ones root's own store. Both container guests share
-// the store of host1.
+// the store of host1. Up starts and sets up all but the machine `bare`.
 func (l *Lab) plan() {
 	l.machines = []*Machine{{Name: "operator", Addr: operatorAddr, kind: kindOperator}}
 	for n := 1; n <= l.hosts; n++ {
@@ -53,6 +54,7 @@ func (l *Lab) plan() {
 			Name: "host" + strconv.Itoa(n), Addr: hostAddr(n), kind: kindHost, daemon: n%2 == 0,
 		})
 	}
+	l.machines = append(l.machines, &Machine{Name: "bare", Addr: bareAddr, kind: kindHost, bare: true})
 	for n := 1; n <= 2; n++ {
 		l.machines = append(l.machines, &Machine{
 			Name: "guest" + strconv.Itoa(n), Addr: guestAddr(n), kind: kindGuest, host: l.machines[1],

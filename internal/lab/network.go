@@ -15,6 +15,7 @@ const (
 	subnetPrefix = "10.23.0."
 	gatewayAddr  = subnetPrefix + "1"
 	operatorAddr = subnetPrefix + "2"
+	bareAddr     = subnetPrefix + "3"
 )
 
 func hostAddr(n int) string  { return fmt.Sprintf("%s%d", subnetPrefix, 10+n) }

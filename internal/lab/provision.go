@@ -8,8 +8,6 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-
-	"ferry/internal/host/units"
 )
 
 // file is one that provisioning writes.
@@ -43,11 +41,7 @@ func (m *Machine) provision() error {
 		}
 		files = append(files, more...)
 	case kindHost:
-		more, err := m.hostFiles()
-		if err != nil {
-			return err
-		}
-		files = append(files, more...)
+		files = append(files, m.hostFiles()...)
 	}
 	if m.kind != kindOperator {
 		more, err := m.loginFiles()
@@ -143,9 +137,9 @@ func (m *Machine) loginFiles() ([]file, error) {
 	return files, nil
 }
 
-// hostFiles make a host: a bridge that the guests' taps join, so that guests
-// are on the lab's network, and ferry's units with the directories they need.
-func (m *Machine) hostFiles() ([]file, error) {
+// hostFiles are a bridge that the guests' taps join, so that guests are on the
+// lab's network. All else that a host needs is for `ferry host setup`.
+func (m *Machine) hostFiles() []file {
 	files := []file{
 		{path: "/etc/systemd/network/10-br0.netdev", mode: 0o644, content: "[NetDev]\nName=br0\nKind=bridge\n"},
 		{path: "/etc/systemd/network/10-host0.network", mode: 0o644, content: "[Match]\nName=host0\n\n[Network]\nBridge=br0\n"},
@@ -153,26 +147,15 @@ func (m *Machine) hostFiles() ([]file, error) {
 			"[Match]\nName=br0\n\n[Network]\nAddress=%s/24\nLinkLocalAddressing=no\nConfigureWithoutCarrier=yes\n", m.Addr)},
 		{path: "/etc/systemd/network/20-taps.network", mode: 0o644, content: "[Match]\nName=vm-*\n\n[Network]\nBridge=br0\n"},
 	}
-	for _, u := range units.All() {
-		files = append(files, file{path: "/etc/systemd/system/" + u.Name, content: u.Content, mode: 0o644})
+	if !m.bare {
+		// Tests start VMs in quick succession, and process runners need no time.
+		files = append(files, file{path: startGate, mode: 0o644, content: "[Service]\nEnvironment=STARTS_AT_ONCE=64 BOOT_SECONDS=0\n"})
 	}
-	if err := os.MkdirAll(m.Path("/var/lib/microvms"), 0o755); err != nil {
-		return nil, err
-	}
-	return files, enable(m.Path("/etc/systemd/system/multi-user.target.wants"), "microvms.target")
+	return files
 }
 
-// enable makes the link that `systemctl enable` would.
-func enable(wants, unit string) error {
-	if err := os.MkdirAll(wants, 0o755); err != nil {
-		return err
-	}
-	err := os.Symlink("../"+unit, filepath.Join(wants, unit))
-	if os.IsExist(err) {
-		return nil
-	}
-	return err
-}
+// startGate adapts how many VMs of a host start at once.
+const startGate = "/etc/systemd/system/microvm-start-gate@.service.d/lab.conf"
 
 func (m *Machine) mask(unit string) error {
 	link := m.Path("/etc/systemd/system/" + unit)

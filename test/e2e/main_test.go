@@ -39,7 +39,7 @@ func run(m *testing.M) int {
 	if err := build(ctx, filepath.Join(dir, "ferry")); err != nil {
 		return fail(err)
 	}
-	world.Lab, err = lab.Up(ctx, lab.Options{Root: labRoot(), Hosts: 2, Log: os.Stderr})
+	world.Lab, err = lab.Up(ctx, lab.Options{Root: labRoot(), Hosts: 2, Log: os.Stderr, Ferry: world.binary})
 	if err != nil {
 		return fail(err)
 	}

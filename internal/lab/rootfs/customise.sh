@@ -5,9 +5,7 @@ root=$1
 in_root() { chroot "$root" "$@"; }
 
 # People: deploy may use sudo and the Nix daemon, admin needs a password for
-# sudo, nosudo may nothing. microvm runs the hypervisors.
-in_root groupadd -f --system kvm
-in_root useradd --system --gid kvm --home-dir /var/empty --shell /usr/sbin/nologin microvm
+# sudo, nosudo may nothing. What a host needs is for `ferry host setup`.
 for user in deploy admin nosudo; do
 	in_root useradd --create-home --shell /bin/bash "$user"
 	in_root install -d -m 700 -o "$user" -g "$user" "/home/$user/.ssh"
