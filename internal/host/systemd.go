@@ -112,6 +112,8 @@ func (s *systemd) run(ctx context.Context, n microvm.Name, how Activation, log f
 	log(verb + n.Unit())
 	// A restart also where the unit is down: after a start that failed, helper
 	// services are up with the old runner, and a mere start leaves them so.
+	// Starts that failed before must not count against this one.
+	_ = s.conn.ResetFailedUnitContext(ctx, n.Unit())
 	if _, err := s.conn.RestartUnitContext(ctx, n.Unit(), "replace", done); err != nil {
 		return UnitState{}, s.failure(ctx, n, began, fmt.Sprintf("systemd refused: %v", err))
 	}
