@@ -1,0 +1,191 @@
+package host
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"slices"
+	"strings"
+
+	"github.com/coreos/go-systemd/v22/dbus"
+
+	"ferry/internal/microvm"
+)
+
+// State is what a VM does, in one word.
+type State string
+
+// The states. Unconfirmed: a deployment had begun to activate when it was cut
+// off, so nobody knows what the guest runs. NoVM: a directory without `current`.
+const (
+	StateRunning     State = "running"
+	StateStopped     State = "stopped"
+	StateFailed      State = "failed"
+	StateStarting    State = "starting"
+	StateStopping    State = "stopping"
+	StateUnconfirmed State = "unconfirmed"
+	StateUnknown     State = "unknown" // systemd does not answer
+	StateNoVM        State = "no VM"
+)
+
+// Freshness compares what runs with what is installed, and what is installed
+// with the flake where that was asked.
+type Freshness string
+
+// The values of Freshness. Waits: what is installed differs from what runs.
+// Outdated: the flake yields something else than what is installed.
+const (
+	FreshCurrent  Freshness = "current"
+	FreshWaits    Freshness = "waits"
+	FreshOutdated Freshness = "outdated"
+	FreshUnknown  Freshness = "unknown"
+)
+
+// Listed is one entry of the state directory, as `ferry list` shows it.
+type Listed struct {
+	Name  string    `json:"name"` // of the directory; not necessarily a microvm.Name
+	State State     `json:"state"`
+	Fresh Freshness `json:"status"`
+	// Waits is what of the installed runner does not run yet, and Activation
+	// what would bring it: a live switch or a restart.
+	Waits      []string   `json:"waits,omitempty"`
+	Activation Activation `json:"activation,omitempty"`
+
+	Current       microvm.StorePath `json:"current,omitempty"`
+	CurrentSystem microvm.StorePath `json:"currentSystem,omitempty"`
+	Booted        microvm.StorePath `json:"booted,omitempty"`
+	BootedSystem  microvm.StorePath `json:"bootedSystem,omitempty"`
+	Running       microvm.StorePath `json:"running,omitempty"` // system, as far as the host knows
+	// Wanted is the runner that the flake yields, and WantedSystem what is in
+	// it; CheckError says why that could not be found out. Only where asked.
+	Wanted       microvm.StorePath `json:"wanted,omitempty"`
+	WantedSystem microvm.StorePath `json:"wantedSystem,omitempty"`
+	CheckError   string            `json:"checkError,omitempty"`
+
+	Flake      string `json:"flake,omitempty"`
+	Generation int    `json:"generation,omitempty"` // 0: not installed by ferry
+	Declared   bool   `json:"declared,omitempty"`   // by the host's own configuration
+	Lock       *Lock  `json:"lock,omitempty"`       // a deployment is under way
+	// Problems are what is wrong with the entry, in words.
+	Problems []string `json:"problems,omitempty"`
+}
+
+// VM is the name to manage it by; false where the entry can't be managed.
+func (v *Listed) VM() (microvm.Name, bool) {
+	n, err := microvm.ParseName(v.Name)
+	return n, err == nil && v.State != StateNoVM
+}
+
+// Compare notes what the flake yields for the VM.
+func (v *Listed) Compare(r microvm.Record) {
+	v.Wanted = r.Runner.Out
+	if r.System != nil {
+		v.WantedSystem = r.System.Out
+	}
+	switch {
+	case v.Wanted != "" && v.Wanted == v.Current:
+		return
+	case v.Wanted == "" && v.WantedSystem != "" && v.WantedSystem == v.CurrentSystem:
+		return // a content-addressed runner: its path is known once it is built
+	}
+	v.Fresh = FreshOutdated
+}
+
+func (v *Listed) problem(format string, args ...any) {
+	v.Problems = append(v.Problems, fmt.Sprintf(format, args...))
+}
+
+// Lister lists the VMs of this machine. Unlike a Server it needs neither root
+// nor a systemd that answers: what can't be read is said to be so.
+type Lister struct {
+	layout  Layout
+	units   unitLister
+	noUnits string // why units is nil
+}
+
+// unitLister is what a Lister needs of systemd.
+type unitLister interface {
+	unit(ctx context.Context, name string) (unitFacts, error)
+	declaredBy(ctx context.Context, n microvm.Name) (string, error)
+	list(ctx context.Context, patterns ...string) (map[string]listedUnit, error)
+	close()
+}
+
+// NewLister connects to systemd where that is possible.
+func NewLister(ctx context.Context, layout Layout) *Lister {
+	l := &Lister{layout: layout}
+	conn, err := dbus.NewSystemdConnectionContext(ctx)
+	if err != nil { // only root may use systemd's own socket
+		conn, err = dbus.NewSystemConnectionContext(ctx)
+	}
+	if err != nil {
+		l.noUnits = fmt.Sprintf("systemd does not answer: %v", err)
+		return l
+	}
+	l.units = &systemd{conn: conn}
+	return l
+}
+
+// Close lets go of systemd.
+func (l *Lister) Close() {
+	if l.units != nil {
+		l.units.close()
+	}
+}
+
+// List reads links and asks systemd, once for all units and at most three times
+// for each VM; it starts no process and changes nothing. The VMs are sorted by
+// name. The error is a *Failure where this machine is no host.
+func (l *Lister) List(ctx context.Context) ([]Listed, error) {
+	units, noUnits := map[string]listedUnit(nil), l.noUnits
+	if l.units != nil {
+		if err := l.findStateDir(ctx); err != nil {
+			return nil, err
+		}
+		var err error
+		if units, err = l.units.list(ctx, "microvm@*.service", "microvm-*@*.service", "install-microvm-*.service"); err != nil {
+			noUnits = err.Error()
+		}
+	}
+	entries, err := os.ReadDir(l.layout.StateDir)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil, nil // a host without a VM
+	case err != nil:
+		return nil, refuse(fmt.Sprintf("the VMs can't be listed: %v", err), "list them as root")
+	}
+	var vms []Listed
+	for _, e := range entries {
+		if strings.HasPrefix(e.Name(), ".") {
+			continue // what ferry makes before it is renamed into place, say
+		}
+		vms = append(vms, l.look(ctx, e.Name(), units, noUnits))
+	}
+	slices.SortFunc(vms, func(a, b Listed) int { return strings.Compare(a.Name, b.Name) })
+	return vms, ctx.Err()
+}
+
+// anyInstance is an instance of the unit template that need not exist: all of
+// them work below the same state directory.
+const anyInstance = microvm.Name("ferry")
+
+// findStateDir asks the unit template where VMs live.
+func (l *Lister) findStateDir(ctx context.Context) error {
+	u, err := l.units.unit(ctx, anyInstance.Unit())
+	if err != nil {
+		return err
+	}
+	if u.LoadState != "loaded" {
+		if _, err := os.Stat(l.layout.StateDir); err == nil {
+			return nil // somebody's VMs may be there all the same
+		}
+		return refuse("this machine has no microvm@.service: it is no host for MicroVMs yet",
+			"ferry host setup makes it one; on NixOS import microvm.nixosModules.host")
+	}
+	if dir, ok := u.stateDir(anyInstance); ok {
+		l.layout.StateDir = dir
+	}
+	return nil
+}

@@ -1,0 +1,256 @@
+package host
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"ferry/internal/microvm"
+)
+
+// listedUnit is a unit as systemd's list of units shows it.
+type listedUnit struct {
+	LoadState, ActiveState, SubState string
+	Job                              string // "start", "stop"… waits; else empty
+}
+
+func (s *systemd) list(ctx context.Context, patterns ...string) (map[string]listedUnit, error) {
+	all, err := s.conn.ListUnitsByPatternsContext(ctx, nil, patterns)
+	if err != nil {
+		return nil, fmt.Errorf("asking systemd for its units: %w", err)
+	}
+	units := make(map[string]listedUnit, len(all))
+	for _, u := range all {
+		units[u.Name] = listedUnit{LoadState: u.LoadState, ActiveState: u.ActiveState, SubState: u.SubState, Job: u.JobType}
+	}
+	return units, nil
+}
+
+// look describes one entry of the state directory. Whatever is wrong with it
+// becomes one of its problems.
+func (l *Lister) look(ctx context.Context, name string, units map[string]listedUnit, noUnits string) Listed {
+	v := Listed{Name: name, State: StateUnknown, Fresh: FreshUnknown}
+	if noUnits == "" {
+		v.State = stateOf(name, units, &v)
+	} else {
+		v.problem("%s", noUnits)
+	}
+	n, err := microvm.ParseName(name)
+	if err != nil {
+		v.problem("ferry manages no VM of this name: %v", err)
+		n = "" // no path is made of it but the directory's own
+	}
+	dir, err := l.openEntry(name)
+	if err != nil {
+		v.problem("%v", errors.Unwrap(err))
+		v.State = StateNoVM
+		return v
+	}
+	defer dir.close()
+	links := l.readLinks(dir, &v)
+	if v.Current == "" && v.Booted == "" && links == 0 {
+		v.State = StateNoVM
+		v.problem("it is no VM: there is no `current` in it")
+		return v
+	}
+	if v.Flake, err = dir.readFlake(); err != nil {
+		v.problem("%v", err)
+	}
+	v.Declared = l.declared(ctx, n, dir, units, &v)
+	if n == "" {
+		return v
+	}
+	v.Generation = l.layout.generation(n)
+	l.compare(ctx, n, &v)
+	return v
+}
+
+// openEntry opens an entry of the state directory that should be a VM's.
+func (l *Lister) openEntry(name string) (*vmDir, error) {
+	path := filepath.Join(l.layout.StateDir, name)
+	fi, err := os.Lstat(path)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", path, withoutPath(err))
+	}
+	if !fi.IsDir() {
+		return nil, fmt.Errorf("%s: %w", path, errors.New("it is no directory"))
+	}
+	parent, err := os.Stat(l.layout.StateDir)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", path, withoutPath(err))
+	}
+	root, err := os.OpenRoot(path)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", path, withoutPath(err))
+	}
+	return &vmDir{root: root, trusted: owner(parent) == 0}, nil
+}
+
+// readLinks reads the VM's links and what is inside the runners they name. It
+// returns how many of them are there but can't be used.
+func (l *Lister) readLinks(dir *vmDir, v *Listed) (broken int) {
+	for _, link := range []struct {
+		name         string
+		runner, what *microvm.StorePath
+	}{
+		{"current", &v.Current, &v.CurrentSystem},
+		{"booted", &v.Booted, &v.BootedSystem},
+	} {
+		p, err := readRunnerLink(dir, link.name)
+		if err != nil {
+			broken++
+			v.problem("%v", err)
+			continue
+		}
+		if p == "" {
+			continue
+		}
+		*link.runner = p
+		r, err := l.layout.openRunner(p)
+		switch {
+		case errors.Is(l.exists(p), fs.ErrNotExist):
+			v.problem("`%s` is dangling: %s is gone from the store", link.name, p)
+		case err != nil:
+			v.problem("`%s`: %v", link.name, err)
+		}
+		*link.what = r.system
+	}
+	return broken
+}
+
+func (l *Lister) exists(p microvm.StorePath) error {
+	_, err := os.Lstat(filepath.Join(l.layout.Root, string(p)))
+	return err
+}
+
+// declared reports whether the host's own configuration owns the VM.
+func (l *Lister) declared(ctx context.Context, n microvm.Name, dir *vmDir, units map[string]listedUnit, v *Listed) bool {
+	if _, err := dir.root.Lstat("toplevel"); err == nil {
+		return true
+	}
+	if n == "" || units["install-microvm-"+string(n)+".service"].LoadState != "loaded" {
+		return false
+	}
+	unit, err := l.units.declaredBy(ctx, n)
+	if err != nil {
+		v.problem("%v", err)
+	}
+	return unit != ""
+}
+
+// compare finds out what runs, what waits, and what a deployment left.
+func (l *Lister) compare(ctx context.Context, n microvm.Name, v *Listed) {
+	vm := VMState{Exists: v.Current != "", Current: v.Current, Booted: v.Booted}
+	up := v.State == StateRunning || v.State == StateStopping
+	if up {
+		v.Running = l.running(ctx, n, v)
+	}
+	v.Lock = l.layout.lockHolder(n)
+	var left unfinished
+	if v.Lock == nil && l.layout.readNote(n, noteDeployment, &left) == nil {
+		v.problem("deployment %s by %s was cut off; the next one settles it", left.ID, left.By)
+		if left.Activating {
+			v.State = StateUnconfirmed
+		}
+	}
+	if v.Current == "" || l.exists(v.Current) != nil {
+		return
+	}
+	if v.State == StateUnknown && v.Booted != "" { // `booted` is there from start to stop
+		up, v.Running = true, v.BootedSystem
+	}
+	if !up {
+		v.Fresh = FreshCurrent // what is installed is what the next start boots
+		return
+	}
+	vm.Unit.ActiveState, vm.Running = "active", v.Running
+	srv := Server{layout: l.layout}
+	record := l.layout.record(n, v.Current)
+	p, err := srv.plan(planInput{
+		name: n, vm: vm, record: record, runner: v.Current, built: true,
+		intent: Intent{Action: ActionSwitch, Restart: RestartAuto, TargetKnown: true},
+	})
+	if err != nil {
+		return // the link's problem says it
+	}
+	v.weigh(p, record != nil)
+}
+
+// weigh takes from a plan for the installed runner what does not run yet.
+func (v *Listed) weigh(p *Plan, recorded bool) {
+	v.Fresh = FreshCurrent
+	if p.Activation == ActivateNone && len(p.Waits) == 0 {
+		return
+	}
+	v.Fresh, v.Activation = FreshWaits, ActivateRestart
+	if v.Running != v.CurrentSystem || v.CurrentSystem == "" {
+		v.Waits = append(v.Waits, "the system inside")
+		// Without a record nobody knows whether the guest sees the host's store.
+		if p.Activation == ActivateLive && recorded {
+			v.Activation = ActivateLive
+		}
+	}
+	v.Waits = append(v.Waits, p.Hardware...)
+}
+
+// running is the system that the guest runs as far as the host knows.
+func (l *Lister) running(ctx context.Context, n microvm.Name, v *Listed) microvm.StorePath {
+	var note runningNote
+	err := l.layout.readNote(n, noteRunning, &note)
+	if err != nil || note.InvocationID == "" {
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			v.problem("what it was switched to can't be read: %v", err)
+		}
+		return v.BootedSystem
+	}
+	// Only a VM that was switched live is asked for: the note counts for one
+	// start of its unit.
+	u, err := l.units.unit(ctx, n.Unit())
+	if err != nil {
+		v.problem("%v", err)
+		return v.BootedSystem
+	}
+	if u.InvocationID == note.InvocationID {
+		return note.System
+	}
+	return v.BootedSystem
+}
+
+// stateOf reads the state of a VM's service from the list of units. A unit that
+// is not in the list is not loaded, so it is not running.
+func stateOf(name string, units map[string]listedUnit, v *Listed) State {
+	u, loaded := units["microvm@"+name+".service"]
+	if !loaded {
+		return StateStopped
+	}
+	switch u.ActiveState {
+	case "active", "reloading", "refreshing":
+		return StateRunning
+	case "failed":
+		v.problem("its service failed: journalctl -u microvm@%s", name)
+		return StateFailed
+	case "deactivating":
+		return StateStopping
+	case "activating":
+		if strings.HasPrefix(u.SubState, "auto-restart") {
+			v.problem("its service ended and systemd starts it again: journalctl -u microvm@%s", name)
+			return StateFailed
+		}
+		return StateStarting
+	}
+	if u.Job == "start" || u.Job == "restart" {
+		return StateStarting
+	}
+	for _, pattern := range helperUnits {
+		helper := fmt.Sprintf(pattern, name)
+		if units[helper].ActiveState == "failed" {
+			v.problem("%s, which it needs, failed: journalctl -u %s", helper, helper)
+			return StateFailed
+		}
+	}
+	return StateStopped
+}

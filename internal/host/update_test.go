@@ -1,0 +1,156 @@
+package host
+
+import (
+	"context"
+	"errors"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"ferry/internal/microvm"
+)
+
+func (h *testHost) update(req UpdateRequest) (*Updated, error) {
+	req.Deployment = Deployment{ID: "local", By: "root@host", Action: ActionBoot}
+	return h.server().Update(h.t.Context(), req, NewAnswers(io.Discard))
+}
+
+func recordOf(runner microvm.StorePath) microvm.Record {
+	return microvm.Record{Name: web, Runner: microvm.Output{Drv: drv(runner), Out: runner}}
+}
+
+func TestUpdateCreatesAndUpdates(t *testing.T) {
+	needRoot(t)
+	h := newTestHost(t)
+	h.makeRunner(runnerA, systemA, "-m 512M")
+	h.makeRunner(runnerB, systemB, "-m 768M")
+	if err := os.Mkdir(h.layout.vmDir(web), 0o755); err != nil { // what a killed creation leaves
+		t.Fatal(err)
+	}
+	done, err := h.update(UpdateRequest{Record: recordOf(runnerA), Create: true, Flake: "git+file:///etc/nixos"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if done.Generation != 1 || done.Activated != ActivateNone || h.link(web, "current") != string(runnerA) {
+		t.Errorf("created: %+v", done)
+	}
+	if b, _ := os.ReadFile(filepath.Join(h.layout.vmDir(web), "flake")); string(b) != "git+file:///etc/nixos" {
+		t.Errorf("flake is %q", b)
+	}
+	for _, root := range []string{"web", "booted-web"} {
+		if _, err := os.Readlink(filepath.Join(h.layout.microvmRoots(), root)); err != nil {
+			t.Error(err)
+		}
+	}
+	var exists *Failure
+	if _, err := h.update(UpdateRequest{Record: recordOf(runnerB), Create: true}); !errors.As(err, &exists) || !strings.Contains(err.Error(), "already exists") {
+		t.Errorf("created twice: %v", err)
+	}
+
+	// -R starts what does not run, leaves alone what runs it already, and
+	// restarts what changed.
+	for i, want := range []Activation{ActivateStart, ActivateNone} {
+		if done, err := h.update(UpdateRequest{Record: recordOf(runnerA), Restart: true}); err != nil || done.Activated != want {
+			t.Errorf("restart %d: %+v, %v", i, done, err)
+		}
+	}
+	done, err = h.update(UpdateRequest{Record: recordOf(runnerB)})
+	if err != nil || done.Activated != ActivateNone || !done.Plan.Install || !done.Running {
+		t.Fatalf("updated: %+v, %v", done, err)
+	}
+	if h.link(web, "booted") != string(runnerA) || h.link(web, "old") != string(runnerA) {
+		t.Error("what runs was touched")
+	}
+	if done, err := h.update(UpdateRequest{Record: recordOf(runnerB), Restart: true}); err != nil || done.Activated != ActivateRestart || done.Plan.Install {
+		t.Errorf("restarted: %+v, %v", done, err)
+	}
+	history, _ := os.ReadFile(filepath.Join(h.layout.libDir(web), noteHistory))
+	var outcomes []string
+	for line := range strings.Lines(string(history)) {
+		_, rest, _ := strings.Cut(line, `"outcome":"`)
+		word, _, _ := strings.Cut(rest, `"`)
+		outcomes = append(outcomes, word)
+	}
+	if got := strings.Join(outcomes, " "); got != "installed started unchanged installed restarted" {
+		t.Errorf("the history says %q", got)
+	}
+}
+
+// A build that fails leaves nothing of a VM that was to be created.
+func TestFailedCreateLeavesNothing(t *testing.T) {
+	needRoot(t)
+	h := newTestHost(t)
+	h.makeRunner(runnerA, systemA, "")
+	h.nix.building = func(context.Context) error { return errors.New("no such thing") }
+	if _, err := h.update(UpdateRequest{Record: recordOf(runnerA), Create: true, Flake: "x:y"}); err == nil {
+		t.Fatal("the build did not fail")
+	}
+	for _, path := range []string{h.layout.vmDir(web), filepath.Join(h.layout.microvmRoots(), "web"), h.layout.profile(web)} {
+		if _, err := os.Lstat(path); err == nil {
+			t.Errorf("%s is left", path)
+		}
+	}
+	if entries, _ := os.ReadDir(h.layout.ferryRoots(web)); len(entries) > 0 {
+		t.Errorf("roots are left: %v", entries)
+	}
+	if h.layout.lockHolder(web) != nil {
+		t.Error("the lock is left")
+	}
+}
+
+func TestUpdateRefuses(t *testing.T) {
+	needRoot(t)
+	h := newTestHost(t)
+	h.makeRunner(runnerA, systemA, "")
+	if _, err := h.update(UpdateRequest{Record: recordOf(runnerA), Create: true}); err != nil {
+		t.Fatal(err)
+	}
+	h.vm("old-web2", nil)
+	colliding := recordOf(runnerA)
+	colliding.Name = "web2"
+	if _, err := h.update(UpdateRequest{Record: colliding, Create: true}); err == nil || !strings.Contains(err.Error(), "collides") {
+		t.Errorf("got %v", err)
+	}
+	// A guest whose switch was cut off: what it runs must stay rooted.
+	h.units.state = UnitState{LoadState: "loaded", ActiveState: "active"}
+	if err := h.layout.writeNote(web, noteDeployment, unfinished{Deployment: Deployment{ID: "one"}, Activating: true}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := h.update(UpdateRequest{Record: recordOf(runnerA)}); err == nil || !strings.Contains(err.Error(), "cut off") {
+		t.Errorf("got %v", err)
+	}
+	h.units.declared = "install-microvm-web.service"
+	if _, err := h.update(UpdateRequest{Record: recordOf(runnerA)}); err == nil || !strings.Contains(err.Error(), "declared") {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestUpdateFlake(t *testing.T) {
+	h := newTestHost(t)
+	h.makeRunner(runnerA, systemA, "")
+	read := func() (string, error) { return h.server().UpdateFlake(t.Context(), web) }
+	if _, err := read(); err == nil || !strings.Contains(err.Error(), "no VM web") {
+		t.Errorf("got %v", err)
+	}
+	dir := h.vm("web", map[string]string{"current": string(runnerA)})
+	if ref, err := read(); ref != "" || err != nil {
+		t.Errorf("without a file: %q, %v", ref, err)
+	}
+	for content, want := range map[string]string{"github:a/b": "github:a/b", "github:a/b\n": "github:a/b"} {
+		if err := os.WriteFile(filepath.Join(dir, "flake"), []byte(content), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		if ref, err := read(); ref != want || err != nil {
+			t.Errorf("%q: %q, %v", content, ref, err)
+		}
+	}
+	if err := os.WriteFile(filepath.Join(dir, "flake"), []byte{0, 1}, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	var f *Failure
+	if _, err := read(); !errors.As(err, &f) || f.Hint == "" {
+		t.Errorf("a binary file: %v", err)
+	}
+}
