@@ -10,6 +10,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"strconv"
 	"syscall"
 
 	"github.com/spf13/cobra"
@@ -61,6 +62,10 @@ func Run(ctx context.Context, args []string, in io.Reader, out, errw io.Writer) 
 	if err == nil {
 		return exitDone
 	}
+	var command commandExit
+	if errors.As(err, &command) {
+		return int(command)
+	}
 	if ctx.Err() != nil {
 		a.printError(err)
 		return exitInterrupted
@@ -78,6 +83,12 @@ type usageError struct {
 func (e *usageError) Error() string { return e.err.Error() }
 func (e *usageError) Unwrap() error { return e.err }
 func (e *usageError) Hint() string  { return e.hint }
+
+// commandExit is the exit code of a command that ferry ran in the foreground for
+// the user; there is nothing to add to what that command has said.
+type commandExit int
+
+func (e commandExit) Error() string { return "the command failed with exit code " + strconv.Itoa(int(e)) }
 
 // exitCode maps an error to the exit code that scripts rely on.
 func exitCode(err error) int {
@@ -174,7 +185,9 @@ is needed.`,
 		}
 	}
 	root.SetHelpTemplate(root.HelpTemplate() + "\n" + exitCodes + "\n")
-	root.AddCommand(a.rebuildCommand(), a.installCommand(), a.switchCommand(), a.hostCommand())
+	root.AddCommand(a.rebuildCommand(), a.installCommand(), a.switchCommand(), a.autostartCommand(), a.hostCommand())
+	root.AddCommand(a.startCommand(), a.stopCommand(), a.restartCommand(), a.logsCommand(), a.sshCommand(), a.historyCommand(),
+		a.generationsCommand(), a.rollbackCommand(), a.diffCommand(), a.removeCommand())
 	usageErrors(root)
 	return root
 }

@@ -79,6 +79,7 @@ type fakeUnits struct {
 	starts   []Activation
 	stops    int
 	disabled bool
+	reloads  int
 }
 
 func (f *fakeUnits) unit(context.Context, string) (unitFacts, error) {
@@ -109,6 +110,8 @@ func (f *fakeUnits) stop(_ context.Context, n microvm.Name, log func(string)) (U
 	f.state = UnitState{LoadState: "loaded", ActiveState: "inactive", SubState: "dead"}
 	return last, nil
 }
+
+func (f *fakeUnits) reload(context.Context) error { f.reloads++; return nil }
 
 func (f *fakeUnits) disable(context.Context, microvm.Name) error {
 	f.disabled = true

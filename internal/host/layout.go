@@ -13,6 +13,7 @@ type Layout struct {
 	GCRoots  string // /nix/var/nix/gcroots
 	Profiles string // /nix/var/nix/profiles
 	Lib      string // ferry's own, 0700 root
+	Units    string // where root's unit files are, /etc/systemd/system
 	// Group may write in a VM's directory, where the hypervisor's user keeps its
 	// volumes and sockets.
 	Group string
@@ -30,6 +31,7 @@ func DefaultLayout() Layout {
 		GCRoots:  "/nix/var/nix/gcroots",
 		Profiles: "/nix/var/nix/profiles",
 		Lib:      "/var/lib/ferry",
+		Units:    "/etc/systemd/system",
 		Group:    "kvm",
 	}
 }

@@ -23,6 +23,7 @@ type unitManager interface {
 	run(ctx context.Context, n microvm.Name, how Activation, log func(string)) (UnitState, error)
 	stop(ctx context.Context, n microvm.Name, log func(string)) (UnitState, error)
 	disable(ctx context.Context, n microvm.Name) error
+	reload(ctx context.Context) error
 	close()
 }
 

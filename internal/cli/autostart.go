@@ -1,0 +1,88 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/spf13/cobra"
+
+	"ferry/internal/host"
+	"ferry/internal/manage"
+	"ferry/internal/microvm"
+)
+
+func (a *app) autostartCommand() *cobra.Command {
+	var o placeOptions
+	cmd := &cobra.Command{
+		Use:   "autostart NAME on|off",
+		Short: "Let a VM start with its host, or not",
+		Long: `Lets a VM start with its host from the next boot on, or not any more. What runs now
+is not touched, and the host needs no rebuild. Where the host's own configuration
+makes its units (NixOS), set microvm.autostart there instead.`,
+		Example: `  ferry autostart web on
+  ferry autostart web off --host root@server`,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			n, err := vmArgument(cmd, args, 1)
+			if err != nil {
+				return err
+			}
+			if len(args) < 2 || args[1] != "on" && args[1] != "off" {
+				return &usageError{err: errors.New("autostart needs `on` or `off`"), hint: "usage: " + cmd.UseLine()}
+			}
+			return a.onHostOf(cmd.Context(), n, &o, func(_ *manage.Manager, h *manage.Host) error {
+				var now host.Autostarted
+				if err := h.Run(cmd.Context(), string(n), &now, "autostart", string(n), args[1]); err != nil {
+					return err
+				}
+				return a.showAutostart(h.String(), now)
+			})
+		},
+	}
+	o.addFlags(cmd)
+	return cmd
+}
+
+func (a *app) showAutostart(where string, now host.Autostarted) error {
+	if a.ui.JSON {
+		return a.ui.Data(struct {
+			Host string `json:"host"`
+			host.Autostarted
+		}{where, now})
+	}
+	what := "does not start"
+	if now.On {
+		what = "starts"
+	}
+	already := ""
+	if !now.Changed {
+		already = ", as before"
+	}
+	return a.ui.Text(fmt.Sprintf("%s: %s with %s%s\n", now.VM, what, where, already))
+}
+
+// hostAutostart is the part of autostart that runs on the host.
+func (a *app) hostAutostart() *cobra.Command {
+	return &cobra.Command{
+		Use:       "autostart NAME on|off",
+		Short:     "Let a VM start with this machine, or not",
+		Hidden:    true,
+		Args:      cobra.ExactArgs(2),
+		ValidArgs: []string{"on", "off"},
+		RunE: a.serving(func(ctx context.Context, srv *host.Server, args []string, answers *host.Answers) error {
+			n, err := microvm.ParseName(args[0])
+			if err != nil {
+				return &usageError{err: err, hint: "usage: ferry host autostart NAME on|off"}
+			}
+			if args[1] != "on" && args[1] != "off" {
+				return &usageError{err: errors.New("autostart needs `on` or `off`"), hint: "usage: ferry host autostart NAME on|off"}
+			}
+			now, err := srv.Autostart(ctx, n, args[1] == "on")
+			if err != nil {
+				return err
+			}
+			answers.Result(now)
+			return nil
+		}),
+	}
+}
