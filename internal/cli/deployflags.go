@@ -148,6 +148,11 @@ func (a *app) runDeployment(ctx context.Context, req deploy.Request, run func(*d
 		Nix:       evalNix, SocketDir: dir, AskPassword: terminalPassword(),
 	}
 	result, err := run(d, ctx, req)
+	return a.showResult(result, err)
+}
+
+// showResult prints what a deployment did.
+func (a *app) showResult(result *deploy.Result, err error) error {
 	if result == nil {
 		return err
 	}

@@ -88,7 +88,9 @@ func (e *usageError) Hint() string  { return e.hint }
 // the user; there is nothing to add to what that command has said.
 type commandExit int
 
-func (e commandExit) Error() string { return "the command failed with exit code " + strconv.Itoa(int(e)) }
+func (e commandExit) Error() string {
+	return "the command failed with exit code " + strconv.Itoa(int(e))
+}
 
 // exitCode maps an error to the exit code that scripts rely on.
 func exitCode(err error) int {

@@ -28,14 +28,21 @@ type placeOptions struct {
 
 // addFlags is for commands that name a VM.
 func (o *placeOptions) addFlags(cmd *cobra.Command) {
-	cmd.Flags().StringVar(&o.host, "host", "", "the VM's host: an address, a name of ferry.hosts, or local (default: the flake's ferry.vms.NAME.host)")
+	o.addHostFlag(cmd)
 	o.addFlakeFlags(cmd)
 }
 
+func (o *placeOptions) addHostFlag(cmd *cobra.Command) {
+	cmd.Flags().StringVar(&o.host, "host", "", "the VM's host: an address, a name of ferry.hosts, or local (default: the flake's ferry.vms.NAME.host)")
+}
+
 // addFlakeFlags is for commands that name hosts as arguments.
-func (o *placeOptions) addFlakeFlags(cmd *cobra.Command) {
+func (o *placeOptions) addFlakeFlags(cmd *cobra.Command) { o.addFlakeFlagsAs(cmd, "f") }
+
+// addFlakeFlagsAs is for commands where -f is another option.
+func (o *placeOptions) addFlakeFlagsAs(cmd *cobra.Command, letter string) {
 	fs := cmd.Flags()
-	fs.StringVarP(&o.flake, "flake", "f", ".", "the flake whose `ferry` output names hosts and VMs; asked only where needed")
+	fs.StringVarP(&o.flake, "flake", letter, ".", "the flake whose ferry output names hosts and VMs; asked only where needed")
 	fs.BoolVar(&o.hostSudo, "host-sudo", false, "become root on the host with sudo")
 	o.nix.addFlags(fs)
 }

@@ -52,12 +52,12 @@ func (s *Server) Rollback(ctx context.Context, req RollbackRequest) (*RollbackTa
 		return nil, err
 	}
 	t.HostName, t.Record = r.hostName(), s.layout.record(req.Name, t.Generation.Runner)
-	t.Target, t.TargetSudo = s.layout.recordedTarget(req.Name)
+	t.Target, t.TargetSudo = s.layout.RecordedTarget(req.Name)
 	return t, nil
 }
 
-// recordedTarget is the guest's address in the last deployment that knew it.
-func (l Layout) recordedTarget(n microvm.Name) (target string, sudo bool) {
+// RecordedTarget is the guest's address in the last deployment that knew it.
+func (l Layout) RecordedTarget(n microvm.Name) (target string, sudo bool) {
 	h, err := l.History(n, maxHistory)
 	if err != nil {
 		return "", false

@@ -1,0 +1,91 @@
+package cli
+
+import (
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"ferry/internal/host"
+	"ferry/internal/manage"
+	"ferry/internal/microvm"
+)
+
+func (a *app) generationsCommand() *cobra.Command {
+	var o placeOptions
+	cmd := &cobra.Command{
+		Use:   "generations NAME",
+		Short: "List what was installed for a VM, to roll back to",
+		Long: `Lists the VM's generations, oldest first. They are an ordinary Nix profile on the
+host: nix-collect-garbage -d there deletes all but the current one.`,
+		Example: `  ferry generations web
+  ferry generations web --json`,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			n, err := vmArgument(cmd, args, 0)
+			if err != nil {
+				return err
+			}
+			return a.onHostOf(cmd.Context(), n, &o, func(_ *manage.Manager, h *manage.Host) error {
+				gens, err := h.Generations(cmd.Context(), n)
+				if err != nil {
+					return err
+				}
+				return a.showGenerations(h, n, gens)
+			})
+		},
+	}
+	o.addFlags(cmd)
+	return cmd
+}
+
+// generationLine is one generation as --json prints it.
+type generationLine struct {
+	VM   microvm.Name `json:"vm"`
+	Host string       `json:"host"`
+	host.Generation
+}
+
+func (a *app) showGenerations(h *manage.Host, n microvm.Name, gens []host.Generation) error {
+	rows := [][]string{{"GENERATION", "INSTALLED", "SYSTEM", ""}}
+	for _, g := range gens {
+		if a.ui.JSON {
+			if err := a.ui.Data(generationLine{n, h.String(), g}); err != nil {
+				return err
+			}
+		}
+		rows = append(rows, []string{
+			strconv.Itoa(g.Number), g.Made.Local().Format(time.DateTime), generationName(g), generationMarks(g),
+		})
+	}
+	switch {
+	case a.ui.JSON:
+		return nil
+	case len(gens) == 0:
+		a.ui.Step(string(n), "it has no generations: it was not installed by ferry")
+		return nil
+	}
+	return a.ui.Text(table(rows))
+}
+
+func generationName(g host.Generation) string {
+	p := g.System
+	if p == "" {
+		p = g.Runner
+	}
+	return microvm.SystemBaseName(string(p))
+}
+
+func generationMarks(g host.Generation) string {
+	var marks []string
+	if g.Current {
+		marks = append(marks, "current")
+	}
+	if g.Booted {
+		marks = append(marks, "booted")
+	}
+	if g.Running {
+		marks = append(marks, "running")
+	}
+	return strings.Join(marks, ", ")
+}

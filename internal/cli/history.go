@@ -1,0 +1,92 @@
+package cli
+
+import (
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"ferry/internal/host"
+	"ferry/internal/manage"
+	"ferry/internal/microvm"
+)
+
+func (a *app) historyCommand() *cobra.Command {
+	var o placeOptions
+	last := 20
+	cmd := &cobra.Command{
+		Use:   "history NAME",
+		Short: "Show who deployed, started and stopped a VM, and how it went",
+		Long: `Shows the VM's history from its host, oldest first: deployments, rollbacks,
+starts and stops that were done with ferry. With --json one object a line.`,
+		Example: `  ferry history web
+  ferry history web -n 100 --json`,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			n, err := vmArgument(cmd, args, 0)
+			if err != nil {
+				return err
+			}
+			if err := lineCount(last); err != nil {
+				return err
+			}
+			return a.onHostOf(cmd.Context(), n, &o, func(_ *manage.Manager, h *manage.Host) error {
+				history, err := h.History(cmd.Context(), n, last)
+				if err != nil {
+					return err
+				}
+				return a.showHistory(h, n, history)
+			})
+		},
+	}
+	o.addFlags(cmd)
+	cmd.Flags().IntVarP(&last, "lines", "n", last, "how many of the last entries")
+	return cmd
+}
+
+// historyLine is one entry as --json prints it.
+type historyLine struct {
+	VM   microvm.Name `json:"vm"`
+	Host string       `json:"host"`
+	host.HistoryEntry
+}
+
+func (a *app) showHistory(h *manage.Host, n microvm.Name, history host.History) error {
+	if history.Broken > 0 {
+		a.ui.Warn("%d lines of the history on %s can't be read and are left out", history.Broken, h)
+	}
+	if a.ui.JSON {
+		for _, e := range history.Entries {
+			if err := a.ui.Data(historyLine{n, h.String(), e}); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	if len(history.Entries) == 0 {
+		a.ui.Step(string(n), "%s has no history of it", h)
+		return nil
+	}
+	return a.ui.Text(historyText(history.Entries))
+}
+
+func historyText(entries []host.HistoryEntry) string {
+	rows := [][]string{{"WHEN", "WHO", "ACTION", "OUTCOME", "SYSTEM OR ERROR"}}
+	for _, e := range entries {
+		action, what := string(e.Action), microvm.SystemBaseName(string(e.Runner))
+		if e.RollbackTo > 0 {
+			action = "rollback to " + strconv.Itoa(e.RollbackTo)
+		}
+		if e.Revision != "" {
+			what += fmt.Sprintf(" (%.12s)", e.Revision)
+		}
+		if e.Error != "" {
+			what, _, _ = strings.Cut(e.Error, "\n")
+		}
+		rows = append(rows, []string{
+			e.Started.Local().Format(time.DateTime), cleaned(e.By), cleaned(action), cleaned(e.Outcome), cleaned(what),
+		})
+	}
+	return table(rows)
+}

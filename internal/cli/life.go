@@ -1,0 +1,102 @@
+package cli
+
+import (
+	"context"
+	"fmt"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"ferry/internal/host"
+	"ferry/internal/manage"
+	"ferry/internal/microvm"
+)
+
+// lifeResult is what start, stop and restart print with --json.
+type lifeResult struct {
+	Host string `json:"host"`
+	host.Life
+}
+
+func (a *app) startCommand() *cobra.Command {
+	return a.verbCommand(host.ActionStart, "Start a VM", `Starts the VM's unit and watches that it stays up. Where it does not, the unit to
+blame is named, which may be one of its helper services, and the end of its log
+shown. A VM that runs is left alone.`)
+}
+
+func (a *app) stopCommand() *cobra.Command {
+	return a.verbCommand(host.ActionStop, "Shut a VM down", `Has the guest shut down and waits for that, as long as the VM's unit allows (two
+minutes on hosts set up by ferry), and until its helper services have ended. A
+stopped VM stays stopped: later deployments install and say so.`)
+}
+
+func (a *app) restartCommand() *cobra.Command {
+	return a.verbCommand(host.ActionRestart, "Shut a VM down and start it again", `Restarts the VM's unit, so that the VM boots what is installed: this is how
+hardware that "waits for a restart" comes. It watches that the unit stays up. A
+stopped VM is started.`)
+}
+
+func (a *app) verbCommand(verb host.Action, short, long string) *cobra.Command {
+	var o placeOptions
+	cmd := &cobra.Command{
+		Use: string(verb) + " NAME", Short: short, Long: long,
+		Example: "  ferry " + string(verb) + " web\n  ferry " + string(verb) + " web --host root@server",
+		RunE: func(cmd *cobra.Command, args []string) error {
+			n, err := vmArgument(cmd, args, 0)
+			if err != nil {
+				return err
+			}
+			return a.onHostOf(cmd.Context(), n, &o, func(_ *manage.Manager, h *manage.Host) error {
+				return a.live(cmd.Context(), h, n, verb)
+			})
+		},
+	}
+	o.addFlags(cmd)
+	return cmd
+}
+
+func (a *app) live(ctx context.Context, h *manage.Host, n microvm.Name, verb host.Action) error {
+	life, err := h.Live(ctx, n, verb)
+	if err != nil {
+		return err
+	}
+	if life.Killed {
+		a.ui.Warn("%s did not shut down in time and was killed", n)
+	}
+	if a.ui.JSON {
+		return a.ui.Data(lifeResult{h.String(), life})
+	}
+	return a.ui.Text(lifeText(h.String(), life))
+}
+
+func lifeText(where string, l host.Life) string {
+	switch {
+	case l.Outcome != host.LifeUnchanged:
+		return fmt.Sprintf("%s: %s on %s (%.1f s)\n", l.VM, cleaned(l.Outcome), where, l.Seconds)
+	case l.Unit.Up():
+		return fmt.Sprintf("%s: unchanged on %s: it runs already\n", l.VM, where)
+	}
+	return fmt.Sprintf("%s: unchanged on %s: it is stopped already\n", l.VM, where)
+}
+
+// table lays out rows in columns of their longest cell. The first is the head.
+func table(rows [][]string) string {
+	var widths []int
+	for _, row := range rows {
+		for i, cell := range row {
+			if i == len(widths) {
+				widths = append(widths, 0)
+			}
+			widths[i] = max(widths[i], len([]rune(cell)))
+		}
+	}
+	var b strings.Builder
+	for _, row := range rows {
+		line := ""
+		for i, cell := range row {
+			line += cell + strings.Repeat(" ", widths[i]-len([]rune(cell))+2)
+		}
+		b.WriteString(strings.TrimRight(line, " ") + "\n")
+	}
+	return b.String()
+}

@@ -1,0 +1,76 @@
+package cli
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"ferry/internal/host"
+	"ferry/internal/manage"
+	"ferry/internal/microvm"
+	"ferry/internal/ui"
+)
+
+func (a *app) logsCommand() *cobra.Command {
+	var o placeOptions
+	var follow bool
+	last := 50
+	cmd := &cobra.Command{
+		Use:   "logs NAME",
+		Short: "Show what a VM and its helper services have logged on their host",
+		Long: `Shows the journal of the VM's unit, which has the VM's console, and of its helper
+services. The system inside keeps a journal of its own: ferry ssh NAME journalctl.`,
+		Example: `  ferry logs web -n 200
+  ferry logs web --follow
+  ferry logs web --json`,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			n, err := vmArgument(cmd, args, 0)
+			if err != nil {
+				return err
+			}
+			if err := lineCount(last); err != nil {
+				return err
+			}
+			return a.onHostOf(cmd.Context(), n, &o, func(_ *manage.Manager, h *manage.Host) error {
+				return a.logs(cmd.Context(), h, n, last, follow)
+			})
+		},
+	}
+	o.addHostFlag(cmd)
+	o.addFlakeFlagsAs(cmd, "") // -f is the logs' own here, as everybody expects
+	cmd.Flags().BoolVarP(&follow, "follow", "f", false, "go on with what comes, until Ctrl-C")
+	cmd.Flags().IntVarP(&last, "lines", "n", last, "how many of the last lines")
+	return cmd
+}
+
+func (a *app) logs(ctx context.Context, h *manage.Host, n microvm.Name, last int, follow bool) error {
+	any := false
+	err := h.Logs(ctx, n, last, follow, func(l host.LogLine) error {
+		any = true
+		if a.ui.JSON {
+			return a.ui.Data(l)
+		}
+		return a.ui.Text(logText(n, l))
+	})
+	if err == nil && !any {
+		a.ui.Step(string(n), "nothing was logged on %s", h)
+	}
+	return err
+}
+
+// logText is an entry for people, in their time zone; the unit is named where
+// it is a helper's.
+func logText(n microvm.Name, l host.LogLine) string {
+	who := ""
+	if l.Unit != n.Unit() {
+		helper, _, _ := strings.Cut(l.Unit, "@")
+		who = cleaned(strings.TrimPrefix(helper, "microvm-")) + ": "
+	}
+	return fmt.Sprintf("%s %s%s\n", l.Time.Local().Format(time.DateTime), who, cleaned(l.Line))
+}
+
+// cleaned is text from a host, harmless for a terminal.
+func cleaned(s string) string { return ui.Clean(s) }

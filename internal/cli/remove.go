@@ -1,0 +1,151 @@
+package cli
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"ferry/internal/host"
+	"ferry/internal/manage"
+	"ferry/internal/microvm"
+)
+
+func (a *app) removeCommand() *cobra.Command {
+	var o placeOptions
+	var keep, yes bool
+	cmd := &cobra.Command{
+		Use:   "remove NAME",
+		Short: "Stop a VM and remove all of it from its host",
+		Long: `Shuts the VM down and removes its directory, garbage collector roots, generations
+and history. Where its directory holds volumes or other files of the VM's own,
+ferry lists them and asks on the terminal before it deletes them; without a
+terminal it needs --yes or --keep-data. A VM that the host's own configuration
+declares is refused. The store paths go with the host's next garbage collection.`,
+		Example: `  ferry remove web
+  ferry remove web --keep-data     # volumes stay in the VM's directory
+  ferry remove web --yes`,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			n, err := vmArgument(cmd, args, 0)
+			if err != nil {
+				return err
+			}
+			if keep && yes {
+				return &usageError{err: errors.New("--keep-data and --yes are one or the other"), hint: "--yes deletes the data without asking"}
+			}
+			return a.onHostOf(cmd.Context(), n, &o, func(_ *manage.Manager, h *manage.Host) error {
+				return a.remove(cmd.Context(), h, n, keep, yes)
+			})
+		},
+	}
+	o.addFlags(cmd)
+	cmd.Flags().BoolVar(&keep, "keep-data", false, "leave volumes and other files in the VM's directory")
+	cmd.Flags().BoolVar(&yes, "yes", false, "delete volumes and other files without asking")
+	return cmd
+}
+
+// removeResult is what --json prints.
+type removeResult struct {
+	Host string `json:"host"`
+	host.Removal
+}
+
+func (a *app) remove(ctx context.Context, h *manage.Host, n microvm.Name, keep, yes bool) error {
+	if !keep && !yes {
+		there, err := h.LookRemove(ctx, n)
+		if err != nil {
+			return err
+		}
+		if len(there.Data) > 0 {
+			if err := a.mayDelete(ctx, h, there); err != nil {
+				return err
+			}
+		}
+	}
+	r, err := h.Remove(ctx, n, keep)
+	if err != nil {
+		return err
+	}
+	if a.ui.JSON {
+		return a.ui.Data(removeResult{h.String(), r})
+	}
+	text := fmt.Sprintf("%s: removed from %s\n", n, h)
+	if r.Kept && len(r.Data) > 0 {
+		text += fmt.Sprintf("  its data is still in %s\n", cleaned(r.Directory))
+	}
+	return a.ui.Text(text)
+}
+
+const maxListed = 20 // files shown before the question
+
+// mayDelete asks whether a VM's data may be deleted.
+func (a *app) mayDelete(ctx context.Context, h *manage.Host, r host.Removal) error {
+	var list strings.Builder
+	for i, f := range r.Data {
+		if i == maxListed {
+			fmt.Fprintf(&list, "  … and %d more\n", len(r.Data)-i)
+			break
+		}
+		name := cleaned(f.Name)
+		if f.Directory {
+			name += "/"
+		}
+		fmt.Fprintf(&list, "  %8s  %s\n", size(f.Bytes), name)
+	}
+	question := fmt.Sprintf("%s on %s has data of its own in %s:\n%sDelete it for ever? Type the VM's name to do so: ",
+		r.VM, h, cleaned(r.Directory), list.String())
+	answer, err := askTerminal(ctx, question)
+	switch {
+	case errors.Is(err, errNoTerminal):
+		return &usageError{
+			err:  fmt.Errorf("%s has %d files or directories of its own in %s, and there is no terminal to ask at; nothing was changed", r.VM, len(r.Data), cleaned(r.Directory)),
+			hint: "--yes deletes them, --keep-data leaves them there",
+		}
+	case err != nil:
+		return err
+	case answer != string(r.VM):
+		return host.Refuse(string(r.VM)+" was not removed: nothing was changed", "--keep-data removes the VM and leaves its data")
+	}
+	return nil
+}
+
+// size is a number of bytes for people.
+func size(n int64) string {
+	units := []string{"B", "KiB", "MiB", "GiB", "TiB"}
+	f, i := float64(n), 0
+	for ; f >= 1024 && i < len(units)-1; i++ {
+		f /= 1024
+	}
+	if i == 0 {
+		return fmt.Sprintf("%d B", n)
+	}
+	return fmt.Sprintf("%.1f %s", f, units[i])
+}
+
+var errNoTerminal = errors.New("there is no terminal")
+
+// askTerminal asks on the controlling terminal, whatever stdin is.
+func askTerminal(ctx context.Context, question string) (string, error) {
+	tty, err := os.OpenFile("/dev/tty", os.O_RDWR, 0)
+	if err != nil {
+		return "", errNoTerminal
+	}
+	fmt.Fprint(tty, question)
+	answer := make(chan string, 1)
+	go func() { // a read of a terminal can't be cancelled
+		defer tty.Close()
+		line, _ := bufio.NewReader(tty).ReadString('\n')
+		answer <- strings.TrimSpace(line)
+	}()
+	select {
+	case line := <-answer:
+		return line, nil
+	case <-ctx.Done():
+		fmt.Fprintln(tty)
+		return "", fmt.Errorf("interrupted: %w", ctx.Err())
+	}
+}

@@ -1,0 +1,114 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"ferry/internal/deploy"
+	"ferry/internal/host"
+	"ferry/internal/manage"
+	"ferry/internal/microvm"
+)
+
+// rollbackOptions are those of `ferry rollback`.
+type rollbackOptions struct {
+	place      placeOptions
+	target     string
+	targetSudo bool
+	to         int
+	restart    string
+	dryRun     bool
+}
+
+func (a *app) rollbackCommand() *cobra.Command {
+	var o rollbackOptions
+	cmd := &cobra.Command{
+		Use:   "rollback NAME",
+		Short: "Go back to an earlier generation of a VM",
+		Long: `Makes an earlier generation the VM's current one: without --to the one before the
+current, so that a second rollback goes back one further. What runs is switched
+live where that is possible; otherwise, and where the system inside can't be
+reached, the VM is restarted. A stopped VM stays stopped.
+
+Nothing is evaluated or built, and generations keep their numbers. The address
+of the system inside is taken from --target, else from the flake's ` + "`ferry`" + `
+output, else from the last deployment that knew it; so a rollback works with the
+flake gone, with --host.`,
+		Example: `  ferry rollback web
+  ferry rollback web --to 3 --dry-run
+  ferry rollback web --host root@server --target root@web.example.com`,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			n, err := vmArgument(cmd, args, 0)
+			if err != nil {
+				return err
+			}
+			req, err := o.request(cmd, n)
+			if err != nil {
+				return err
+			}
+			return a.rollback(cmd.Context(), req, &o)
+		},
+	}
+	o.place.addFlags(cmd)
+	fs := cmd.Flags()
+	fs.IntVar(&o.to, "to", 0, "the generation to go to (ferry generations NAME)")
+	fs.StringVar(&o.target, "target", "", "the address of the system inside")
+	fs.BoolVar(&o.targetSudo, "target-sudo", false, "become root in the guest with sudo")
+	fs.BoolVar(&o.dryRun, "dry-run", false, "say what would happen and change nothing")
+	fs.StringVar(&o.restart, "restart", "", "when to restart the VM: auto (only where it can't be switched live), if-needed (also where the hardware differs), always, never")
+	_ = cmd.RegisterFlagCompletionFunc("restart", cobra.FixedCompletions(restartPolicies(), cobra.ShellCompDirectiveNoFileComp))
+	return cmd
+}
+
+func (o *rollbackOptions) request(cmd *cobra.Command, n microvm.Name) (deploy.RollbackRequest, error) {
+	req := deploy.RollbackRequest{
+		Name: n, TargetSudo: o.targetSudo, To: o.to, Restart: host.RestartPolicy(o.restart), DryRun: o.dryRun,
+	}
+	if o.restart != "" && !slices.Contains(restartPolicies(), o.restart) {
+		return req, &usageError{err: fmt.Errorf("unknown --restart=%.40q", o.restart), hint: "one of " + strings.Join(restartPolicies(), ", ")}
+	}
+	if cmd.Flags().Changed("to") && o.to < 1 {
+		return req, &usageError{err: fmt.Errorf("%d is no generation", o.to), hint: "ferry generations NAME lists their numbers"}
+	}
+	if o.target != "" {
+		address, err := targetAddress(o.target)
+		if err != nil {
+			return req, err
+		}
+		req.Target = &address
+	}
+	return req, nil
+}
+
+func targetAddress(word string) (microvm.Address, error) {
+	address, err := microvm.ParseAddress(word)
+	if err == nil && address.Local {
+		err = errors.New("the system inside a VM is never `local`")
+	}
+	if err != nil {
+		return address, &usageError{err: err, hint: "--target takes the address of the system inside the VM"}
+	}
+	return address, nil
+}
+
+func (a *app) rollback(ctx context.Context, req deploy.RollbackRequest, o *rollbackOptions) error {
+	return a.withManager(ctx, &o.place, func(m *manage.Manager) error {
+		place, err := m.PlaceOf(ctx, req.Name, o.place.host, o.place.hostSudo)
+		if err != nil {
+			return err
+		}
+		req.Host, req.HostSudo = place.Address, place.Sudo
+		if req.Target == nil {
+			address, sudo := m.Target(ctx, req.Name)
+			req.Target, req.TargetSudo = address, req.TargetSudo || sudo
+		}
+		d := &deploy.Deployer{Report: a.ui, SocketDir: m.SocketDir, AskPassword: m.AskPassword}
+		result, err := d.Rollback(ctx, req)
+		return a.showResult(result, err)
+	})
+}

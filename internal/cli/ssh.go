@@ -1,0 +1,132 @@
+package cli
+
+import (
+	"context"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"ferry/internal/deploy"
+	"ferry/internal/manage"
+	"ferry/internal/microvm"
+	"ferry/internal/remote"
+)
+
+// sshOptions are those of `ferry ssh`.
+type sshOptions struct {
+	place   placeOptions
+	target  string
+	through bool
+}
+
+func (a *app) sshCommand() *cobra.Command {
+	var o sshOptions
+	cmd := &cobra.Command{
+		Use:   "ssh NAME [COMMAND…]",
+		Short: "Log in to the system inside a VM, or run a command there",
+		Long: `Starts your ssh to the system inside the VM. Its address is that of --target, else
+the flake's ferry.vms.NAME.target, else the one that the last deployment recorded
+on the VM's host. With --through-host the connection goes through the host, for
+guests that only it can reach.
+
+Options of ferry stand before COMMAND; COMMAND is handed to the login shell there
+as ssh does, and its exit code is ferry's.`,
+		Example: `  ferry ssh web
+  ferry ssh web --target root@web.example.com journalctl -b
+  ferry ssh web --through-host systemctl --failed`,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			// What stands behind the name belongs to ferry up to the first word.
+			if len(args) > 0 {
+				if err := cmd.Flags().Parse(args[1:]); err != nil {
+					return &usageError{err: err, hint: "usage: " + cmd.UseLine()}
+				}
+				args = append(args[:1:1], cmd.Flags().Args()...)
+			}
+			n, err := vmArgument(cmd, args, len(args))
+			if err != nil {
+				return err
+			}
+			f := remote.Foreground{Stdin: a.in, Stdout: a.out, Stderr: a.err, Command: splitTwoValueOptions(args[1:])}
+			if err := a.findGuest(cmd.Context(), n, &o, &f); err != nil {
+				return err
+			}
+			code, err := f.Run(cmd.Context())
+			if err == nil && code != 0 {
+				return commandExit(code)
+			}
+			return err
+		},
+	}
+	o.place.addFlags(cmd)
+	cmd.Flags().StringVar(&o.target, "target", "", "the address of the system inside")
+	cmd.Flags().BoolVar(&o.through, "through-host", false, "connect through the VM's host")
+	cmd.Flags().SetInterspersed(false)
+	return cmd
+}
+
+// findGuest fills in where to connect to. The connections that it needs for that
+// are closed when it returns.
+func (a *app) findGuest(ctx context.Context, n microvm.Name, o *sshOptions, f *remote.Foreground) error {
+	if o.target != "" {
+		address, err := targetAddress(o.target)
+		if err != nil {
+			return err
+		}
+		f.Address = address
+		if !o.through {
+			return nil
+		}
+	}
+	return a.withManager(ctx, &o.place, func(m *manage.Manager) error {
+		known := o.target != ""
+		if !known {
+			if address, _ := m.Target(ctx, n); address != nil {
+				f.Address, known = *address, true
+			}
+		}
+		if known && !o.through {
+			return nil
+		}
+		place, err := m.PlaceOf(ctx, n, o.place.host, o.place.hostSudo)
+		if err != nil {
+			return err
+		}
+		if o.through {
+			f.Through = &place.Address
+		}
+		if known {
+			return nil
+		}
+		h, err := m.Connect(ctx, place)
+		if err != nil {
+			return err
+		}
+		defer h.Close()
+		address, err := h.RecordedTarget(ctx, n)
+		if err != nil {
+			return err
+		}
+		if address == nil {
+			return &deploy.UsageError{
+				Message: "the address of the system inside " + string(n) + " is not known: the flake does not say it, and no deployment on " + h.String() + " knew it",
+				Next:    "name it with --target, or set ferry.vms." + string(n) + ".target in the flake",
+			}
+		}
+		f.Address = *address
+		return nil
+	})
+}
+
+// splitTwoValueOptions undoes joinTwoValueOptions in words that are not ferry's.
+func splitTwoValueOptions(words []string) []string {
+	var out []string
+	for _, w := range words {
+		option, values, joined := strings.Cut(w, "=")
+		if a, b, two := strings.Cut(values, valueSeparator); joined && two {
+			out = append(out, option, a, b)
+			continue
+		}
+		out = append(out, w)
+	}
+	return out
+}

@@ -1,0 +1,103 @@
+package manage
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"strconv"
+
+	"ferry/internal/deploy"
+	"ferry/internal/host"
+	"ferry/internal/microvm"
+)
+
+// Live starts, stops or restarts a VM.
+func (h *Host) Live(ctx context.Context, n microvm.Name, verb host.Action) (host.Life, error) {
+	var l host.Life
+	return l, h.Run(ctx, string(n), &l, string(verb), "--by", deploy.Operator(), string(n))
+}
+
+// Logs hands on the journal of a VM.
+func (h *Host) Logs(ctx context.Context, n microvm.Name, last int, follow bool, each func(host.LogLine) error) error {
+	args := []string{"logs", "-n", strconv.Itoa(last)}
+	if follow {
+		args = append(args, "--follow")
+	}
+	return h.Stream(ctx, string(n), func(answer json.RawMessage) error {
+		var line host.LogLine
+		if err := json.Unmarshal(answer, &line); err != nil {
+			return fmt.Errorf("reading the answer of %s: %w", h, err)
+		}
+		return each(line)
+	}, append(args, string(n))...)
+}
+
+// History is the end of a VM's history.
+func (h *Host) History(ctx context.Context, n microvm.Name, last int) (host.History, error) {
+	var history host.History
+	return history, h.Run(ctx, string(n), &history, "history", "-n", strconv.Itoa(last), string(n))
+}
+
+// Generations are a VM's installed runners.
+func (h *Host) Generations(ctx context.Context, n microvm.Name) ([]host.Generation, error) {
+	var gens []host.Generation
+	return gens, h.Run(ctx, string(n), &gens, "generations", string(n))
+}
+
+// Diff compares two generations; see host.Server.Diff.
+func (h *Host) Diff(ctx context.Context, n microvm.Name, numbers ...int) (host.Diff, error) {
+	args := []string{"diff", string(n)}
+	for _, number := range numbers {
+		args = append(args, strconv.Itoa(number))
+	}
+	var d host.Diff
+	return d, h.Run(ctx, string(n), &d, args...)
+}
+
+// LookRemove tells what there is of a VM to be removed.
+func (h *Host) LookRemove(ctx context.Context, n microvm.Name) (host.Removal, error) {
+	var r host.Removal
+	return r, h.Run(ctx, string(n), &r, "remove", "--look", string(n))
+}
+
+// Remove removes a VM; see host.Server.Remove.
+func (h *Host) Remove(ctx context.Context, n microvm.Name, keepData bool) (host.Removal, error) {
+	args := []string{"remove", "--by", deploy.Operator()}
+	if keepData {
+		args = append(args, "--keep-data")
+	}
+	var r host.Removal
+	return r, h.Run(ctx, string(n), &r, append(args, string(n))...)
+}
+
+// Target is the address of the system inside a VM, as the flake's `ferry` output
+// says; nil where it does not, or can't be asked.
+func (m *Manager) Target(ctx context.Context, n microvm.Name) (address *microvm.Address, sudo bool) {
+	if !m.hasFlake() {
+		return nil, false
+	}
+	fleet, err := m.Fleet(ctx)
+	if err != nil {
+		m.Report.Warn("the flake could not be asked for the target of %s: %s", n, firstLine(err.Error()))
+		return nil, false
+	}
+	vm := fleet.VMs[n]
+	return vm.Target, vm.TargetSudo
+}
+
+// RecordedTarget is the address of the guest in the last deployment that knew
+// it, from the VM's history on the host; nil where none did.
+func (h *Host) RecordedTarget(ctx context.Context, n microvm.Name) (*microvm.Address, error) {
+	var recorded string
+	if err := h.Run(ctx, string(n), &recorded, "target", string(n)); err != nil {
+		return nil, err
+	}
+	if recorded == "" {
+		return nil, nil
+	}
+	a, err := microvm.ParseAddress(recorded)
+	if err != nil || a.Local {
+		return nil, fmt.Errorf("the target that %s has recorded is no address: %.80q", h, recorded)
+	}
+	return &a, nil
+}
