@@ -46,8 +46,11 @@ func problemOfDeploying(t *testing.T, args []string) string {
 }
 
 // problemOfOther has the options parsed, and the command found, but not run.
+// --help goes first: what follows a VM's name may be a command for the VM.
 func problemOfOther(t *testing.T, args []string) string {
-	code, _, said := runWithoutNix(t, append(append([]string{}, args...), "--help"))
+	n := min(1, len(args))
+	words := append(append(append([]string{}, args[:n]...), "--help"), args[n:]...)
+	code, _, said := runWithoutNix(t, words)
 	_, usage, _ := strings.Cut(said, "Usage:\n")
 	usage, _, _ = strings.Cut(strings.TrimSpace(usage), "\n\n")
 	switch {
