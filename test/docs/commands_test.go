@@ -49,7 +49,7 @@ func problemOfDeploying(t *testing.T, args []string) string {
 // --help goes first: what follows a VM's name may be a command for the VM.
 func problemOfOther(t *testing.T, args []string) string {
 	n := min(1, len(args))
-	words := append(append(append([]string{}, args[:n]...), "--help"), args[n:]...)
+	words := append(append(append([]string{}, args[:n]...), "--help=true"), args[n:]...)
 	code, _, said := runWithoutNix(t, words)
 	_, usage, _ := strings.Cut(said, "Usage:\n")
 	usage, _, _ = strings.Cut(strings.TrimSpace(usage), "\n\n")
