@@ -46,6 +46,7 @@ const (
 // Listed is one entry of the state directory, as `ferry list` shows it.
 type Listed struct {
 	Name  string    `json:"name"` // of the directory; not necessarily a microvm.Name
+	Dir   string    `json:"dir"`
 	State State     `json:"state"`
 	Fresh Freshness `json:"status"`
 	// Waits is what of the installed runner does not run yet, and Activation
@@ -139,15 +140,9 @@ func (l *Lister) Close() {
 // for each VM; it starts no process and changes nothing. The VMs are sorted by
 // name. The error is a *Failure where this machine is no host.
 func (l *Lister) List(ctx context.Context) ([]Listed, error) {
-	units, noUnits := map[string]listedUnit(nil), l.noUnits
-	if l.units != nil {
-		if err := l.findStateDir(ctx); err != nil {
-			return nil, err
-		}
-		var err error
-		if units, err = l.units.list(ctx, "microvm@*.service", "microvm-*@*.service", "install-microvm-*.service"); err != nil {
-			noUnits = err.Error()
-		}
+	units, noUnits, err := l.askUnits(ctx, "*")
+	if err != nil {
+		return nil, err
 	}
 	entries, err := os.ReadDir(l.layout.StateDir)
 	switch {
@@ -165,6 +160,35 @@ func (l *Lister) List(ctx context.Context) ([]Listed, error) {
 	}
 	slices.SortFunc(vms, func(a, b Listed) int { return strings.Compare(a.Name, b.Name) })
 	return vms, ctx.Err()
+}
+
+// Look is List for one VM. The error is a *Failure where there is none.
+func (l *Lister) Look(ctx context.Context, n microvm.Name) (*Listed, error) {
+	units, noUnits, err := l.askUnits(ctx, string(n))
+	if err != nil {
+		return nil, err
+	}
+	if _, err := os.Lstat(l.layout.vmDir(n)); errors.Is(err, fs.ErrNotExist) {
+		return nil, refuse(fmt.Sprintf("there is no VM %s on this machine", n), "`microvm -l` lists those there are")
+	}
+	v := l.look(ctx, string(n), units, noUnits)
+	return &v, nil
+}
+
+// askUnits asks systemd for the units of an instance, or of all (`*`). Without a
+// systemd that answers, noUnits says so.
+func (l *Lister) askUnits(ctx context.Context, instance string) (units map[string]listedUnit, noUnits string, err error) {
+	if l.units == nil {
+		return nil, l.noUnits, nil
+	}
+	if err := l.findStateDir(ctx); err != nil {
+		return nil, "", err
+	}
+	units, err = l.units.list(ctx, "microvm@"+instance+".service", "microvm-*@"+instance+".service", "install-microvm-"+instance+".service")
+	if err != nil {
+		return nil, err.Error(), nil
+	}
+	return units, "", nil
 }
 
 // anyInstance is an instance of the unit template that need not exist: all of

@@ -33,7 +33,7 @@ func (s *systemd) list(ctx context.Context, patterns ...string) (map[string]list
 // look describes one entry of the state directory. Whatever is wrong with it
 // becomes one of its problems.
 func (l *Lister) look(ctx context.Context, name string, units map[string]listedUnit, noUnits string) Listed {
-	v := Listed{Name: name, State: StateUnknown, Fresh: FreshUnknown}
+	v := Listed{Name: name, Dir: filepath.Join(l.layout.StateDir, name), State: StateUnknown, Fresh: FreshUnknown}
 	if noUnits == "" {
 		v.State = stateOf(name, units, &v)
 	} else {

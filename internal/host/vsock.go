@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"net"
 	"os"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"time"
@@ -36,22 +37,21 @@ type Vsock struct {
 
 // FindVsock reads how the VM that runs can be reached. The error is a *Failure
 // that says why it can't.
-func (s *Server) FindVsock(ctx context.Context, n microvm.Name) (*Vsock, error) {
-	vm, _, err := s.see(ctx, n)
+func (l *Lister) FindVsock(ctx context.Context, n microvm.Name) (*Vsock, error) {
+	vm, err := l.Look(ctx, n)
 	if err != nil {
 		return nil, err
 	}
-	if vm.Current == "" && vm.Booted == "" {
-		return nil, refuse(fmt.Sprintf("there is no VM %s on this machine", n), "`microvm -l` lists those there are")
+	switch vm.State {
+	case StateRunning, StateUnconfirmed, StateUnknown:
+	default:
+		return nil, refuse(fmt.Sprintf("%s is not running (%s)", n, vm.State), "start it: systemctl start "+n.Unit())
 	}
-	if !vm.Unit.Up() {
-		return nil, refuse(fmt.Sprintf("%s is not running (%s)", n, vm.Unit.ActiveState), "start it: systemctl start "+n.Unit())
-	}
-	running := vm.Booted
+	running := vm.Booted // what runs counts, not what is installed
 	if running == "" {
 		running = vm.Current
 	}
-	r := runner{root: s.layout.Root, path: running}
+	r := runner{root: l.layout.Root, path: running}
 	word, err := readBounded(r.file("share/microvm/vsock-cid"), maxMuxLine)
 	if err != nil {
 		return nil, refuse(fmt.Sprintf("%s has no vsock", n), "set microvm.vsock.cid in its configuration, deploy it and restart it; or use ssh over its network")
@@ -62,7 +62,7 @@ func (s *Server) FindVsock(ctx context.Context, n microvm.Name) (*Vsock, error) 
 	}
 	v := &Vsock{CID: uint32(cid)}
 	if kind, err := readBounded(r.file("share/microvm/hypervisor"), maxMuxLine); err == nil && strings.TrimSpace(string(kind)) == "cloud-hypervisor" {
-		v.Mux = s.layout.vmDir(n) + "/" + muxSocket
+		v.Mux = filepath.Join(vm.Dir, muxSocket)
 	}
 	return v, nil
 }

@@ -126,7 +126,10 @@ func TestFindVsock(t *testing.T) {
 	h := newTestHost(t)
 	h.makeRunner(runnerA, systemA, "")
 	h.makeRunner(runnerB, systemB, "")
-	find := func() (*Vsock, error) { return h.server().FindVsock(t.Context(), web) }
+	units := map[string]listedUnit{}
+	find := func() (*Vsock, error) {
+		return (&Lister{layout: h.layout, units: &fakeLister{units: units}}).FindVsock(t.Context(), web)
+	}
 	wants := func(text string) {
 		t.Helper()
 		if v, err := find(); err == nil || !strings.Contains(err.Error(), text) {
@@ -136,13 +139,12 @@ func TestFindVsock(t *testing.T) {
 	wants("there is no VM web")
 	h.vm("web", map[string]string{"current": string(runnerB), "booted": string(runnerA)})
 	wants("not running")
-	h.units.state.ActiveState = "active"
+	units["microvm@web.service"] = running()
 	wants("has no vsock")
 	for _, cid := range []string{"two", "2", "-1", "99999999999"} {
 		h.write(string(runnerA)+"/share/microvm/vsock-cid", cid+"\n")
 		wants(fmt.Sprintf("%q", cid))
 	}
-	// What runs counts, not what is installed.
 	h.write(string(runnerA)+"/share/microvm/vsock-cid", "7\n")
 	h.write(string(runnerB)+"/share/microvm/vsock-cid", "8\n")
 	if v, err := find(); err != nil || *v != (Vsock{CID: 7}) {
