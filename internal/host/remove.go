@@ -173,7 +173,8 @@ func (l Layout) vmRoots(n microvm.Name) []string {
 // or somebody who deleted only that directory, has left.
 func (l Layout) leftovers(n microvm.Name) []string {
 	var left []string
-	for _, p := range append(l.vmRoots(n), l.ferryRoots(n), filepath.Dir(l.profile(n)), l.libDir(n)) {
+	autostart := filepath.Join(l.autostartDir(), n.Unit())
+	for _, p := range append(l.vmRoots(n), l.ferryRoots(n), filepath.Dir(l.profile(n)), l.libDir(n), autostart) {
 		if _, err := os.Lstat(p); err == nil {
 			left = append(left, p)
 		}
