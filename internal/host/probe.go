@@ -44,7 +44,7 @@ func (s *Server) Probe(ctx context.Context, req ProbeRequest) (*Facts, error) {
 		slices.Contains([]microvm.StorePath{vm.Current, vm.Old, vm.Booted}, req.Record.Runner.Out)
 	plan, err := s.plan(planInput{
 		name: req.Name, vm: *vm, intent: req.Intent, record: req.Record,
-		runner: req.Record.Runner.Out, built: f.Built,
+		runner: req.Record.Runner.Out, built: f.Built, guestSystem: req.GuestSystem,
 	})
 	if err != nil {
 		return nil, err
@@ -76,7 +76,7 @@ func (s *Server) see(ctx context.Context, n microvm.Name) (vm *VMState, why stri
 	}
 	if unit.LoadState != "loaded" {
 		return nil, "", refuse("this machine has no microvm@.service: it is no host for MicroVMs yet",
-			"import microvm.nixosModules.host on NixOS, or install ferry's units (internal/host/units)")
+			"import microvm.nixosModules.host on NixOS, elsewhere run `ferry host setup`")
 	}
 	if dir, ok := unit.stateDir(n); ok {
 		s.layout.StateDir = dir
@@ -108,7 +108,7 @@ func (s *Server) see(ctx context.Context, n microvm.Name) (vm *VMState, why stri
 	} else if unit != "" {
 		why = unit + " links `current` again at every rebuild of the host"
 	}
-	vm.Running = s.running(n, vm)
+	vm.Running, vm.Unsure = s.running(n, vm)
 	return vm, why, nil
 }
 
@@ -117,10 +117,15 @@ func declared(n microvm.Name, why string) *Failure {
 		"deploy the host instead, or take the VM out of its microvm.vms (or give it an updateFlake)")
 }
 
-// running is the system that a VM's guest runs as far as the host knows.
-func (s *Server) running(n microvm.Name, vm *VMState) microvm.StorePath {
+// running is the system that a VM's guest runs as far as the host knows, and
+// whether the last switch to it may have failed.
+func (s *Server) running(n microvm.Name, vm *VMState) (system microvm.StorePath, unsure bool) {
 	if !vm.Unit.Up() {
-		return ""
+		return "", false
+	}
+	var left unfinished
+	if s.layout.readNote(n, noteDeployment, &left) == nil {
+		unsure = left.Activating || left.Unsure
 	}
 	var note runningNote
 	if s.layout.readNote(n, noteRunning, &note) == nil && note.InvocationID == vm.Unit.InvocationID && note.InvocationID != "" {

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io/fs"
 	"maps"
+	"net"
 	"os"
 	"path/filepath"
 	"slices"
@@ -141,7 +142,8 @@ func (m *Machine) loginFiles() ([]file, error) {
 // lab's network. All else that a host needs is for `ferry host setup`.
 func (m *Machine) hostFiles() []file {
 	files := []file{
-		{path: "/etc/systemd/network/10-br0.netdev", mode: 0o644, content: "[NetDev]\nName=br0\nKind=bridge\n"},
+		{path: "/etc/systemd/network/10-br0.netdev", mode: 0o644, content: fmt.Sprintf(
+			"[NetDev]\nName=br0\nKind=bridge\nMACAddress=%s\n", m.mac())},
 		{path: "/etc/systemd/network/10-host0.network", mode: 0o644, content: "[Match]\nName=host0\n\n[Network]\nBridge=br0\n"},
 		{path: "/etc/systemd/network/10-br0.network", mode: 0o644, content: fmt.Sprintf(
 			"[Match]\nName=br0\n\n[Network]\nAddress=%s/24\nLinkLocalAddressing=no\nConfigureWithoutCarrier=yes\n", m.Addr)},
@@ -152,6 +154,13 @@ func (m *Machine) hostFiles() []file {
 		files = append(files, file{path: startGate, mode: 0o644, content: "[Service]\nEnvironment=STARTS_AT_ONCE=64 BOOT_SECONDS=0\n"})
 	}
 	return files
+}
+
+// mac follows the address, so that a machine with a new disk is found at once by
+// those who knew it before.
+func (m *Machine) mac() string {
+	ip := net.ParseIP(m.Addr).To4()
+	return net.HardwareAddr(append([]byte{0x06, 0x00}, ip...)).String()
 }
 
 // startGate adapts how many VMs of a host start at once.

@@ -1,0 +1,130 @@
+//go:build lab
+
+package e2e
+
+import (
+	"context"
+	"fmt"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"ferry/internal/deploy"
+	"ferry/internal/lab"
+)
+
+// bareHost boots the machine that nobody has set up, with a new disk.
+func bareHost(t *testing.T) *lab.Machine {
+	t.Helper()
+	m, err := world.Machine("bare")
+	if err != nil {
+		t.Fatal(err)
+	}
+	reset := func() {
+		if err := m.Reset(t.Context()); err != nil {
+			t.Error(err)
+		}
+	}
+	reset()
+	t.Cleanup(func() { _ = m.Reset(context.WithoutCancel(t.Context())) })
+	if err := m.Start(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	return m
+}
+
+// everything lists the machine's files: path, type, mode, owner, and where a
+// link leads or what a file holds. What systemd and Nix keep for themselves is
+// left out.
+func everything(t *testing.T, m *lab.Machine) []string {
+	t.Helper()
+	list := output(t, m, "sh", "-c", `cd / && find . -xdev \
+  \( -path ./proc -o -path ./sys -o -path ./dev -o -path ./run -o -path ./tmp -o -path ./srv -o -path ./var/log -o -path ./var/lib/systemd \
+     -o -path ./var/tmp -o -path ./var/cache -o -path ./nix/var/nix/db \) -prune -o -printf '%p %M %u:%g %l\n' &&
+  find ./etc ./usr/local -xdev -type f -exec sha256sum -- {} +`)
+	// Backups that the tools for accounts make, and what Nix makes when it is
+	// used for the first time.
+	ignored := regexp.MustCompile(`\./etc/(passwd-|group-|shadow-|gshadow-|subuid-|subgid-|\.pwd\.lock)( |$)|` +
+		`\./nix/(store/\.links|var/log|var/nix/(gc-socket|gc\.lock|temproots|gcroots/auto|(gcroots|profiles)/per-user))|\./root/\.(nix-defexpr|cache)`)
+	lines := slices.DeleteFunc(strings.Split(list, "\n"), ignored.MatchString)
+	slices.Sort(lines)
+	return lines
+}
+
+// differences are the lines of only one of the lists.
+func differences(before, after []string) string {
+	var b strings.Builder
+	for _, l := range before {
+		if _, found := slices.BinarySearch(after, l); !found {
+			fmt.Fprintf(&b, "- %s\n", l)
+		}
+	}
+	for _, l := range after {
+		if _, found := slices.BinarySearch(before, l); !found {
+			fmt.Fprintf(&b, "+ %s\n", l)
+		}
+	}
+	return b.String()
+}
+
+// The whole life of a host: a bare Debian is set up, takes its first deployment,
+// starts the VM by itself after a reboot, and is as it was when all is removed.
+// KF 6: the reboot does not undo the update. KF 8: nothing is left. KF 13: the
+// host is no NixOS. KF 14: nothing was rebuilt for the VM to start by itself.
+func TestHostSetup_KF6_KF8_KF13_KF14(t *testing.T) {
+	in := newInfra(t, `{ hosts.bare.address = "root@bare"; vms.setup.host = "bare"; }`, map[string]string{"setup": vmModule("setup")})
+	bare := bareHost(t)
+	vm := onHost(t, bare, "setup")
+	before := everything(t, bare)
+
+	in.ferry("rebuild", "setup").want(1, "no microvm@.service", "ferry host setup")
+	output(t, bare, "rm", "-rf", "/var/lib/ferry") // the refused deployment's helper
+
+	in.ferry("host", "setup", "bare", "--dry-run").want(0, "create user microvm", "create directory /var/lib/microvms",
+		"create file /etc/systemd/system/microvm@.service", "+ExecStart=/var/lib/microvms/%i/booted/bin/microvm-run")
+	if diff := differences(before, everything(t, bare)); diff != "" {
+		t.Fatalf("a dry run changed:\n%s", diff)
+	}
+	in.ferry("host", "setup", "bare").want(0, "set up as a host of MicroVMs", "created user microvm")
+	in.ferry("host", "setup", "root@bare").want(0, "nothing to do")
+	if got := output(t, bare, "stat", "-c", "%U:%G %a", "/var/lib/microvms"); got != "root:root 755" {
+		t.Errorf("the state directory is %s", got)
+	}
+
+	in.deploy(deploy.OutcomeStarted, "rebuild", "setup")
+	in.write("setup.nix", vmModule("setup", `lab.note = "2";`))
+	in.deploy(deploy.OutcomeRestarted, "rebuild", "setup")
+	updated := vm.link("current")
+	in.ferry("autostart", "setup", "on").want(0, "setup: starts with bare")
+	in.ferry("autostart", "setup", "on").want(0, "as before")
+	if err := bare.Reboot(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if vm.property("ActiveState") != "active" || vm.link("current") != updated || vm.link("booted") != updated {
+		t.Errorf("after the reboot: %s, current %s, booted %s, want %s", vm.property("ActiveState"), vm.link("current"), vm.link("booted"), updated)
+	}
+	in.ferry("rebuild", "setup").want(0, "unchanged")
+
+	in.ferry("autostart", "setup", "off").want(0, "setup: does not start with bare")
+	if err := bare.Reboot(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if got := vm.property("ActiveState"); got != "inactive" {
+		t.Errorf("without autostart it is %s after a reboot", got)
+	}
+	in.ferry("autostart", "setup", "on").want(0)
+
+	in.ferry("host", "setup", "bare", "--remove").want(1, "there are VMs on this host: setup", hint+"remove them first")
+	in.ferry("remove", "setup", "--yes").want(0)
+	in.ferry("host", "setup", "bare", "--remove", "--dry-run").want(0, "remove user microvm")
+	in.ferry("host", "setup", "bare", "--remove").want(0, "setup undone", "removed user microvm")
+	collectGarbage(t, bare)
+	if diff := differences(before, everything(t, bare)); diff != "" {
+		t.Errorf("left behind:\n%s", diff)
+	}
+	if got := output(t, bare, "systemctl", "list-units", "--all", "--no-legend", "microvm*"); got != "" {
+		t.Errorf("systemd still has %s", got)
+	}
+	in.ferry("host", "setup", "bare", "--remove").want(0, "nothing to do")
+}
