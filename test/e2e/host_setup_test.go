@@ -87,7 +87,7 @@ func TestHostSetup_KF6_KF8_KF13_KF14(t *testing.T) {
 		t.Fatalf("a dry run changed:\n%s", diff)
 	}
 	in.ferry("host", "setup", "bare").want(0, "set up as a host of MicroVMs", "created user microvm")
-	in.ferry("host", "setup", "root@bare").want(0, "nothing to do")
+	in.ferry("host", "setup", "deploy@bare", "--host-sudo").want(0, "nothing to do")
 	if got := output(t, bare, "stat", "-c", "%U:%G %a", "/var/lib/microvms"); got != "root:root 755" {
 		t.Errorf("the state directory is %s", got)
 	}
