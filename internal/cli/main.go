@@ -25,13 +25,14 @@ const (
 	exitDone        = 0
 	exitFailed      = 1
 	exitUsage       = 2
+	exitSome        = 3 // failed, others done
 	exitLocked      = 5
 	exitInterrupted = 130
 )
 
 // exitCodes ends every command's help.
-const exitCodes = `Exit codes: 0 done; 1 failed; 2 wrong usage; 5 locked by another deployment;
-130 interrupted.`
+const exitCodes = `Exit codes: 0 done; 1 failed; 2 wrong usage; 3 some failed, others done;
+5 locked by another deployment; 130 interrupted.`
 
 // app is what the commands of one run share.
 type app struct {
@@ -47,7 +48,11 @@ func Main(args []string) int {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
 	defer stop()
 	context.AfterFunc(ctx, stop) // a second Ctrl-C ends ferry at once
-	return Run(ctx, args[1:], os.Stdin, os.Stdout, os.Stderr)
+	run := Run
+	if isMicrovm(args) {
+		run = RunMicrovm
+	}
+	return run(ctx, args[1:], os.Stdin, os.Stdout, os.Stderr)
 }
 
 // Run is Main with the streams given, for tests.
@@ -98,8 +103,10 @@ func exitCode(err error) int {
 	var missing *deploy.UsageError
 	var failure *host.Failure
 	switch {
-	case errors.As(err, &usage), errors.As(err, &missing):
+	case errors.As(err, &usage), errors.As(err, &missing), isWrongOption(err):
 		return exitUsage
+	case someDone(err):
+		return exitSome
 	case errors.As(err, &failure) && failure.Kind == host.KindLocked:
 		return exitLocked
 	}
@@ -187,7 +194,7 @@ is needed.`,
 		}
 	}
 	root.SetHelpTemplate(root.HelpTemplate() + "\n" + exitCodes + "\n")
-	root.AddCommand(a.rebuildCommand(), a.installCommand(), a.switchCommand(), a.autostartCommand(), a.hostCommand())
+	root.AddCommand(a.rebuildCommand(), a.installCommand(), a.switchCommand(), a.autostartCommand(), a.listCommand(), a.hostCommand())
 	root.AddCommand(a.startCommand(), a.stopCommand(), a.restartCommand(), a.logsCommand(), a.sshCommand(), a.historyCommand(),
 		a.generationsCommand(), a.rollbackCommand(), a.diffCommand(), a.removeCommand())
 	usageErrors(root)

@@ -27,7 +27,7 @@ var order = []string{
 	"cmd/ferry",
 	"internal/cli",
 	"internal/fleet",
-	"internal/manage",
+	"internal/dropin",
 	"internal/manage",
 	"internal/deploy",
 	"internal/flake",

@@ -1,0 +1,244 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"ferry/internal/dropin"
+	"ferry/internal/flake"
+	"ferry/internal/host"
+	"ferry/internal/manage"
+	"ferry/internal/microvm"
+	"ferry/internal/nix"
+	"ferry/internal/ui"
+)
+
+func (a *app) listCommand() *cobra.Command {
+	var o placeOptions
+	check := false
+	cmd := &cobra.Command{
+		Use:   "list [HOST…]",
+		Short: "List the VMs of hosts: what runs, what is installed, what waits",
+		Long: `Lists the VMs of each HOST (an address, a name of ferry.hosts, or local; without
+one all of the flake's ferry.hosts): whether they run, whether what is installed
+runs already, and from which flake the host would update them.
+
+A VM that is up to date runs what is installed. What waits is named, with what
+brings it: a live switch or a restart. --check also compares what is installed
+with what the flake yields now: the flake here for VMs that its ` + "`ferry`" + ` output
+assigns to the host, else the one in the VM's ` + "`flake`" + ` file, on the host. Without
+--check nothing is evaluated and no Nix runs.
+
+States: running, stopped, failed, starting, stopping; unconfirmed: a deployment
+was cut off while it switched the guest; no VM: a directory that is none. Where
+some hosts or flakes can't be asked, the others are listed.`,
+		Example: `  ferry list
+  ferry list root@server
+  ferry list server1 server2 --check
+  ferry list local --json`,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return a.runList(cmd.Context(), &o, args, check)
+		},
+	}
+	o.addFlakeFlags(cmd)
+	cmd.Flags().BoolVar(&check, "check", false, "compare with what the flakes yield now")
+	return cmd
+}
+
+func (a *app) runList(ctx context.Context, o *placeOptions, hosts []string, check bool) error {
+	return a.withManager(ctx, o, func(m *manage.Manager) error {
+		places, err := m.PlacesOf(ctx, hosts, o.hostSudo)
+		if err != nil {
+			return err
+		}
+		evaluator, ok := m.Fleets.(*flake.Evaluator)
+		if !ok {
+			return errors.New("no evaluator")
+		}
+		vms, err := m.List(ctx, manage.ListRequest{Places: places, Check: check, Evaluate: evaluator},
+			func(host string, err error) { a.problem(host, err) })
+		var partial *manage.HostsError
+		if err != nil && !errors.As(err, &partial) {
+			return err
+		}
+		if perr := a.printList(vms, len(places) > 1); perr != nil {
+			return perr
+		}
+		return errors.Join(err, unchecked(vms))
+	})
+}
+
+// problem prints an error of one of several subjects, where others go on.
+func (a *app) problem(subject string, err error) {
+	a.printError(fmt.Errorf("%s: %w", subject, err))
+}
+
+func (a *app) printList(vms []manage.VM, withHost bool) error {
+	if a.ui.JSON {
+		for _, v := range vms {
+			if err := a.ui.Data(v); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	if len(vms) == 0 {
+		a.ui.Step("list", "there is no VM")
+		return nil
+	}
+	header := []string{"VM", "STATE", "STATUS", "SYSTEM", "GEN", "FLAKE"}
+	if withHost {
+		header = append([]string{"HOST"}, header...)
+	}
+	rows := listRows(vms, withHost)
+	return a.ui.Table(header, rows)
+}
+
+// unchecked is an error where flakes of VMs could not be evaluated.
+func unchecked(vms []manage.VM) error {
+	partial := &dropin.PartialError{}
+	for _, v := range vms {
+		if v.CheckError != "" && v.Flake != "" && !v.Declared {
+			partial.Failed = append(partial.Failed, microvm.Name(v.Name))
+		} else {
+			partial.Done++
+		}
+	}
+	if len(partial.Failed) == 0 {
+		return nil
+	}
+	return partial
+}
+
+// hostList is the helper's side: one answer for each VM.
+func (a *app) hostList() *cobra.Command {
+	var check bool
+	var except []string
+	cmd := &cobra.Command{
+		Use:   "list",
+		Short: "Print the VMs of this machine, one a line, as JSON",
+		Args:  cobra.NoArgs,
+		RunE: a.answering(func(ctx context.Context, _ []string, answers *host.Answers) error {
+			l := host.NewLister(ctx, host.DefaultLayout())
+			defer l.Close()
+			vms, err := l.List(ctx)
+			if err != nil {
+				return err
+			}
+			if check {
+				evaluator := &flake.Evaluator{Nix: &nix.Nix{Program: "nix", Log: a.err}, CacheDir: flake.DefaultCacheDir()}
+				if err := dropin.Check(ctx, evaluator, vms, except); err != nil {
+					return err
+				}
+			}
+			for _, v := range vms {
+				answers.Result(v)
+			}
+			return nil
+		}),
+	}
+	cmd.Flags().BoolVar(&check, "check", false, "compare with what the VMs' `flake` files yield")
+	cmd.Flags().StringArrayVar(&except, "except", nil, "a VM not to check")
+	return cmd
+}
+
+// hostVsockProxy connects ssh with a guest's sshd.
+func (a *app) hostVsockProxy() *cobra.Command {
+	return &cobra.Command{
+		Use:   "vsock-proxy NAME",
+		Short: "Connect stdin and stdout with sshd in a VM, over vsock (for ssh's ProxyCommand)",
+		Args:  cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			n, err := microvm.ParseName(args[0])
+			if err != nil {
+				return &usageError{err: err, hint: "usage: ferry host vsock-proxy NAME"}
+			}
+			l := host.NewLister(cmd.Context(), host.DefaultLayout())
+			defer l.Close()
+			vsock, err := l.FindVsock(cmd.Context(), n)
+			if err != nil {
+				return err
+			}
+			conn, err := vsock.Dial(cmd.Context())
+			if err != nil {
+				return fmt.Errorf("%s: %w", n, err)
+			}
+			return host.Pipe(conn, a.in, a.out)
+		},
+	}
+}
+
+func status(v *manage.VM) string {
+	switch v.Fresh {
+	case host.FreshCurrent:
+		return "up to date"
+	case host.FreshWaits:
+		if v.Activation == host.ActivateLive {
+			return "waits for a switch"
+		}
+		return "waits for a restart"
+	}
+	return string(v.Fresh)
+}
+
+// remarks are what does not fit into a cell.
+func remarks(v *manage.VM) []string {
+	var out []string
+	if v.Lock != nil {
+		out = append(out, fmt.Sprintf("deployment %s by %s is under way since %s", v.Lock.Deployment, v.Lock.By, v.Lock.Since.Format("15:04:05 MST")))
+	}
+	if v.Fresh == host.FreshWaits || v.Fresh == host.FreshOutdated && len(v.Waits) > 0 {
+		what := "a restart"
+		if v.Activation == host.ActivateLive {
+			what = "a live switch (ferry switch " + v.Name + ") or a restart"
+		}
+		out = append(out, strings.Join(v.Waits, ", ")+": waits for "+what)
+	}
+	if v.Fresh == host.FreshOutdated && v.WantedSystem != "" && v.WantedSystem != v.CurrentSystem {
+		out = append(out, "the flake yields "+microvm.SystemBaseName(string(v.WantedSystem)))
+	}
+	if v.Declared {
+		out = append(out, "the host's own configuration declares it")
+	}
+	if v.CheckError != "" && !v.Declared {
+		line, _, _ := strings.Cut(v.CheckError, "\n")
+		out = append(out, "not checked: "+line)
+	}
+	return slices.Concat(out, v.Problems)
+}
+
+func listRows(vms []manage.VM, withHost bool) []ui.Row {
+	var rows []ui.Row
+	for _, v := range vms {
+		system := v.Running
+		if system == "" {
+			system = v.CurrentSystem
+		}
+		if system == "" {
+			system = v.Current
+		}
+		generation := "-"
+		if v.Generation > 0 {
+			generation = strconv.Itoa(v.Generation)
+		}
+		cells := []string{v.Name, string(v.State), status(&v), microvm.SystemBaseName(string(system)), generation, orDash(v.Flake)}
+		if withHost {
+			cells = append([]string{v.Host}, cells...)
+		}
+		rows = append(rows, ui.Row{Cells: cells, Remarks: remarks(&v)})
+	}
+	return rows
+}
+
+func orDash(s string) string {
+	if s == "" {
+		return "-"
+	}
+	return s
+}
