@@ -1,10 +1,13 @@
 package cli
 
 import (
+	"errors"
 	"fmt"
 	"os"
+	"os/signal"
 	"strconv"
 	"sync"
+	"syscall"
 
 	"golang.org/x/term"
 )
@@ -26,19 +29,51 @@ func terminalPassword() func(prompt string) (string, error) {
 		if password, ok := given[prompt]; ok {
 			return password, nil
 		}
-		tty, err := os.OpenFile("/dev/tty", os.O_RDWR, 0)
+		password, err := askHidden(prompt)
 		if err != nil {
 			return "", fmt.Errorf("asking for a password: %w", err)
 		}
-		defer tty.Close()
-		fmt.Fprint(tty, prompt)
-		b, err := term.ReadPassword(int(tty.Fd()))
+		given[prompt] = password
+		return password, nil
+	}
+}
+
+var errInterrupted = errors.New("interrupted")
+
+// askHidden reads a line from the terminal without showing it. A signal that
+// ends the run ends the question too, and the terminal shows again what is typed.
+func askHidden(prompt string) (string, error) {
+	tty, err := os.OpenFile("/dev/tty", os.O_RDWR, 0)
+	if err != nil {
+		return "", err
+	}
+	fd := int(tty.Fd())
+	before, err := term.GetState(fd)
+	if err != nil {
+		_ = tty.Close()
+		return "", err
+	}
+	signals := make(chan os.Signal, 1)
+	signal.Notify(signals, os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
+	defer signal.Stop(signals)
+	fmt.Fprint(tty, prompt)
+	type line struct {
+		text []byte
+		err  error
+	}
+	read := make(chan line, 1)
+	go func() {
+		text, err := term.ReadPassword(fd)
+		read <- line{text, err}
+	}()
+	select {
+	case l := <-read:
 		fmt.Fprintln(tty)
-		if err != nil {
-			return "", fmt.Errorf("asking for a password: %w", err)
-		}
-		given[prompt] = string(b)
-		return string(b), nil
+		return string(l.text), errors.Join(l.err, tty.Close())
+	case <-signals: // the reader stays until the process ends, and tty with it
+		_ = term.Restore(fd, before)
+		fmt.Fprintln(tty)
+		return "", errInterrupted
 	}
 }
 

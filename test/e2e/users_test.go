@@ -5,12 +5,12 @@ package e2e
 import (
 	"bytes"
 	"context"
-	"fmt"
 	"io"
 	"slices"
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"ferry/internal/deploy"
 	"ferry/internal/lab"
@@ -92,6 +92,21 @@ func TestSudoPasswordRefused_KF29(t *testing.T) {
 	onHost(t, world.host1, "wrongpw").noDirectory()
 }
 
+// Ctrl-C instead of a password ends ferry, and the terminal is as before.
+func TestCtrlCAtThePassword_KF29(t *testing.T) {
+	in := newInfra(t, "", map[string]string{"ctrlcpw": vmModule("ctrlcpw")})
+	keys, keyboard := io.Pipe()
+	defer keyboard.Close()
+	person := &person{types: "\x03", keyboard: keyboard}
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	defer cancel()
+	unchanged(t, func() {
+		in.ferryContext(ctx, lab.Cmd{TTY: true, Stdin: keys, Stdout: person, Args: []string{
+			"setsid", "--ctty", "--wait", "sh", "-c", `trap : INT; "$@"; code=$?; stty -a; exit $code`, "sh"}},
+			"rebuild", "ctrlcpw", "admin@host1", "--host-sudo").want(130, "interrupted", "nothing was changed", " echo ").without(" -echo ")
+	})
+}
+
 // typing runs ferry on a terminal and gives the right password, which must be
 // asked for that often and not be shown.
 func (in *infra) typing(asked int, args ...string) *ran {
@@ -109,13 +124,13 @@ func (in *infra) typed(password string, args ...string) *ran {
 	in.t.Helper()
 	keys, keyboard := io.Pipe()
 	defer keyboard.Close()
-	person := &person{password: password, keyboard: keyboard}
+	person := &person{types: password + "\r", keyboard: keyboard}
 	return in.ferryWith(lab.Cmd{TTY: true, Stdin: keys, Stdout: person}, args...)
 }
 
 // person reads a terminal and answers its questions.
 type person struct {
-	password string
+	types    string
 	keyboard io.Writer
 	screen   bytes.Buffer
 	answered int
@@ -124,7 +139,7 @@ type person struct {
 func (p *person) Write(b []byte) (int, error) {
 	p.screen.Write(b)
 	for asked := strings.Count(p.screen.String(), "Password for sudo on "); p.answered < asked; p.answered++ {
-		go func() { _, _ = fmt.Fprintf(p.keyboard, "%s\r", p.password) }()
+		go func() { _, _ = io.WriteString(p.keyboard, p.types) }()
 	}
 	return len(b), nil
 }
