@@ -97,9 +97,9 @@ func setupText(where string, r *setup.Report, remove bool) string {
 	var b strings.Builder
 	switch r.Outcome {
 	case setup.OutcomeNixOS:
-		return r.Advice
+		return ui.Clean(r.Advice)
 	case setup.OutcomeOther:
-		fmt.Fprintf(&b, "%s: nothing was changed; a NixOS host is configured so:\n\n%s", where, r.Advice)
+		fmt.Fprintf(&b, "%s: nothing was changed; a NixOS host is configured so:\n\n%s", where, ui.Clean(r.Advice))
 		return b.String()
 	case setup.OutcomeUnchanged:
 		word := "set up already"
