@@ -155,10 +155,25 @@ func (l Layout) removeFiles(n microvm.Name, keepData bool) error {
 // removeRoots removes every GC root that ferry or microvm.nix made for the VM.
 func (l Layout) removeRoots(n microvm.Name) error {
 	var errs []error
-	for _, root := range l.vmRoots(n) {
+	for _, root := range append(l.vmRoots(n), l.autoRoots(n)...) {
 		errs = append(errs, removeLink(root))
 	}
 	return errors.Join(append(errs, os.RemoveAll(l.ferryRoots(n)))...)
+}
+
+// autoRoots are the links that Nix has made to the VM's generations and roots.
+// Its collector would remove them as well, once they dangle.
+func (l Layout) autoRoots(n microvm.Name) []string {
+	dir := filepath.Join(l.GCRoots, "auto")
+	entries, _ := os.ReadDir(dir) // none: Nix made no such link yet
+	var roots []string
+	for _, e := range entries {
+		target, err := os.Readlink(filepath.Join(dir, e.Name()))
+		if err == nil && slices.Contains([]string{filepath.Dir(l.profile(n)), l.ferryRoots(n)}, filepath.Dir(target)) {
+			roots = append(roots, filepath.Join(dir, e.Name()))
+		}
+	}
+	return roots
 }
 
 func (l Layout) vmRoots(n microvm.Name) []string {
