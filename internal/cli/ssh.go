@@ -42,6 +42,9 @@ as ssh does, and its exit code is ferry's.`,
 				}
 				args = append(args[:1:1], cmd.Flags().Args()...)
 			}
+			if help, _ := cmd.Flags().GetBool("help"); help {
+				return cmd.Help()
+			}
 			n, err := vmArgument(cmd, args, len(args))
 			if err != nil {
 				return err
