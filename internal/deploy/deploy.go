@@ -187,7 +187,14 @@ func (d *deployment) connectHost(ctx context.Context) error {
 	if err := d.openHost(ctx); err != nil {
 		return err
 	}
-	probe := host.ProbeRequest{Name: d.req.Name, Record: &d.record, Intent: d.intent}
+	return d.probe(ctx)
+}
+
+// probe asks the host for facts and a first plan, which takes into account what
+// the guest says, once it was asked.
+func (d *deployment) probe(ctx context.Context) error {
+	probe := host.ProbeRequest{Name: d.req.Name, Record: &d.record, GuestSystem: d.guest.current(), Intent: d.intent}
+	d.facts = host.Facts{}
 	if err := d.session.call(ctx, host.Request{Probe: &probe}, &d.facts); err != nil {
 		return err
 	}

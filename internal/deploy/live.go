@@ -133,7 +133,7 @@ func (d *deployment) switchLive(ctx context.Context) error {
 	}
 	if trial {
 		d.state = "the guest runs the new system; `current` and the profile are as they were"
-		if err := d.observe(ctx); err != nil {
+		if err := d.observe(ctx, false); err != nil {
 			return err
 		}
 		return d.finish(ctx, OutcomeTested)
@@ -178,7 +178,7 @@ func (d *deployment) runInGuest(ctx context.Context, sw guest.Switch) error {
 	if failure != nil {
 		d.state = fmt.Sprintf("the guest runs %s; `current` on the host is unchanged", orUnknown(facts.Current))
 		if facts.Current != "" {
-			if err := d.observe(ctx); err != nil {
+			if err := d.observe(ctx, true); err != nil {
 				d.Report.Warn("the host could not note what the guest runs: %v", err)
 			}
 		}
@@ -187,8 +187,9 @@ func (d *deployment) runInGuest(ctx context.Context, sw guest.Switch) error {
 }
 
 // observe tells the host what the guest runs, so that it is kept there.
-func (d *deployment) observe(ctx context.Context) error {
-	return d.session.call(ctx, host.Request{Observe: &host.ObserveRequest{Name: d.req.Name, System: d.guest.current()}}, nil)
+func (d *deployment) observe(ctx context.Context, failed bool) error {
+	req := host.ObserveRequest{Name: d.req.Name, System: d.guest.current(), Failed: failed}
+	return d.session.call(ctx, host.Request{Observe: &req}, nil)
 }
 
 // follow shows the switch's output until it ends, over new connections where

@@ -64,7 +64,13 @@ func (d *deployment) look(ctx context.Context) error {
 	if d.plan.Activation != host.ActivateLive {
 		return nil
 	}
-	return d.lookAtGuest(ctx)
+	if err := d.lookAtGuest(ctx); err != nil {
+		return err
+	}
+	if d.req.DryRun && d.guest.current() != d.facts.VM.Running {
+		return d.probe(ctx) // the plan that a real run makes after the build
+	}
+	return nil
 }
 
 // lookAtGuest is needed before a live switch. A guest that runs something else

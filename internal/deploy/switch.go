@@ -46,7 +46,7 @@ func (d *deployment) switchOnly(ctx context.Context) error {
 		return err
 	}
 	d.plan.Runner = d.record.Runner.Out
-	if d.guest.current() == systemOut(&d.record) && d.guest.current() == d.facts.VM.Running {
+	if d.guest.current() == systemOut(&d.record) && d.guest.current() == d.facts.VM.Running && !d.facts.VM.Unsure {
 		d.result.fromPlan(d.plan)
 		d.result.Outcome = OutcomeUnchanged
 		return nil

@@ -68,16 +68,16 @@ func (l Layout) dropEmptyRoots(n microvm.Name) error {
 	return err
 }
 
-// rootRunning keeps the system that a guest runs.
-func (s *Server) rootRunning(ctx context.Context, n microvm.Name, system microvm.StorePath, invocation string) error {
+// rootRunning keeps the system that a guest runs, and notes it.
+func (s *Server) rootRunning(ctx context.Context, n microvm.Name, note runningNote) error {
 	dir := s.layout.ferryRoots(n)
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return fmt.Errorf("making the directory of GC roots: %w", err)
 	}
-	if err := s.nix.AddRoot(ctx, filepath.Join(dir, "running"), system); err != nil {
+	if err := s.nix.AddRoot(ctx, filepath.Join(dir, "running"), note.System); err != nil {
 		return fmt.Errorf("keeping what the guest runs: %w", err)
 	}
-	return s.layout.writeNote(n, noteRunning, runningNote{InvocationID: invocation, System: system})
+	return s.layout.writeNote(n, noteRunning, note)
 }
 
 // dropRunning forgets a live switch once the VM boots what is installed.

@@ -34,7 +34,7 @@ func decide(s situation) (Plan, error) {
 		Hardware:   s.Hardware,
 		Runner:     s.New, System: s.System, Previous: s.VM.Current,
 	}
-	systemChanged := s.System != s.Running
+	systemChanged := s.System != s.Running || s.VM.Unsure
 	if s.System == "" { // a runner that doesn't say what is inside
 		systemChanged = s.New == "" || s.New != s.VM.Booted
 	}

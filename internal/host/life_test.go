@@ -69,7 +69,7 @@ func TestLiveForgetsTheLiveSwitch(t *testing.T) {
 	h := twoGenerations(t)
 	note := func() {
 		t.Helper()
-		if err := h.server().rootRunning(t.Context(), web, systemA, h.units.state.InvocationID); err != nil {
+		if err := h.server().rootRunning(t.Context(), web, runningNote{System: systemA, InvocationID: h.units.state.InvocationID}); err != nil {
 			t.Fatal(err)
 		}
 	}

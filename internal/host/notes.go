@@ -29,6 +29,7 @@ const (
 type runningNote struct {
 	InvocationID string            `json:"invocationId"`
 	System       microvm.StorePath `json:"system"`
+	Failed       bool              `json:"failed,omitempty"` // the switch to it did
 }
 
 func (l Layout) readNote(n microvm.Name, name string, v any) error {
@@ -93,6 +94,8 @@ type unfinished struct {
 	Deployment
 	Runner     microvm.StorePath `json:"runner,omitempty"`
 	Activating bool              `json:"activating,omitempty"`
+	// Unsure: an earlier deployment was interrupted while its guest switched.
+	Unsure bool `json:"unsure,omitempty"`
 }
 
 func (l Layout) appendHistory(n microvm.Name, e HistoryEntry) error {

@@ -129,16 +129,16 @@ func (s *Server) running(n microvm.Name, vm *VMState) (system microvm.StorePath,
 	}
 	var note runningNote
 	if s.layout.readNote(n, noteRunning, &note) == nil && note.InvocationID == vm.Unit.InvocationID && note.InvocationID != "" {
-		return note.System
+		return note.System, unsure || note.Failed
 	}
 	if vm.Booted == "" {
-		return ""
+		return "", unsure
 	}
 	r, err := s.layout.openRunner(vm.Booted)
 	if err != nil {
-		return ""
+		return "", unsure
 	}
-	return r.system
+	return r.system, unsure
 }
 
 // checkNames refuses a VM whose links would be another VM's, and one that

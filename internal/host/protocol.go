@@ -91,6 +91,8 @@ const (
 type ProbeRequest struct {
 	Name   microvm.Name    `json:"name"`
 	Record *microvm.Record `json:"record,omitempty"`
+	// GuestSystem is what the guest says it runs, where it was asked.
+	GuestSystem microvm.StorePath `json:"guestSystem,omitempty"`
 	Intent
 }
 
@@ -132,9 +134,12 @@ type VMState struct {
 	Running microvm.StorePath `json:"running,omitempty"`
 	// ToStart: ferry installed the VM or was starting it, and it has not been up
 	// since. Otherwise a VM that is down was stopped by somebody.
-	ToStart bool      `json:"toStart,omitempty"`
-	Flake   string    `json:"flake,omitempty"`
-	Unit    UnitState `json:"unit"`
+	ToStart bool `json:"toStart,omitempty"`
+	// Unsure: the last live switch failed, or nobody saw how it ended. The next
+	// one runs also where the system is the same.
+	Unsure bool      `json:"unsure,omitempty"`
+	Flake  string    `json:"flake,omitempty"`
+	Unit   UnitState `json:"unit"`
 }
 
 // UnitState is systemd's view of a unit.
@@ -270,6 +275,7 @@ type ActivateRequest struct {
 type ObserveRequest struct {
 	Name   microvm.Name      `json:"name"`
 	System microvm.StorePath `json:"system"`
+	Failed bool              `json:"failed,omitempty"` // the switch to it did
 }
 
 // CommitRequest makes a runner the VM's current one, restarts or starts the

@@ -197,11 +197,23 @@ func TestRemoveLeavesNothing_KF8(t *testing.T) {
 	if err := os.MkdirAll(filepath.Join(h.layout.StateDir, "other"), 0o755); err != nil {
 		t.Fatal(err)
 	}
+	if err := os.Mkdir(filepath.Join(h.layout.GCRoots, "auto"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Symlink("/root/result", filepath.Join(h.layout.GCRoots, "auto/others")); err != nil {
+		t.Fatal(err)
+	}
 	before := h.everything()
 	h.deploy(runnerA, ActivateStart)
 	h.deploy(runnerB, ActivateRestart)
-	if err := h.server().rootRunning(t.Context(), web, systemB, h.units.state.InvocationID); err != nil {
+	if err := h.server().rootRunning(t.Context(), web, runningNote{System: systemB, InvocationID: h.units.state.InvocationID}); err != nil {
 		t.Fatal(err)
+	}
+	auto := filepath.Join(h.layout.GCRoots, "auto")
+	for name, target := range map[string]string{"1": h.layout.profile(web) + "-1-link", "2": filepath.Join(h.layout.ferryRoots(web), "pending")} {
+		if err := os.Symlink(target, filepath.Join(auto, name)); err != nil {
+			t.Fatal(err)
+		}
 	}
 	outside := filepath.Join(h.layout.Root, "outside")
 	h.write("outside/precious", "")

@@ -122,8 +122,7 @@ func (s *session) prepare(ctx context.Context, req PrepareRequest) (*Prepared, e
 	if s.lock != nil {
 		return nil, refuse("this session has a deployment already", "")
 	}
-	vm, err := s.srv.locate(ctx, req.Name)
-	if err != nil {
+	if _, err := s.srv.locate(ctx, req.Name); err != nil {
 		return nil, err
 	}
 	version, err := s.srv.nix.Version(ctx)
@@ -140,7 +139,8 @@ func (s *session) prepare(ctx context.Context, req PrepareRequest) (*Prepared, e
 		return nil, err
 	}
 	s.name, s.work = req.Name, unfinished{Deployment: d, Runner: req.Runner}
-	if vm, err = s.srv.locate(ctx, req.Name); err != nil { // as it is now that nobody else works on it
+	vm, err := s.srv.locate(ctx, req.Name) // as it is now that nobody else works on it
+	if err != nil {
 		return nil, err
 	}
 	if err := s.settle(ctx, vm, req); err != nil {
@@ -160,7 +160,7 @@ func (s *session) prepare(ctx context.Context, req PrepareRequest) (*Prepared, e
 func (s *session) settle(ctx context.Context, vm *VMState, req PrepareRequest) error {
 	l := s.srv.layout
 	if req.GuestSystem != "" && vm.Unit.Up() && req.GuestSystem != vm.Running {
-		if err := s.srv.rootRunning(ctx, req.Name, req.GuestSystem, vm.Unit.InvocationID); err != nil {
+		if err := s.srv.rootRunning(ctx, req.Name, runningNote{InvocationID: vm.Unit.InvocationID, System: req.GuestSystem}); err != nil {
 			return err
 		}
 	}
@@ -168,6 +168,7 @@ func (s *session) settle(ctx context.Context, vm *VMState, req PrepareRequest) e
 	if l.readNote(req.Name, noteDeployment, &left) != nil {
 		return nil
 	}
+	s.work.Unsure = left.Activating || left.Unsure
 	s.out.log("host", "deployment "+left.ID+" by "+left.By+" was interrupted")
 	if left.Activating && left.Runner != "" && req.GuestSystem == "" {
 		if err := replaceLink(l.ferryRoots(req.Name), "interrupted", string(left.Runner)); err != nil {
@@ -244,7 +245,7 @@ func (s *session) observe(ctx context.Context, req ObserveRequest) (struct{}, er
 	if err != nil {
 		return struct{}{}, err
 	}
-	return struct{}{}, s.srv.rootRunning(ctx, req.Name, req.System, vm.Unit.InvocationID)
+	return struct{}{}, s.srv.rootRunning(ctx, req.Name, runningNote{InvocationID: vm.Unit.InvocationID, System: req.System, Failed: req.Failed})
 }
 
 // commit goes on to its end though the operator's side is gone: from its first
@@ -265,7 +266,7 @@ func (s *session) commit(ctx context.Context, req CommitRequest) (*Committed, er
 		if invocation == "" {
 			invocation = vm.Unit.InvocationID
 		}
-		if err := s.srv.rootRunning(ctx, req.Name, req.GuestSystem, invocation); err != nil {
+		if err := s.srv.rootRunning(ctx, req.Name, runningNote{InvocationID: invocation, System: req.GuestSystem}); err != nil {
 			return nil, err
 		}
 	}

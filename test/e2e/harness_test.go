@@ -19,7 +19,6 @@ import (
 
 	"ferry/internal/deploy"
 	"ferry/internal/lab"
-	"ferry/internal/microvm"
 )
 
 // infra is a flake on the operator with VMs of one test's own.
@@ -290,7 +289,5 @@ func eventually(t *testing.T, what string, deadline time.Duration, holds func() 
 		}
 	}
 }
-
-func name(s microvm.StorePath) string { return microvm.SystemBaseName(string(s)) }
 
 func (in *infra) read(name string) string { return in.op("cat", path.Join(in.dir, name)) }

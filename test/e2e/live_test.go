@@ -192,6 +192,13 @@ func TestFailedSwitchLeavesCurrent(t *testing.T) {
 	}
 	collectGarbage(t, world.host1)
 	valid(t, world.host1, runningSystem(t, world.guest1))
+	// Running the same again is no way around: the units still fail.
+	in.ferry("rebuild", "fails", "--dry-run").want(0, "switch live")
+	in.ferry("rebuild", "fails").want(1, "exit status 4")
+	if vm.link("current") != runner {
+		t.Fatal("`current` moved")
+	}
 	in.write("fails.nix", liveModule("fails", "third"))
 	in.deploy(deploy.OutcomeSwitched, "rebuild", "fails")
+	in.ferry("rebuild", "fails").want(0, "unchanged")
 }
