@@ -57,6 +57,21 @@ func TestStartStopRestart(t *testing.T) {
 	in.ferry("history", "walk", host1Flag).want(0, "restart", "stop", "stopped", "root@operator")
 }
 
+// Ctrl-C ends the waiting for a stop, and not the stop; sudo will do on the host.
+func TestInterruptedStop(t *testing.T) {
+	in, vm := lives(t, "linger", `lab.shutdownSleep = 5;`)
+	in.ferry("start", "linger", "--host=deploy@host1").want(1, "hint: ")
+	stop := in.begin("stop", "linger", "--host=deploy@host1", "--host-sudo")
+	eventually(t, "the stop begins", 30*time.Second, func() bool { return vm.property("ActiveState") == "deactivating" })
+	stop.signal("INT")
+	stop.wait().want(130)
+	if got := vm.property("ActiveState"); got != "deactivating" {
+		t.Errorf("the unit is %s: ferry waited for the stop", got)
+	}
+	eventually(t, "the VM stops", 30*time.Second, func() bool { return vm.property("ActiveState") == "inactive" })
+	in.ferry("start", "linger", "--host=deploy@host1", "--host-sudo").want(0, "started")
+}
+
 // A helper service that fails is named, and its log shown; a deployment's lock
 // is respected.
 func TestRestartThatFails(t *testing.T) {
