@@ -81,6 +81,16 @@ func TestHostSetup_KF6_KF8_KF13_KF14(t *testing.T) {
 	in.ferry("rebuild", "setup").want(1, "no microvm@.service", "ferry host setup")
 	output(t, bare, "rm", "-rf", "/var/lib/ferry") // the refused deployment's helper
 
+	in.ferry("host", "setup", "deploy@bare").want(1, "the login is not root's", hint)
+	in.ferry("host", "setup", "nosudo@bare", "--host-sudo").want(1, hint)
+	in.ferry("host", "setup", "bare", "--remove", "--dry-run").want(0, "nothing to do: not set up by ferry")
+	output(t, bare, "mv", "/usr/bin/nix", "/usr/bin/nix.off")
+	in.ferry("host", "setup", "bare", "--dry-run").want(1, "nix was not found", hint+"install Nix on the host")
+	output(t, bare, "mv", "/usr/bin/nix.off", "/usr/bin/nix")
+	output(t, bare, "touch", "/etc/NIXOS")
+	in.ferry("host", "setup", "bare", "--dry-run").want(1, "bare runs NixOS", "microvm.nixosModules.host")
+	output(t, bare, "rm", "/etc/NIXOS")
+
 	in.ferry("host", "setup", "bare", "--dry-run").want(0, "create user microvm", "create directory /var/lib/microvms",
 		"create file /etc/systemd/system/microvm@.service", "+ExecStart=/var/lib/microvms/%i/booted/bin/microvm-run")
 	if diff := differences(before, everything(t, bare)); diff != "" {

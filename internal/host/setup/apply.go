@@ -12,10 +12,12 @@ import (
 
 // apply makes the changes, after the manifest says that it will.
 func (s *Setup) apply(ctx context.Context, made *manifest, changes []Change) error {
+	unfinished := made.Unfinished // systemd may not have heard of what was made
+	made.Unfinished = true
 	if err := s.announce(made, changes); err != nil {
 		return err
 	}
-	reload := false
+	reload := unfinished
 	for _, c := range changes {
 		if err := s.do(ctx, c, made); err != nil {
 			return fmt.Errorf("setting up: %w (what was done stays; run it again, or with --remove)", err)
@@ -36,6 +38,7 @@ func (s *Setup) apply(ctx context.Context, made *manifest, changes []Change) err
 			delete(made.Files, c.Name)
 		}
 	}
+	made.Unfinished = false
 	return s.writeManifest(made)
 }
 
@@ -72,7 +75,7 @@ func (s *Setup) announceDir(made *manifest, c Change) error {
 	if _, known := made.Owners[c.Name]; known || slices.Contains(made.Dirs, c.Name) {
 		return nil
 	}
-	fi, err := os.Lstat(s.path(c.Name))
+	fi, err := os.Stat(s.path(c.Name))
 	if err != nil {
 		return err
 	}
@@ -118,13 +121,14 @@ func (s *Setup) do(ctx context.Context, c Change, made *manifest) error {
 	return s.write(c.Name, c.item.content, c.item.mode)
 }
 
-// ownDir makes a directory root's with exactly that mode.
+// ownDir makes a directory root's with exactly that mode. It may be a link to
+// another disk.
 func ownDir(path string, mode fs.FileMode) error {
 	if err := os.MkdirAll(path, mode); err != nil {
 		return err
 	}
 	if os.Geteuid() == 0 {
-		if err := os.Lchown(path, 0, 0); err != nil {
+		if err := os.Chown(path, 0, 0); err != nil {
 			return err
 		}
 	}

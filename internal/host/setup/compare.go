@@ -68,7 +68,11 @@ func missing(kind, name string, has func(string) (bool, error)) (*Change, error)
 // compareItem returns nil where all is well.
 func (s *Setup) compareItem(i item, made *manifest) (*Change, error) {
 	c := &Change{Verb: Create, Kind: i.kind(), Name: i.path, item: i}
-	fi, err := os.Lstat(s.path(i.path))
+	look := os.Lstat
+	if i.dir {
+		look = os.Stat // it may be a link to another disk
+	}
+	fi, err := look(s.path(i.path))
 	if errors.Is(err, fs.ErrNotExist) {
 		c.Diff = i.diff(nil)
 		return c, nil

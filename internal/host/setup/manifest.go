@@ -22,6 +22,8 @@ const manifestVersion = 1
 // completed or removed.
 type manifest struct {
 	Version int `json:"version"`
+	// Unfinished: a setup has begun and not come to its end.
+	Unfinished bool `json:"unfinished,omitempty"`
 	// Files by path. What was there before setup and is right is not in here.
 	Files  map[string]madeFile `json:"files,omitempty"`
 	Links  map[string]string   `json:"links,omitempty"` // path → target

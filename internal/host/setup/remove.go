@@ -24,6 +24,13 @@ const autostartDir = unitDir + "/microvms.target.wants"
 // that somebody changed since stay, and so does everything that was there
 // before. It refuses while there are VMs.
 func (s *Setup) Remove(ctx context.Context, dryRun bool) (*Report, error) {
+	if !dryRun {
+		unlock, err := s.lock()
+		if err != nil {
+			return nil, err
+		}
+		defer unlock()
+	}
 	made, err := s.readManifest()
 	if err != nil {
 		return nil, err
@@ -43,7 +50,7 @@ func (s *Setup) Remove(ctx context.Context, dryRun bool) (*Report, error) {
 		return r, nil
 	}
 	r.Outcome = OutcomeRemoved
-	return r, s.undo(ctx, made, changes)
+	return r, s.undo(context.WithoutCancel(ctx), made, changes)
 }
 
 // refuseVMs names the VMs that are still here.
@@ -164,19 +171,22 @@ func (s *Setup) undo(ctx context.Context, made *manifest, changes []Change) erro
 		return err
 	}
 	for _, c := range changes {
+		if c.Name == libDir {
+			continue
+		}
 		if err := s.undoOne(ctx, c, made); err != nil {
 			return fmt.Errorf("undoing the setup: %w (run it again)", err)
 		}
 	}
-	if _, err := removeIfEmpty(s.path(autostartDir)); err != nil {
-		return err
-	}
-	for _, dir := range nixDirs {
+	for _, dir := range append(nixDirs[:], autostartDir) {
 		if _, err := removeIfEmpty(s.path(dir)); err != nil {
 			return fmt.Errorf("undoing the setup: %w", err)
 		}
 	}
-	return s.sys.reload(ctx)
+	if err := s.sys.reload(ctx); err != nil {
+		return err
+	}
+	return s.removeLib()
 }
 
 func (s *Setup) undoOne(ctx context.Context, c Change, made *manifest) error {
@@ -186,13 +196,11 @@ func (s *Setup) undoOne(ctx context.Context, c Change, made *manifest) error {
 		return nil
 	case c.Verb == Update:
 		was := made.Owners[c.Name]
-		return errors.Join(os.Lchown(full, was.UID, was.GID), os.Chmod(full, was.Mode))
+		return errors.Join(os.Chown(full, was.UID, was.GID), os.Chmod(full, was.Mode))
 	case c.Kind == "user":
 		return ifThere(ctx, c.Name, s.sys.hasUser, s.sys.removeUser)
 	case c.Kind == "group":
 		return ifThere(ctx, c.Name, s.sys.hasGroup, s.sys.removeGroup)
-	case c.Name == libDir:
-		return s.removeLib()
 	case c.Kind == "directory":
 		_, err := removeIfEmpty(full)
 		return err

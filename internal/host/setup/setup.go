@@ -7,6 +7,8 @@ import (
 	"path/filepath"
 	"strings"
 
+	"github.com/gofrs/flock"
+
 	"ferry/internal/host"
 )
 
@@ -88,6 +90,24 @@ func doing(changes []Change) bool {
 
 func (s *Setup) path(p string) string { return filepath.Join(s.root, p) }
 
+// lockFile is held while one setup changes the machine.
+const lockFile = "/run/ferry-setup.lock"
+
+func (s *Setup) lock() (unlock func(), err error) {
+	f := flock.New(s.path(lockFile), flock.SetPermissions(0o600))
+	free, err := f.TryLock()
+	if err != nil {
+		return nil, fmt.Errorf("locking %s: %w", lockFile, err)
+	}
+	if !free {
+		return nil, &host.Failure{Kind: host.KindLocked, Message: "another `ferry host setup` is at work on this machine", Hint: "wait for it to end, then run again"}
+	}
+	return func() {
+		_ = os.Remove(f.Path())
+		_ = f.Unlock()
+	}, nil
+}
+
 func refuse(message, hint string) *host.Failure {
 	return host.Refuse(message, hint)
 }
@@ -97,6 +117,13 @@ func refuse(message, hint string) *host.Failure {
 // *host.Failure where the machine cannot be a host, or something that is not
 // setup's is in the way; nothing is changed then.
 func (s *Setup) Apply(ctx context.Context, dryRun bool) (*Report, error) {
+	if !dryRun {
+		unlock, err := s.lock()
+		if err != nil {
+			return nil, err
+		}
+		defer unlock()
+	}
 	if other, err := s.look(ctx); other != nil || err != nil {
 		return other, err
 	}
@@ -115,13 +142,17 @@ func (s *Setup) Apply(ctx context.Context, dryRun bool) (*Report, error) {
 		return nil, err
 	}
 	r := &Report{Outcome: OutcomeDone, Changes: changes}
+	if _, err := os.Stat(s.path("/dev/kvm")); err != nil {
+		r.Warnings = append(r.Warnings, "there is no /dev/kvm: VMs can only be emulated, which is slow")
+	}
 	switch {
-	case !doing(changes):
+	case !doing(changes) && !made.Unfinished:
 		r.Outcome = OutcomeUnchanged
 	case dryRun:
 		r.Outcome = OutcomePlanned
 	default:
-		if err := s.apply(ctx, made, changes); err != nil {
+		// Half of it is no use: it goes on though nobody waits for it any more.
+		if err := s.apply(context.WithoutCancel(ctx), made, changes); err != nil {
 			return nil, err
 		}
 	}
