@@ -19,9 +19,9 @@ import (
 func (a *app) hostCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "host",
-		Short: "What ferry runs on a host (as root)",
-		Long: `These commands run on a host, as root; ferry starts them there itself. By hand,
-` + "`ferry host probe NAME`" + ` tells what ferry sees of a VM.`,
+		Short: "Set a host up, and what ferry runs on one (as root)",
+		Long: "`ferry host setup HOST` makes a machine a host. The other commands run on a host, as\n" +
+			"root, where ferry starts them itself; by hand, `ferry host probe NAME` tells what\nferry sees of a VM.",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return &usageError{err: errors.New("host needs a command"), hint: "ferry host --help lists them"}
 		},
