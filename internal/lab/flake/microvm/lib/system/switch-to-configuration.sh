@@ -22,7 +22,7 @@ fi
 [ "$action" != boot ] || exit 0
 
 old=$(readlink -f /run/current-system)
-stop=() restart=() start=()
+stop=() restart=() start=() own=()
 for unit in "$old"/etc/systemd/system/*.service; do
 	name=${unit##*/}
 	[ -e "$unit" ] || continue
@@ -35,6 +35,7 @@ done
 for unit in "$system"/etc/systemd/system/*.service; do
 	name=${unit##*/}
 	[ -e "$unit" ] || continue
+	own+=("$name")
 	[ -e "$old/etc/systemd/system/$name" ] || start+=("$name")
 done
 
@@ -64,6 +65,10 @@ if [ "$status" = 0 ]; then
 		echo "starting the following units: ${start[*]}" >&2
 		systemctl start -- "${start[@]}" 9>&- || status=4
 	fi
+fi
+# As NixOS's: units that failed before and were not touched count as well.
+if [ "$status" = 0 ] && [ ${#own[@]} != 0 ] && systemctl is-failed --quiet -- "${own[@]}" 9>&-; then
+	status=4
 fi
 if [ "$status" = 4 ]; then
 	failed=$(systemctl list-units --failed --plain --no-legend 9>&- | cut -d' ' -f1 | tr '\n' ' ')
