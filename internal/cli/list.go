@@ -61,13 +61,13 @@ func (a *app) runList(ctx context.Context, o *placeOptions, hosts []string, chec
 		if !ok {
 			return errors.New("no evaluator")
 		}
-		vms, err := m.List(ctx, manage.ListRequest{Places: places, Check: check, Evaluate: evaluator},
+		vms, err := m.List(ctx, manage.ListRequest{Places: places, Check: check, Evaluate: evaluator, Here: a.listHere},
 			func(host string, err error) { a.problem(host, err) })
 		var partial *manage.HostsError
 		if err != nil && !errors.As(err, &partial) {
 			return err
 		}
-		if perr := a.printList(vms, len(places) > 1); perr != nil {
+		if perr := a.printList(vms, len(places) > 1, check); perr != nil {
 			return perr
 		}
 		return errors.Join(err, unchecked(vms))
@@ -79,7 +79,7 @@ func (a *app) problem(subject string, err error) {
 	a.printError(fmt.Errorf("%s: %w", subject, err))
 }
 
-func (a *app) printList(vms []manage.VM, withHost bool) error {
+func (a *app) printList(vms []manage.VM, withHost, check bool) error {
 	if a.ui.JSON {
 		for _, v := range vms {
 			if err := a.ui.Data(v); err != nil {
@@ -96,7 +96,7 @@ func (a *app) printList(vms []manage.VM, withHost bool) error {
 	if withHost {
 		header = append([]string{"HOST"}, header...)
 	}
-	rows := listRows(vms, withHost)
+	rows := listRows(vms, withHost, check)
 	return a.ui.Table(header, rows)
 }
 
@@ -104,7 +104,7 @@ func (a *app) printList(vms []manage.VM, withHost bool) error {
 func unchecked(vms []manage.VM) error {
 	partial := &dropin.PartialError{}
 	for _, v := range vms {
-		if v.CheckError != "" && v.Flake != "" && !v.Declared {
+		if v.CheckError != "" {
 			partial.Failed = append(partial.Failed, microvm.Name(v.Name))
 		} else {
 			partial.Done++
@@ -125,17 +125,9 @@ func (a *app) hostList() *cobra.Command {
 		Short: "Print the VMs of this machine, one a line, as JSON",
 		Args:  cobra.NoArgs,
 		RunE: a.answering(func(ctx context.Context, _ []string, answers *host.Answers) error {
-			l := host.NewLister(ctx, host.DefaultLayout())
-			defer l.Close()
-			vms, err := l.List(ctx)
+			vms, err := a.listHere(ctx, check, except)
 			if err != nil {
 				return err
-			}
-			if check {
-				evaluator := &flake.Evaluator{Nix: &nix.Nix{Program: "nix", Log: a.err}, CacheDir: flake.DefaultCacheDir()}
-				if err := dropin.Check(ctx, evaluator, vms, except); err != nil {
-					return err
-				}
 			}
 			for _, v := range vms {
 				answers.Result(v)
@@ -146,6 +138,18 @@ func (a *app) hostList() *cobra.Command {
 	cmd.Flags().BoolVar(&check, "check", false, "compare with what the VMs' `flake` files yield")
 	cmd.Flags().StringArrayVar(&except, "except", nil, "a VM not to check")
 	return cmd
+}
+
+// listHere lists the VMs of this machine.
+func (a *app) listHere(ctx context.Context, check bool, except []string) ([]host.Listed, error) {
+	l := host.NewLister(ctx, host.DefaultLayout())
+	defer l.Close()
+	vms, err := l.List(ctx)
+	if err != nil || !check {
+		return vms, err
+	}
+	evaluator := &flake.Evaluator{Nix: &nix.Nix{Program: "nix", Log: a.err}, CacheDir: flake.DefaultCacheDir()}
+	return vms, dropin.Check(ctx, evaluator, vms, except)
 }
 
 // hostVsockProxy connects ssh with a guest's sshd.
@@ -188,7 +192,7 @@ func status(v *manage.VM) string {
 }
 
 // remarks are what does not fit into a cell.
-func remarks(v *manage.VM) []string {
+func remarks(v *manage.VM, check bool) []string {
 	var out []string
 	if v.Lock != nil {
 		out = append(out, fmt.Sprintf("deployment %s by %s is under way since %s", v.Lock.Deployment, v.Lock.By, v.Lock.Since.Format("15:04:05 MST")))
@@ -206,14 +210,16 @@ func remarks(v *manage.VM) []string {
 	if v.Declared {
 		out = append(out, "the host's own configuration declares it")
 	}
-	if v.CheckError != "" && !v.Declared {
-		line, _, _ := strings.Cut(v.CheckError, "\n")
-		out = append(out, "not checked: "+line)
+	if v.CheckError != "" && v.CheckError != v.FlakeError {
+		out = append(out, "not compared: "+v.CheckError)
+	}
+	if _, ok := v.VM(); check && ok && v.Flake == "" && v.Wanted == "" && v.CheckError == "" && !v.Declared {
+		out = append(out, "not compared: it has no `flake` file, and the flake here does not assign it to this host")
 	}
 	return slices.Concat(out, v.Problems)
 }
 
-func listRows(vms []manage.VM, withHost bool) []ui.Row {
+func listRows(vms []manage.VM, withHost, check bool) []ui.Row {
 	var rows []ui.Row
 	for _, v := range vms {
 		system := v.Running
@@ -231,7 +237,7 @@ func listRows(vms []manage.VM, withHost bool) []ui.Row {
 		if withHost {
 			cells = append([]string{v.Host}, cells...)
 		}
-		rows = append(rows, ui.Row{Cells: cells, Remarks: remarks(&v)})
+		rows = append(rows, ui.Row{Cells: cells, Remarks: remarks(&v, check)})
 	}
 	return rows
 }

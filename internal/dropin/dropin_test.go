@@ -229,6 +229,7 @@ func TestUpdateAll(t *testing.T) {
 			{Name: "web", State: host.StateRunning, Flake: "github:a/b"}, {Name: "bare", State: host.StateRunning},
 			{Name: "nixos", State: host.StateRunning, Flake: "github:a/b", Declared: true},
 			{Name: "junk", State: host.StateNoVM, Problems: []string{"it is no VM"}},
+			{Name: "failed", State: host.StateFailed, Problems: []string{"its service failed"}},
 		},
 	}
 	if err := f.run("-u"); err != nil {
@@ -237,7 +238,7 @@ func TestUpdateAll(t *testing.T) {
 	if len(f.updated) != 1 || f.updated[0].Record.Name != "web" {
 		t.Errorf("updated: %+v", f.updated)
 	}
-	for _, want := range []string{"bare: left out", "nixos: left out", "junk: left out: it is no VM"} {
+	for _, want := range []string{"bare: left out", "nixos: left out", "failed: left out: it has no `flake` file", "junk: left out: it is no VM"} {
 		if !strings.Contains(f.said.String(), want) {
 			t.Errorf("%q is missing in\n%s", want, f.said.String())
 		}
@@ -269,6 +270,8 @@ func TestList(t *testing.T) {
 			{Name: "down", State: host.StateStopped, Fresh: host.FreshCurrent, Current: runner, CurrentSystem: system, Flake: "a:a"},
 			{Name: "stale", State: host.StateRunning, Fresh: host.FreshWaits, Current: runner, Booted: runnerB, CurrentSystem: system, Running: systemB, Flake: "a:a"},
 			{Name: "bare", State: host.StateRunning, Fresh: host.FreshCurrent, Current: runner, Booted: runner, CurrentSystem: system},
+			{Name: "gone", State: host.StateStopped, Fresh: host.FreshUnknown, Current: runner, Problems: []string{"`current` is dangling"}},
+			{Name: "binary", State: host.StateRunning, Fresh: host.FreshCurrent, Current: runner, Booted: runner, CurrentSystem: system, FlakeError: "it is no text", Problems: []string{"it is no text"}},
 			{Name: "lost", State: host.StateRunning, Fresh: host.FreshCurrent, Current: runner, Booted: runner, CurrentSystem: system, Flake: "c:c"},
 			{Name: "junk", State: host.StateNoVM, Problems: []string{"it is no VM"}},
 		},
@@ -278,7 +281,7 @@ func TestList(t *testing.T) {
 	f.vms[len(f.vms)-1].Name = "even"
 	err := f.run("-l")
 	var partial *PartialError
-	if !errors.As(err, &partial) || partial.Done != 6 || !slices.Equal(partial.Failed, []microvm.Name{"lost"}) {
+	if !errors.As(err, &partial) || partial.Done != 7 || !slices.Equal(partial.Failed, []microvm.Name{"binary", "lost"}) {
 		t.Fatalf("got %v", err)
 	}
 	for _, want := range []string{
@@ -286,7 +289,7 @@ func TestList(t *testing.T) {
 		"outdated: outdated(nixos-web-1), rebuild(nixos-web-2) and reboot: microvm -Ru outdated\n",
 		"down: current(nixos-web-1), not booted: systemctl start microvm@down.service\n",
 		"stale: stale(nixos-web-2), reboot(nixos-web-1): systemctl restart microvm@stale.service\n",
-		"bare: current(nixos-web-1)\n",
+		"bare: current(nixos-web-1)\n", "gone: broken\n", "binary: unknown(nixos-web-1)",
 	} {
 		if !strings.Contains(f.text.String(), want) {
 			t.Errorf("%q is missing in\n%s", want, f.text.String())

@@ -18,19 +18,20 @@ import (
 // gigabytes of memory.
 const maxEvaluations = 4
 
-// Check compares the VMs with what their flakes evaluate to, but for those
-// named in except. What goes wrong for one is noted in its CheckError.
+// Check compares the VMs with what their flakes evaluate to, but for those that
+// are named in except, have no flake or belong to the host's configuration. What
+// goes wrong for one is noted in its CheckError.
 func Check(ctx context.Context, e Evaluator, vms []host.Listed, except []string) error {
 	var group errgroup.Group
 	group.SetLimit(maxEvaluations)
 	for i := range vms {
 		v := &vms[i]
 		n, ok := v.VM()
-		if !ok || slices.Contains(except, v.Name) {
+		if !ok || slices.Contains(except, v.Name) || v.Declared {
 			continue
 		}
-		if v.Flake == "" || v.Declared {
-			v.CheckError = noFlake(v)
+		if v.Flake == "" {
+			v.CheckError = v.FlakeError
 			continue
 		}
 		if flake.FixedInStore(v.Flake) {
@@ -49,13 +50,6 @@ func Check(ctx context.Context, e Evaluator, vms []host.Listed, except []string)
 	}
 	_ = group.Wait()
 	return ctx.Err()
-}
-
-func noFlake(v *host.Listed) string {
-	if v.Declared {
-		return "the host's own configuration declares it"
-	}
-	return "it has no usable `flake` file"
 }
 
 func (c *Command) list(ctx context.Context) error {
@@ -78,9 +72,12 @@ func (c *Command) list(ctx context.Context) error {
 			return err
 		}
 		for _, p := range v.Problems {
+			if p == v.CheckError {
+				continue
+			}
 			c.Report.Step(v.Name, "%s", p)
 		}
-		if v.CheckError != "" && v.Flake != "" && !v.Declared {
+		if v.CheckError != "" {
 			c.Report.Problem(v.Name, errors.New(v.CheckError))
 			failed = append(failed, n)
 			continue
@@ -98,12 +95,12 @@ func line(v *host.Listed) string {
 	n := microvm.Name(v.Name)
 	current := version(v.CurrentSystem, v.Current)
 	switch {
-	case v.Current == "":
+	case v.Current == "", v.Fresh == host.FreshUnknown && v.CheckError == "":
 		return fmt.Sprintf("%s: broken\n", n)
 	case v.Fresh == host.FreshOutdated:
 		return fmt.Sprintf("%s: outdated(%s), rebuild(%s) and reboot: microvm -Ru %s\n", n, current, version(v.WantedSystem, v.Wanted), n)
-	case v.CheckError != "" && v.Flake != "" && !v.Declared:
-		return fmt.Sprintf("%s: unknown(%s), its flake cannot be evaluated\n", n, current)
+	case v.CheckError != "":
+		return fmt.Sprintf("%s: unknown(%s), not compared with its flake\n", n, current)
 	case v.Fresh == host.FreshWaits:
 		running := version(v.Running, v.Booted)
 		also := ""

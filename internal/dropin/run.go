@@ -85,7 +85,7 @@ func sshArguments(o Options, vsock host.Vsock, ferry, known string) []string {
 		"ssh",
 		"-o", "ProxyCommand=" + proxy, "-o", "ProxyUseFdpass=no",
 		"-o", "HostKeyAlias=" + Alias(o.Name), "-o", "CheckHostIP=no",
-		"-o", "StrictHostKeyChecking=accept-new", "-o", "UserKnownHostsFile=" + quoteOption(known),
+		"-o", "StrictHostKeyChecking=accept-new", "-o", "HashKnownHosts=no", "-o", "UserKnownHostsFile=" + quoteOption(known),
 	}
 	destination := "vsock/" + strconv.FormatUint(uint64(vsock.CID), 10)
 	if o.SSH { // options may follow the destination, and then a command

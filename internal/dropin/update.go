@@ -62,7 +62,7 @@ func (c *Command) updatable(ctx context.Context) ([]microvm.Name, error) {
 			c.Report.Step(v.Name, "left out: %s", strings.Join(v.Problems, "; "))
 		case v.Declared:
 			c.Report.Step(v.Name, "left out: the host's own configuration declares it")
-		case v.Flake == "" && len(v.Problems) == 0:
+		case v.Flake == "" && v.FlakeError == "":
 			c.Report.Step(v.Name, "left out: it has no `flake` file")
 		default: // what is wrong is said when it is tried
 			names = append(names, n)

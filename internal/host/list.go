@@ -66,6 +66,7 @@ type Listed struct {
 	CheckError   string            `json:"checkError,omitempty"`
 
 	Flake      string `json:"flake,omitempty"`
+	FlakeError string `json:"flakeError,omitempty"` // why the `flake` file can't be used
 	Generation int    `json:"generation,omitempty"` // 0: not installed by ferry
 	Declared   bool   `json:"declared,omitempty"`   // by the host's own configuration
 	Lock       *Lock  `json:"lock,omitempty"`       // a deployment is under way

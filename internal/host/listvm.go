@@ -58,6 +58,7 @@ func (l *Lister) look(ctx context.Context, name string, units map[string]listedU
 		return v
 	}
 	if v.Flake, err = dir.readFlake(); err != nil {
+		v.FlakeError = err.Error()
 		v.problem("%v", err)
 	}
 	v.Declared = l.declared(ctx, n, dir, units, &v)

@@ -37,6 +37,8 @@ type ListRequest struct {
 	// VM's `flake` file names, on the host.
 	Check    bool
 	Evaluate deploy.Evaluator
+	// Here lists this machine, in this process: that needs no root.
+	Here func(ctx context.Context, check bool, except []string) ([]host.Listed, error)
 }
 
 // HostsError says that some hosts could not be asked.
@@ -157,6 +159,18 @@ func (m *Manager) ours(p Place) []microvm.Name {
 }
 
 func (m *Manager) listHost(ctx context.Context, p Place, req ListRequest, ours []microvm.Name) ([]VM, error) {
+	var except []string
+	for _, n := range ours {
+		except = append(except, string(n))
+	}
+	var vms []VM
+	if p.Address.Local && !p.Sudo {
+		listed, err := req.Here(ctx, req.Check, except)
+		for _, v := range listed {
+			vms = append(vms, VM{Host: p.String(), Listed: v})
+		}
+		return vms, err
+	}
 	h, err := m.Connect(ctx, p)
 	if err != nil {
 		return nil, err
@@ -165,11 +179,10 @@ func (m *Manager) listHost(ctx context.Context, p Place, req ListRequest, ours [
 	args := []string{"list"}
 	if req.Check {
 		args = append(args, "--check")
-		for _, n := range ours {
-			args = append(args, "--except", string(n))
+		for _, n := range except {
+			args = append(args, "--except", n)
 		}
 	}
-	var vms []VM
 	err = h.Stream(ctx, "", func(answer json.RawMessage) error {
 		vm := VM{Host: p.String()}
 		if err := json.Unmarshal(answer, &vm.Listed); err != nil {
