@@ -98,6 +98,21 @@ func TestFailedCreateLeavesNothing(t *testing.T) {
 	if h.layout.lockHolder(web) != nil {
 		t.Error("the lock is left")
 	}
+
+	// Neither where somebody pressed Ctrl-C during the build.
+	ctx, interrupt := context.WithCancel(t.Context())
+	h.nix.building = func(ctx context.Context) error { interrupt(); <-ctx.Done(); return ctx.Err() }
+	req := UpdateRequest{Record: recordOf(runnerA), Create: true, Flake: "x:y", Deployment: Deployment{ID: "two", By: "root@host"}}
+	if _, err := h.server().Update(ctx, req, NewAnswers(io.Discard)); !errors.Is(err, context.Canceled) {
+		t.Errorf("interrupted: %v", err)
+	}
+	if _, err := os.Lstat(h.layout.vmDir(web)); err == nil || h.layout.lockHolder(web) != nil {
+		t.Error("an interrupted creation left something")
+	}
+	history, _ := os.ReadFile(filepath.Join(h.layout.libDir(web), noteHistory))
+	if !strings.Contains(string(history), `"outcome":"failed"`) || !strings.Contains(string(history), `"outcome":"interrupted"`) {
+		t.Errorf("the history says %s", history)
+	}
 }
 
 func TestUpdateRefuses(t *testing.T) {

@@ -8,6 +8,7 @@ import (
 
 	"ferry/internal/deploy"
 	"ferry/internal/host"
+	"ferry/internal/lab"
 )
 
 // likeMicrovmNix lays a host out as microvm.nix's host module and command do,
@@ -90,45 +91,56 @@ systemctl start "microvm@$name.service"`
 // A host of microvm.nix's making is taken over without a restart: what it has is
 // listed, found unchanged, and then deployed to.
 func TestMicrovmNixHostIsTakenOver(t *testing.T) {
-	const toHost2 = "root@host2"
+	t.Run("root's own store", func(t *testing.T) { takeOver(t, world.host1) })
+	t.Run("multi-user daemon", func(t *testing.T) { takeOver(t, world.host2) })
+}
+
+func takeOver(t *testing.T, h *lab.Machine) {
+	to := "root@" + h.Name
 	in := newInfra(t, "", map[string]string{"theirs": vmModule("theirs")})
-	in.copyTo(world.host2)
-	vm := onHost(t, world.host2, "theirs")
-	during(t, world.host2, likeMicrovmNix, "systemctl stop microvm@theirs; "+likeFerry)
-	output(t, world.host2, "sh", "-euc", createByHand, "sh", "theirs", in.dir)
-	eventuallyUp(t, vm)
+	in.copyTo(h)
+	vm := onHost(t, h, "theirs")
+	during(t, h, likeMicrovmNix, "systemctl stop microvm@theirs; "+likeFerry)
+	output(t, h, "sh", "-euc", createByHand, "sh", "theirs", in.dir)
+	mustBeUp(t, vm)
 	invocation, current := vm.invocation(), vm.link("current")
 
-	v := in.ferry("list", toHost2, "--json", "--check").want(0).listed()["theirs"]
+	v := in.ferry("list", to, "--json", "--check").want(0).listed()["theirs"]
 	if v.State != host.StateRunning || v.Fresh != host.FreshCurrent || v.Flake != in.dir || v.Generation != 0 || len(v.Problems) > 0 {
 		t.Errorf("before: %+v", v)
 	}
-	in.deploy(deploy.OutcomeUnchanged, "rebuild", "theirs", toHost2)
-	microvmOn(t, world.host2, "/", "-l").want(0, "theirs: current(")
-	microvmAgain(t.Context(), t, world.host2, "/", "-Ru", "theirs").want(0, "up to date", "no restart needed")
+	in.deploy(deploy.OutcomeUnchanged, "rebuild", "theirs", to)
+	microvmOn(t, h, "/", "-l").want(0, "theirs: current(")
+	microvmAgain(t.Context(), t, h, "/", "-Ru", "theirs").want(0, "up to date", "no restart needed")
 	if vm.invocation() != invocation || vm.link("current") != current {
 		t.Fatal("it was restarted, or its links were moved, though nothing changed")
 	}
 
 	in.write("theirs.nix", strings.Replace(vmModule("theirs"), "mem = 256", "mem = 384", 1))
-	in.deploy(deploy.OutcomeInstalled, "install", "theirs", toHost2)
+	in.deploy(deploy.OutcomeInstalled, "install", "theirs", to)
 	if vm.invocation() != invocation || vm.link("old") != current || vm.link("booted") != current {
 		t.Error("the installation touched what runs")
 	}
-	in.deploy(deploy.OutcomeRestarted, "rebuild", "theirs", toHost2)
+	in.deploy(deploy.OutcomeRestarted, "rebuild", "theirs", to)
 	if vm.link("booted") != vm.link("current") || vm.link("booted") == current {
 		t.Error("the new runner was not booted")
 	}
-	collectGarbage(t, world.host2)
-	for _, l := range []string{"current", "old", "booted"} {
-		valid(t, world.host2, vm.link(l))
+	in.write("theirs.nix", vmModule("theirs", `lab.note = "by the host itself";`))
+	in.copyTo(h)
+	microvmAgain(t.Context(), t, h, "/", "-Ru", "theirs").want(0, "updated", "restarted")
+	if vm.link("booted") != vm.link("current") {
+		t.Error("microvm -Ru did not restart it")
 	}
-	if got := output(t, world.host2, "cat", vm.dir()+"/flake"); got != in.dir {
+	collectGarbage(t, h)
+	for _, l := range []string{"current", "old", "booted"} {
+		valid(t, h, vm.link(l))
+	}
+	if got := output(t, h, "cat", vm.dir()+"/flake"); got != in.dir {
 		t.Errorf("its flake became %q", got)
 	}
 }
 
-func eventuallyUp(t *testing.T, vm vmOn) {
+func mustBeUp(t *testing.T, vm vmOn) {
 	t.Helper()
 	if vm.property("ActiveState") != "active" || vm.link("booted") != vm.link("current") {
 		t.Fatalf("%s is %s", vm.name, vm.property("ActiveState"))
