@@ -111,8 +111,12 @@ func (s *Server) Remove(ctx context.Context, n microvm.Name, by string, keepData
 	}
 	r.Kept = keepData
 	if r.Running {
-		if _, err := s.units.stop(ctx, n, log); err != nil {
+		ended, err := s.units.stop(ctx, n, log)
+		if err != nil {
 			return nil, fmt.Errorf("removing %s: %w", n, err)
+		}
+		if ended.Result == "timeout" {
+			log("the guest did not shut down in time and was killed")
 		}
 	}
 	// From here on half a VM would be left.

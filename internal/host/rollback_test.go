@@ -314,6 +314,29 @@ func TestRemoveRefuses(t *testing.T) {
 	}
 }
 
+// What is mounted in a VM's directory is somebody's data: it is not deleted.
+func TestRemoveSparesMounts(t *testing.T) {
+	h := twoGenerations(t)
+	at := filepath.Join(h.layout.vmDir(web), "with space")
+	if err := os.Mkdir(at, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := syscall.Mount("none", at, "tmpfs", 0, ""); err != nil {
+		t.Skipf("a mount needs more rights: %v", err)
+	}
+	defer func() { _ = syscall.Unmount(at, 0) }()
+	if err := os.WriteFile(filepath.Join(at, "precious"), nil, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	_, err := h.server().Remove(t.Context(), web, "", false, quiet)
+	if !IsRefused(err) || !strings.Contains(err.Error(), at) || h.units.stops != 0 {
+		t.Errorf("got %v, %d stops", err, h.units.stops)
+	}
+	if _, err := os.Stat(filepath.Join(at, "precious")); err != nil {
+		t.Error(err)
+	}
+}
+
 // A lock that waits for one whose file was removed meanwhile is worth something.
 func TestLockOutlivesRemoval(t *testing.T) {
 	h := newTestHost(t)

@@ -28,26 +28,35 @@ func (s *systemd) stop(ctx context.Context, n microvm.Name, log func(string)) (U
 	if _, err := s.conn.StopUnitContext(ctx, n.Unit(), "replace", done); err != nil {
 		return UnitState{}, s.failure(ctx, n, began, fmt.Sprintf("systemd refused to stop %s: %v", n.Unit(), err))
 	}
-	tick := time.NewTicker(stopReport)
-	defer tick.Stop()
-	for waiting := true; waiting; {
-		select {
-		case result := <-done:
-			if result != "done" {
-				return UnitState{}, s.failure(ctx, n, began, fmt.Sprintf("stopping %s: the stop %s", n.Unit(), result))
-			}
-			waiting = false
-		case <-tick.C:
-			log(fmt.Sprintf("the guest is still shutting down (%d s)", int(time.Since(began).Seconds())))
-		case <-ctx.Done():
-			return UnitState{}, fmt.Errorf("waiting for %s to stop (systemd goes on with it): %w", n.Unit(), ctx.Err())
-		}
+	result, err := awaitJob(ctx, done, func(sofar time.Duration) { log(fmt.Sprintf("the guest is still shutting down (%s)", sofar)) })
+	if err != nil {
+		return UnitState{}, fmt.Errorf("waiting for %s to stop (systemd goes on with it): %w", n.Unit(), err)
+	}
+	if result != "done" {
+		return UnitState{}, s.failure(ctx, n, began, fmt.Sprintf("stopping %s: the stop %s", n.Unit(), result))
 	}
 	ended, err := s.unit(ctx, n.Unit())
 	if err != nil {
 		return UnitState{}, err
 	}
 	return ended.UnitState, s.awaitHelpers(ctx, n, began)
+}
+
+// awaitJob waits for a job of systemd and says now and then how long already.
+func awaitJob(ctx context.Context, done <-chan string, say func(sofar time.Duration)) (result string, err error) {
+	began := time.Now()
+	tick := time.NewTicker(stopReport)
+	defer tick.Stop()
+	for {
+		select {
+		case result := <-done:
+			return result, nil
+		case <-tick.C:
+			say(time.Since(began).Round(time.Second))
+		case <-ctx.Done():
+			return "", ctx.Err()
+		}
+	}
 }
 
 // awaitHelpers waits until a stopped VM's helper services have ended, and

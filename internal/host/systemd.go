@@ -117,13 +117,12 @@ func (s *systemd) run(ctx context.Context, n microvm.Name, how Activation, log f
 	if _, err := s.conn.RestartUnitContext(ctx, n.Unit(), "replace", done); err != nil {
 		return UnitState{}, s.failure(ctx, n, began, fmt.Sprintf("systemd refused: %v", err))
 	}
-	select {
-	case result := <-done:
-		if result != "done" {
-			return UnitState{}, s.failure(ctx, n, began, fmt.Sprintf("%s: %s", n.Unit(), jobResult(result)))
-		}
-	case <-ctx.Done():
-		return UnitState{}, fmt.Errorf("waiting for %s: %w", n.Unit(), ctx.Err())
+	result, err := awaitJob(ctx, done, func(sofar time.Duration) { log(fmt.Sprintf("still %s%s (%s)", verb, n.Unit(), sofar)) })
+	if err != nil {
+		return UnitState{}, fmt.Errorf("waiting for %s: %w", n.Unit(), err)
+	}
+	if result != "done" {
+		return UnitState{}, s.failure(ctx, n, began, fmt.Sprintf("%s: %s", n.Unit(), jobResult(result)))
 	}
 	return s.watch(ctx, n, began)
 }

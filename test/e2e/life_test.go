@@ -34,7 +34,7 @@ func TestStartStopRestart(t *testing.T) {
 		t.Error("it was not restarted")
 	}
 	// The stop waits for the guest, says so, and for the helper services.
-	in.ferry("stop", "walk", host1Flag).want(0, "walk: stopped on root@host1", "still shutting down (10 s)").without("killed")
+	in.ferry("stop", "walk", host1Flag).want(0, "walk: stopped on root@host1", "still shutting down (10s)").without("killed")
 	if got := output(t, world.host1, "sh", "-c", "systemctl list-units --all --plain --no-legend 'microvm*@walk.service' | grep -v ' inactive ' || :"); got != "" {
 		t.Errorf("after the stop there are still %s", got)
 	}
