@@ -7,6 +7,10 @@ import (
 	"testing"
 )
 
+// awkward are words that shells take for something else.
+var awkward = []string{"", " ", "a b", "'", `"`, `\`, `\\`, `a\'b`, "$HOME", "`id`", "$(id)", "*", "~", "!", "!!", "a\nb", "\n", "tab\there",
+	"-n", "--", "=ls", "A=b", "{a,b}", "#c", ";", "&", "|", "<", ">", "%s", "%", `\0101`, "ü€", "\xff\xfe", "\x01\x7f", "^x", "?", "[a]", "@", "\r"}
+
 func TestQuote(t *testing.T) {
 	for want, words := range map[string][]string{
 		"nix build --no-link":       {"nix", "build", "--no-link"},
@@ -73,4 +77,13 @@ func FuzzQuote(f *testing.F) {
 			}
 		}
 	})
+}
+
+func mustRun(t *testing.T, args ...string) string {
+	t.Helper()
+	out, err := exec.Command(args[0], args[1:]...).CombinedOutput()
+	if err != nil {
+		t.Fatalf("%s: %v\n%s", Quote(args...), err, out)
+	}
+	return string(out)
 }

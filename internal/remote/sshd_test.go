@@ -1,3 +1,5 @@
+//go:build lab
+
 package remote
 
 import (
@@ -150,15 +152,6 @@ func waitFor(t *testing.T, what string, holds func() bool) {
 			t.Fatalf("waited too long until %s", what)
 		}
 	}
-}
-
-func mustRun(t *testing.T, args ...string) string {
-	t.Helper()
-	out, err := exec.Command(args[0], args[1:]...).CombinedOutput()
-	if err != nil {
-		t.Fatalf("%s: %v\n%s", Quote(args...), err, out)
-	}
-	return string(out)
 }
 
 func freePort(t *testing.T) int {
