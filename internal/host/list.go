@@ -147,6 +147,8 @@ func (l *Lister) List(ctx context.Context) ([]Listed, error) {
 	}
 	entries, err := os.ReadDir(l.layout.StateDir)
 	switch {
+	case errors.Is(err, fs.ErrNotExist) && noUnits != "":
+		return nil, refuse("this machine is no host for MicroVMs: there is no "+l.layout.StateDir+", and "+noUnits, "")
 	case errors.Is(err, fs.ErrNotExist):
 		return nil, nil // a host without a VM
 	case err != nil:

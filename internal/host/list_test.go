@@ -289,10 +289,13 @@ func TestListWithoutSystemd(t *testing.T) {
 	if vms, err := (&Lister{layout: h.layout, units: &fakeLister{}}).List(t.Context()); err != nil || len(vms) != 0 {
 		t.Errorf("a host without VMs: %+v, %v", vms, err)
 	}
+	var refused *Failure
+	if _, err := (&Lister{layout: h.layout, noUnits: "systemd does not answer"}).List(t.Context()); !errors.As(err, &refused) {
+		t.Errorf("no host at all: %v", err)
+	}
 	if err := os.WriteFile(h.layout.StateDir, nil, 0o644); err != nil {
 		t.Fatal(err)
 	}
-	var refused *Failure
 	if _, err := (&Lister{layout: h.layout, units: &fakeLister{}}).List(t.Context()); !errors.As(err, &refused) {
 		t.Errorf("a state directory that is none: %v", err)
 	}
