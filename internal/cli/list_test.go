@@ -1,0 +1,69 @@
+package cli
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"strings"
+	"testing"
+	"time"
+
+	"ferry/internal/host"
+	"ferry/internal/manage"
+	"ferry/internal/ui"
+)
+
+func TestPrintList(t *testing.T) {
+	const system = "/nix/store/ssssssssssssssssssssssssssssssss-nixos-web-1"
+	vms := []manage.VM{
+		{Host: "root@server", Listed: host.Listed{Name: "web", State: host.StateRunning, Fresh: host.FreshWaits, Activation: host.ActivateRestart, Waits: []string{"memory 512 → 768 MiB"}, Running: system, Generation: 3, Flake: "github:a/b"}},
+		{Host: "root@server", Listed: host.Listed{Name: "live", State: host.StateRunning, Fresh: host.FreshWaits, Activation: host.ActivateLive, Waits: []string{"the system inside"}, CurrentSystem: system}},
+		{Host: "root@server", Listed: host.Listed{Name: "old", State: host.StateStopped, Fresh: host.FreshOutdated, WantedSystem: system, CheckError: ""}},
+		{Host: "root@server", Listed: host.Listed{Name: "\x1b[2Jevil", State: host.StateNoVM, Fresh: host.FreshUnknown, Problems: []string{"it is \x1b[31mno VM"}}},
+		{Host: "root@server", Listed: host.Listed{Name: "busy", State: host.StateRunning, Fresh: host.FreshCurrent, Lock: &host.Lock{By: "ann@laptop", Deployment: "one", Since: time.Now()}}},
+	}
+	var out bytes.Buffer
+	a := &app{ui: ui.New(&out, &out, true)}
+	if err := a.printList(vms, true, true); err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{
+		"HOST", "web       ", "waits for a restart", "memory 512 → 768 MiB: waits for a restart", "waits for a switch", "ferry switch live",
+		"outdated", "the flake yields nixos-web-1", `it is \x1b[31mno VM`, "ann@laptop", "not compared: it has no `flake` file",
+	} {
+		if !strings.Contains(out.String(), want) {
+			t.Errorf("%q is missing in\n%s", want, out.String())
+		}
+	}
+	if strings.ContainsRune(out.String(), '\x1b') {
+		t.Errorf("a host's escape sequence reaches the terminal: %q", out.String())
+	}
+	out.Reset()
+	a.ui.JSON = true
+	if err := a.printList(vms, true, true); err != nil {
+		t.Fatal(err)
+	}
+	var first map[string]any
+	line, _, _ := strings.Cut(out.String(), "\n")
+	if err := json.Unmarshal([]byte(line), &first); err != nil || first["host"] != "root@server" || first["status"] != "waits" {
+		t.Errorf("%v: %s", err, line)
+	}
+}
+
+func TestMicrovmByName(t *testing.T) {
+	for line, want := range map[string]bool{
+		"microvm": true, "/usr/local/bin/microvm -l": true, "ferry -l": false, "microvm host session": false, "/x/microvm-old -l": false,
+	} {
+		if got := isMicrovm(strings.Fields(line)); got != want {
+			t.Errorf("%s: %v", line, got)
+		}
+	}
+	var out, errs bytes.Buffer
+	if code := RunMicrovm(context.Background(), nil, nil, &out, &errs); code != exitDone || !strings.Contains(out.String(), "Exit codes:") {
+		t.Errorf("exit code %d: %s%s", code, out.String(), errs.String())
+	}
+	out.Reset()
+	if code := RunMicrovm(context.Background(), []string{"-u", "web", "-R"}, nil, &out, &errs); code != exitUsage || out.Len() > 0 || !strings.Contains(errs.String(), "hint: ") {
+		t.Errorf("exit code %d: %s%s", code, out.String(), errs.String())
+	}
+}
