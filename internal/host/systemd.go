@@ -58,6 +58,9 @@ func (s *systemd) unit(ctx context.Context, name string) (unitFacts, error) {
 	str := func(k string) string { v, _ := props[k].(string); return v }
 	u := unitFacts{workingDir: str("WorkingDirectory")}
 	u.LoadState, u.ActiveState, u.SubState, u.Result = str("LoadState"), str("ActiveState"), str("SubState"), str("Result")
+	if u.ActiveState == "inactive" && queued(props["Job"]) {
+		u.ActiveState, u.SubState = "activating", "queued"
+	}
 	if id, ok := props["InvocationID"].([]byte); ok {
 		u.InvocationID = hex.EncodeToString(id)
 	}
@@ -66,6 +69,18 @@ func (s *systemd) unit(ctx context.Context, name string) (unitFacts, error) {
 		u.Since = time.UnixMicro(int64(usec))
 	}
 	return u, nil
+}
+
+// queued reports whether a job waits for the unit (id and object path, 0 for
+// none). One that is down can only be about to start, as when it waits for its
+// turn after a boot of the host: it was not stopped by anybody.
+func queued(job any) bool {
+	pair, _ := job.([]any)
+	if len(pair) == 0 {
+		return false
+	}
+	id, _ := pair[0].(uint32)
+	return id != 0
 }
 
 // stateDir is the directory of all VMs that the unit template works in.

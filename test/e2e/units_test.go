@@ -95,7 +95,8 @@ func TestStopWhileWaiting_KF10(t *testing.T) {
 	if second.property("ActiveState") != "inactive" {
 		t.Errorf("second is %s", second.property("ActiveState"))
 	}
-	second.systemctl("stop")
+	in.ferry("rebuild", "second", "root@host2", "--dry-run").without("is stopped")
+	in.ferry("stop", "second", "--host", "root@host2").want(0, "stopped")
 	eventually(t, "nothing of second waits any more", 20*time.Second, func() bool {
 		return !strings.Contains(output(t, world.host2, "systemctl", "list-jobs", "--no-legend"), "second")
 	})
@@ -208,7 +209,7 @@ systemctl daemon-reload`)
 func TestRestartLoopEnds(t *testing.T) {
 	in := newInfra(t, "", map[string]string{"looping": vmModule("looping", `microvm.preStart = "exit 3";`)})
 	dropIn(t, "microvm@looping.service", `[Service]\nRestartSec=100ms`)
-	in.ferry("rebuild", "looping", "root@host2").want(1, "microvm@looping.service", "did not stay up")
+	in.ferry("rebuild", "looping", "root@host2").want(1, "microvm@looping.service")
 	vm := onHost(t, world.host2, "looping")
 	eventually(t, "the loop ends", time.Minute, func() bool { return vm.property("ActiveState") == "failed" })
 	vm.allDown()
