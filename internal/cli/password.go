@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"os/exec"
 	"os/signal"
 	"strconv"
 	"sync"
@@ -56,6 +57,13 @@ func askHidden(prompt string) (string, error) {
 	signals := make(chan os.Signal, 1)
 	signal.Notify(signals, os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
 	defer signal.Stop(signals)
+	// What is typed as soon as the question appears must not show either.
+	hide := exec.Command("stty", "-echo")
+	hide.Stdin = tty
+	if err := hide.Run(); err != nil {
+		_ = tty.Close()
+		return "", fmt.Errorf("hiding what is typed: stty -echo: %w", err)
+	}
 	fmt.Fprint(tty, prompt)
 	type line struct {
 		text []byte
@@ -69,7 +77,7 @@ func askHidden(prompt string) (string, error) {
 	select {
 	case l := <-read:
 		fmt.Fprintln(tty)
-		return string(l.text), errors.Join(l.err, tty.Close())
+		return string(l.text), errors.Join(l.err, term.Restore(fd, before), tty.Close())
 	case <-signals: // the reader stays until the process ends, and tty with it
 		_ = term.Restore(fd, before)
 		fmt.Fprintln(tty)

@@ -82,10 +82,11 @@ func (s *Server) rootRunning(ctx context.Context, n microvm.Name, note runningNo
 
 // dropRunning forgets a live switch once the VM boots what is installed.
 func (l Layout) dropRunning(n microvm.Name) error {
-	if err := removeLink(filepath.Join(l.ferryRoots(n), "running")); err != nil {
-		return err
-	}
-	return l.dropNote(n, noteRunning)
+	return errors.Join(
+		removeLink(filepath.Join(l.ferryRoots(n), "running")),
+		l.dropNote(n, noteRunning),
+		l.settled(n),
+	)
 }
 
 // ensureVM makes the VM's directory and the GC roots to its links, all before

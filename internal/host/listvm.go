@@ -158,6 +158,12 @@ func (l *Lister) compare(ctx context.Context, n microvm.Name, v *Listed) {
 			v.State = StateUnconfirmed
 		}
 	}
+	var cut unsureNote
+	if up && l.layout.readNote(n, noteUnsure, &cut) == nil {
+		if u, err := l.units.unit(ctx, n.Unit()); err == nil && u.InvocationID == cut.InvocationID {
+			v.State = StateUnconfirmed
+		}
+	}
 	if v.Current == "" || l.exists(v.Current) != nil {
 		return
 	}

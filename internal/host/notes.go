@@ -22,6 +22,7 @@ const (
 	noteHistory    = "history.jsonl"
 	noteRecords    = "records"
 	noteDeployment = "deployment.json"
+	noteUnsure     = "unsure.json" // a live switch that nobody saw the end of
 )
 
 // runningNote says what system a guest runs since a live switch. It holds only
@@ -94,8 +95,6 @@ type unfinished struct {
 	Deployment
 	Runner     microvm.StorePath `json:"runner,omitempty"`
 	Activating bool              `json:"activating,omitempty"`
-	// Unsure: an earlier deployment was interrupted while its guest switched.
-	Unsure bool `json:"unsure,omitempty"`
 }
 
 func (l Layout) appendHistory(n microvm.Name, e HistoryEntry) error {
@@ -115,4 +114,28 @@ func (l Layout) appendHistory(n microvm.Name, e HistoryEntry) error {
 		err = cerr
 	}
 	return err
+}
+
+// unsureNote is what an interrupted live switch may have left running, in the
+// start of the unit that it happened in. The root `interrupted` keeps it until
+// the guest was seen or the VM has booted again.
+type unsureNote struct {
+	InvocationID string            `json:"invocationId"`
+	Runner       microvm.StorePath `json:"runner"`
+}
+
+// unsure reports whether the last live switch in this start of the unit was
+// interrupted, and not settled since.
+func (l Layout) unsure(n microvm.Name, invocation string) bool {
+	var left unfinished
+	if l.readNote(n, noteDeployment, &left) == nil && left.Activating {
+		return true
+	}
+	var note unsureNote
+	return l.readNote(n, noteUnsure, &note) == nil && note.InvocationID == invocation
+}
+
+// settled forgets an interrupted live switch.
+func (l Layout) settled(n microvm.Name) error {
+	return errors.Join(removeLink(filepath.Join(l.ferryRoots(n), "interrupted")), l.dropNote(n, noteUnsure))
 }

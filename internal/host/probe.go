@@ -123,10 +123,7 @@ func (s *Server) running(n microvm.Name, vm *VMState) (system microvm.StorePath,
 	if !vm.Unit.Up() {
 		return "", false
 	}
-	var left unfinished
-	if s.layout.readNote(n, noteDeployment, &left) == nil {
-		unsure = left.Activating || left.Unsure
-	}
+	unsure = s.layout.unsure(n, vm.Unit.InvocationID)
 	var note runningNote
 	if s.layout.readNote(n, noteRunning, &note) == nil && note.InvocationID == vm.Unit.InvocationID && note.InvocationID != "" {
 		return note.System, unsure || note.Failed

@@ -168,10 +168,11 @@ func (s *session) settle(ctx context.Context, vm *VMState, req PrepareRequest) e
 	if l.readNote(req.Name, noteDeployment, &left) != nil {
 		return nil
 	}
-	s.work.Unsure = left.Activating || left.Unsure
 	s.out.log("host", "deployment "+left.ID+" by "+left.By+" was interrupted")
-	if left.Activating && left.Runner != "" && req.GuestSystem == "" {
-		if err := replaceLink(l.ferryRoots(req.Name), "interrupted", string(left.Runner)); err != nil {
+	if left.Activating && vm.Unit.Up() {
+		note := unsureNote{InvocationID: vm.Unit.InvocationID, Runner: left.Runner}
+		err := errors.Join(replaceLink(l.ferryRoots(req.Name), "interrupted", string(left.Runner)), l.writeNote(req.Name, noteUnsure, note))
+		if err != nil {
 			return err
 		}
 	}
@@ -245,7 +246,11 @@ func (s *session) observe(ctx context.Context, req ObserveRequest) (struct{}, er
 	if err != nil {
 		return struct{}{}, err
 	}
-	return struct{}{}, s.srv.rootRunning(ctx, req.Name, runningNote{InvocationID: vm.Unit.InvocationID, System: req.System, Failed: req.Failed})
+	err = s.srv.rootRunning(ctx, req.Name, runningNote{InvocationID: vm.Unit.InvocationID, System: req.System, Failed: req.Failed})
+	if err != nil {
+		return struct{}{}, err
+	}
+	return struct{}{}, s.srv.layout.settled(req.Name)
 }
 
 // commit goes on to its end though the operator's side is gone: from its first
@@ -274,8 +279,11 @@ func (s *session) commit(ctx context.Context, req CommitRequest) (*Committed, er
 		return nil, err
 	}
 	done := &Committed{Generation: l.generation(req.Name), Unit: vm.Unit}
-	if req.Activation != ActivateRestart && req.Activation != ActivateStart {
+	switch req.Activation {
+	case ActivateNone:
 		return done, nil
+	case ActivateLive:
+		return done, l.settled(req.Name)
 	}
 	if err := l.writeNote(req.Name, noteToStart, time.Now()); err != nil {
 		return nil, err
@@ -284,10 +292,7 @@ func (s *session) commit(ctx context.Context, req CommitRequest) (*Committed, er
 	if err != nil {
 		return nil, err
 	}
-	if err := l.dropRunning(req.Name); err != nil {
-		return nil, err
-	}
-	return done, l.dropNote(req.Name, noteToStart)
+	return done, errors.Join(l.dropRunning(req.Name), l.dropNote(req.Name, noteToStart))
 }
 
 func (s *session) finish(req FinishRequest) (struct{}, error) {
@@ -319,7 +324,6 @@ func (s *session) end(outcome, failure string) error {
 			Outcome: outcome, Error: failure, Runner: s.work.Runner,
 		}),
 		l.dropPending(s.name),
-		removeLink(filepath.Join(l.ferryRoots(s.name), "interrupted")),
 		l.dropNote(s.name, noteDeployment),
 		l.dropEmptyRoots(s.name),
 	)

@@ -215,6 +215,7 @@ func TestLostConnectionEndsTheBuild(t *testing.T) {
 func TestVanishedDuringTheSwitch(t *testing.T) {
 	h := newTestHost(t)
 	h.makeRunner(runnerA, systemA, "")
+	h.units.state = UnitState{LoadState: "loaded", ActiveState: "active", SubState: "running", InvocationID: "i1"}
 	c := h.session()
 	c.prepare(runnerA)
 	if err := c.ask(Request{Activate: &ActivateRequest{Name: web, Runner: runnerA}}, nil); err != nil {
@@ -229,11 +230,31 @@ func TestVanishedDuringTheSwitch(t *testing.T) {
 	if got, _ := os.Readlink(filepath.Join(h.layout.ferryRoots(web), "interrupted")); got != string(runnerA) {
 		t.Errorf("what the guest may run is not kept: %q", got)
 	}
+	// An install asks no guest, so what it may run stays kept, and unsure.
 	if err := next.ask(Request{Finish: &FinishRequest{Name: web, Outcome: "installed"}}, nil); err != nil {
 		t.Fatal(err)
 	}
 	next.leave()
-	if entries, _ := os.ReadDir(h.layout.ferryRoots(web)); len(entries) != 0 {
+	if got, _ := os.Readlink(filepath.Join(h.layout.ferryRoots(web), "interrupted")); got != string(runnerA) {
+		t.Errorf("after an install, what the guest may run is not kept: %q", got)
+	}
+	if !h.layout.unsure(web, h.units.state.InvocationID) || h.layout.unsure(web, "another start") {
+		t.Error("an interrupted switch is unsure, and only for this start of the unit")
+	}
+	// A switch that was seen to its end settles it.
+	last := h.session()
+	last.prepare(runnerB)
+	if err := last.ask(Request{Observe: &ObserveRequest{Name: web, System: systemB}}, nil); err != nil {
+		t.Fatal(err)
+	}
+	if err := last.ask(Request{Finish: &FinishRequest{Name: web, Outcome: "tested"}}, nil); err != nil {
+		t.Fatal(err)
+	}
+	last.leave()
+	if h.layout.unsure(web, h.units.state.InvocationID) {
+		t.Error("still unsure")
+	}
+	if entries, _ := os.ReadDir(h.layout.ferryRoots(web)); len(entries) != 1 || entries[0].Name() != "running" {
 		t.Errorf("roots left: %v", entries)
 	}
 }
