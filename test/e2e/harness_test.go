@@ -77,14 +77,24 @@ func newInfra(t *testing.T, ferry string, modules map[string]string) *infra {
 	return in
 }
 
-// forget removes what an earlier run of the tests left of a VM, where the lab
-// was kept.
+// forget removes a VM from the hosts, now (an earlier run may have left it where
+// the lab was kept) and when the test ends.
 func forget(t *testing.T, name string) {
 	t.Helper()
+	wipe(t, t.Context(), name)
+	t.Cleanup(func() { wipe(t, context.Background(), name) })
+}
+
+func wipe(t *testing.T, ctx context.Context, name string) {
+	t.Helper()
 	for _, h := range []*lab.Machine{world.host1, world.host2} {
-		output(t, h, "sh", "-c", `systemctl stop "microvm@$1" && cd / && rm -rf "/var/lib/microvms/$1" "/var/lib/ferry/vms/$1" \
+		_, err := h.Output(ctx, "sh", "-c", `[ -e "/var/lib/microvms/$1" ] || [ -e "/var/lib/ferry/vms/$1" ] || exit 0
+systemctl stop "microvm@$1" && systemctl reset-failed "microvm*@$1.service" 2>/dev/null; cd / && rm -rf "/var/lib/microvms/$1" "/var/lib/ferry/vms/$1" \
   "/nix/var/nix/profiles/ferry/$1" "/nix/var/nix/gcroots/ferry/$1" \
   "/nix/var/nix/gcroots/microvm/$1" "/nix/var/nix/gcroots/microvm/booted-$1" "/nix/var/nix/gcroots/microvm/old-$1"`, "sh", name)
+		if err != nil {
+			t.Errorf("removing %s from %s: %v", name, h.Name, err)
+		}
 	}
 }
 
