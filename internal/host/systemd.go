@@ -48,6 +48,7 @@ func (s *systemd) close() { s.conn.Close() }
 type unitFacts struct {
 	UnitState
 	workingDir string
+	changed    time.Time // of its state
 }
 
 func (s *systemd) unit(ctx context.Context, name string) (unitFacts, error) {
@@ -65,6 +66,9 @@ func (s *systemd) unit(ctx context.Context, name string) (unitFacts, error) {
 		u.InvocationID = hex.EncodeToString(id)
 	}
 	u.Restarts, _ = props["NRestarts"].(uint32)
+	if usec, _ := props["StateChangeTimestamp"].(uint64); usec > 0 {
+		u.changed = time.UnixMicro(int64(usec))
+	}
 	if usec, _ := props["ActiveEnterTimestamp"].(uint64); usec > 0 {
 		u.Since = time.UnixMicro(int64(usec))
 	}
@@ -175,7 +179,7 @@ func (s *systemd) failure(ctx context.Context, n microvm.Name, since time.Time, 
 	blamed := n.Unit()
 	for _, pattern := range helperUnits {
 		unit := fmt.Sprintf(pattern, n)
-		if u, err := s.unit(ctx, unit); err == nil && u.LoadState == "loaded" && u.ActiveState == "failed" {
+		if u, err := s.unit(ctx, unit); err == nil && u.failedSince(since) {
 			blamed = unit
 			message = fmt.Sprintf("%s, which %s needs, failed (%s)", unit, n.Unit(), u.Result)
 			break
@@ -186,6 +190,13 @@ func (s *systemd) failure(ctx context.Context, n microvm.Name, since time.Time, 
 		Hint: "see journalctl -u " + blamed,
 		Log:  journal(ctx, blamed, since),
 	}
+}
+
+// failedSince reports whether the unit has ended badly since then. One with
+// Restart= is not `failed` for that, but waits for its next try or was stopped.
+func (u unitFacts) failedSince(t time.Time) bool {
+	return u.LoadState == "loaded" && !u.Up() && u.Result != "" && u.Result != "success" &&
+		!u.changed.Before(t.Add(-time.Second))
 }
 
 func jobResult(r string) string {

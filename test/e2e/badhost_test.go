@@ -88,7 +88,7 @@ func TestOldNix(t *testing.T) {
 	in := newInfra(t, "", map[string]string{"oldnix": vmModule("oldnix")})
 	for _, m := range []*lab.Machine{world.operator, world.host1} {
 		t.Run(m.Name, func(t *testing.T) {
-			restore, err := m.UseOldNix(t.Context())
+			_, restore, err := m.UseNix(t.Context(), lab.OldNix)
 			if err != nil {
 				t.Fatal(err)
 			}

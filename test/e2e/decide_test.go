@@ -4,6 +4,7 @@ package e2e
 
 import (
 	"context"
+	"fmt"
 	"os/exec"
 	"strings"
 	"testing"
@@ -68,16 +69,37 @@ func TestGuestThatRebootedByItself(t *testing.T) {
 
 // A unit whose helper fails: the message names the helper and shows its log.
 func TestFailingHelperIsNamed(t *testing.T) {
-	in := newInfra(t, "", map[string]string{"tapless": vmModule("tapless",
-		`microvm.binScripts.tap-up = "echo no bridge here >&2; exit 1";`)})
-	vm := onHost(t, world.host1, "tapless")
-	in.ferry("rebuild", "tapless", toHost1).want(1,
-		"microvm-tap-interfaces@tapless.service", "no bridge here", "`current` is the new runner")
-	in.write("tapless.nix", vmModule("tapless"))
-	in.ferry("rebuild", "tapless", toHost1).want(0, "started")
-	if vm.property("ActiveState") != "active" {
-		t.Error("the VM does not run")
+	for script, unit := range map[string]string{
+		"tap-up":        "microvm-tap-interfaces@helpless.service",
+		"macvtap-up":    "microvm-macvtap-interfaces@helpless.service",
+		"pci-setup":     "microvm-pci-devices@helpless.service",
+		"virtiofsd-run": "microvm-virtiofsd@helpless.service",
+	} {
+		t.Run(script, func(t *testing.T) {
+			in := newInfra(t, "", map[string]string{"helpless": vmModule("helpless",
+				fmt.Sprintf(`microvm.binScripts.%s = "echo no luck with %s >&2; exit 1";`, script, script))})
+			vm := onHost(t, world.host1, "helpless")
+			in.ferry("rebuild", "helpless", toHost1).want(1, unit, "no luck with "+script, "`current` is the new runner")
+			in.write("helpless.nix", vmModule("helpless"))
+			in.ferry("rebuild", "helpless", toHost1).want(0, "started")
+			if vm.property("ActiveState") != "active" {
+				t.Error("the VM does not run")
+			}
+		})
 	}
+}
+
+// A `current` that is not root's is not started, and not deployed over.
+func TestForeignCurrentIsNamed(t *testing.T) {
+	in := newInfra(t, "", map[string]string{"planted": vmModule("planted")})
+	vm := onHost(t, world.host1, "planted")
+	in.deploy(deploy.OutcomeInstalled, "install", "planted", toHost1)
+	output(t, world.host1, "chown", "-h", "microvm", vm.dir()+"/current")
+	in.ferry("start", "planted", "--host", toHost1).want(1, "current")
+	if vm.property("ActiveState") == "active" {
+		t.Error("it was started")
+	}
+	in.ferry("rebuild", "planted", toHost1).want(1, "instead of root", "chown -h root", "nothing was changed")
 }
 
 // A hypervisor that ends at once is no success, though systemd's start was one.
