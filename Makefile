@@ -32,10 +32,11 @@ fuzz: ## each fuzz target for FUZZTIME (default 10s)
 	done
 
 .PHONY: lint
-lint: ## formatting, vet, staticcheck, module file
+lint: ## formatting, vet, the build for macOS, staticcheck, module file
 	@unformatted=$$(gofmt -l cmd internal test); [ -z "$$unformatted" ] || { echo "not gofmt-clean:"; echo "$$unformatted"; exit 1; }
 	$(GO) vet ./...
 	$(GO) vet -tags lab ./...
+	GOOS=darwin GOARCH=arm64 $(GO) build -o /dev/null ./cmd/ferry
 	$(GO) tool staticcheck -tags lab ./...
 	$(GO) mod tidy -diff
 	$(GO) mod verify

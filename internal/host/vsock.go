@@ -8,13 +8,10 @@ import (
 	"io"
 	"io/fs"
 	"net"
-	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
 	"time"
-
-	"golang.org/x/sys/unix"
 
 	"ferry/internal/microvm"
 )
@@ -75,49 +72,15 @@ func (v Vsock) Dial(ctx context.Context) (io.ReadWriteCloser, error) {
 	return dialVsock(v.CID, sshPort)
 }
 
-// dialVsock connects through the kernel; see vsock(7). The kernel gives up
-// after two seconds.
-func dialVsock(cid, port uint32) (io.ReadWriteCloser, error) {
-	fd, err := unix.Socket(unix.AF_VSOCK, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
-	if err != nil {
-		return nil, fmt.Errorf("this machine has no vsock: %w", err)
-	}
-	if err := unix.Connect(fd, &unix.SockaddrVM{CID: cid, Port: port}); err != nil {
-		_ = unix.Close(fd)
-		return nil, fmt.Errorf("connecting to port %d of the guest with CID %d: %w", port, cid, err)
-	}
-	if err := unix.SetNonblock(fd, true); err != nil { // so that Close ends a Read
-		_ = unix.Close(fd)
-		return nil, fmt.Errorf("connecting over vsock: %w", err)
-	}
-	return vsockFile{os.NewFile(uintptr(fd), "vsock")}, nil
-}
-
-// vsockFile is a vsock connection whose writing side can end first.
-type vsockFile struct{ *os.File }
-
-func (f vsockFile) CloseWrite() error {
-	raw, err := f.SyscallConn()
-	if err != nil {
-		return err
-	}
-	var serr error
-	if err := raw.Control(func(fd uintptr) { serr = unix.Shutdown(int(fd), unix.SHUT_WR) }); err != nil {
-		return err
-	}
-	return serr
-}
-
 // dialMux connects through a hypervisor's unix socket: `CONNECT PORT` is
 // answered by `OK …` (cloud-hypervisor's and Firecracker's vsock documentation).
 // The socket is in a directory that the VM's user can write, so a link to some
 // other socket is not followed.
 func dialMux(ctx context.Context, path string, port uint32) (io.ReadWriteCloser, error) {
-	fd, err := unix.Open(path, unix.O_PATH|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
+	f, err := openPath(path)
 	if err != nil {
 		return nil, fmt.Errorf("opening %s: %w", path, err)
 	}
-	f := os.NewFile(uintptr(fd), path)
 	defer f.Close()
 	if fi, err := f.Stat(); err != nil || fi.Mode()&fs.ModeSocket == 0 {
 		return nil, fmt.Errorf("%s is no socket", path)
