@@ -161,7 +161,7 @@ func TestMachines(t *testing.T) {
 	})
 
 	t.Run("old nix", func(t *testing.T) {
-		restore, err := host1.UseOldNix(t.Context())
+		_, restore, err := host1.UseNix(t.Context(), OldNix)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -84,7 +84,12 @@ func (l *Lab) bootstrap(ctx context.Context, dir, variant, suite, packages, cust
 		"mmdebstrap", "--mode=root", "--variant="+variant, "--include="+packages,
 		"--dpkgopt=path-exclude=/usr/share/man/*", "--dpkgopt=path-exclude=/usr/share/doc/*",
 		"--dpkgopt=path-exclude=/usr/share/locale/*",
-		"--customize-hook=sh "+script+` "$1"`, suite, dir, mirror)
+		"--customize-hook=sh "+script+` "$1"`)
+	if suite == string(NewNix) {
+		// Its index is valid for a week, and a mirror may be older.
+		cmd.Args = append(cmd.Args, `--aptopt=Acquire::Check-Valid-Until "false"`)
+	}
+	cmd.Args = append(cmd.Args, suite, dir, mirror)
 	// Machines boot without Debian's initramfs, guests with the lab's own.
 	cmd.Env = append(os.Environ(), "INITRD=No", "TMPDIR="+work)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
