@@ -5,6 +5,8 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"regexp"
+	"slices"
 
 	"ferry/internal/microvm"
 )
@@ -37,16 +39,17 @@ func (n *Nix) Eval(ctx context.Context, r EvalRequest) ([]byte, error) {
 	if r.Apply != "" {
 		args = append(args, "--apply", r.Apply)
 	}
-	return n.evaluate(ctx, append(args, "--", r.Installable))
+	out, _, err := n.evaluate(ctx, append(args, "--", r.Installable))
+	return out, err
 }
 
 // evaluate runs a command that may fetch flakes, and so may have to ask.
-func (n *Nix) evaluate(ctx context.Context, args []string) ([]byte, error) {
-	out, stderr, err := n.run(ctx, command{program: "nix", args: args, mayAsk: true})
+func (n *Nix) evaluate(ctx context.Context, args []string) (out []byte, stderr []string, err error) {
+	out, stderr, err = n.run(ctx, command{program: "nix", args: args, mayAsk: true})
 	if _, failed := err.(*CommandError); failed {
-		return nil, &EvalFailure{Stderr: stderr, Err: err}
+		return nil, stderr, &EvalFailure{Stderr: stderr, Err: err}
 	}
-	return out, err
+	return out, stderr, err
 }
 
 // Metadata is what `nix flake metadata` says of a flake.
@@ -103,11 +106,20 @@ func (m *Metadata) Pinned() bool {
 	return true
 }
 
+// `warning: creating lock file "…"`; `updating` for one that lacked an input.
+var lockWrittenPattern = regexp.MustCompile(`\b(creating|updating) lock file\b`)
+
 // FlakeMetadata resolves, fetches and locks the flake at ref, as an evaluation
 // with the same options would. A failure of Nix is an *EvalFailure.
 func (n *Nix) FlakeMetadata(ctx context.Context, ref string, options []string) (Metadata, error) {
 	args := append(nixArgs("flake", "metadata", "--json"), options...)
-	out, err := n.evaluate(ctx, append(args, "--", ref))
+	args = append(args, "--", ref)
+	out, stderr, err := n.evaluate(ctx, args)
+	if err == nil && slices.ContainsFunc(stderr, lockWrittenPattern.MatchString) {
+		// It named the tree without the lock file that it then wrote (2.34 does so,
+		// 2.26 with git trees): from the next call on this is another flake.
+		out, _, err = n.evaluate(ctx, args)
+	}
 	if err != nil {
 		return Metadata{}, err
 	}

@@ -89,6 +89,27 @@ func TestFlakeMetadata(t *testing.T) {
 	}
 }
 
+// What Nix says of a flake while it writes its lock file is true no more.
+func TestFlakeMetadataAfterLocking(t *testing.T) {
+	call := func(hash, stderr string) nixtest.Call {
+		return nixtest.Call{Args: nixCall("flake", "metadata", "--json", "--", "."), Stderr: stderr,
+			Stdout: `{"locked":{"narHash":"` + hash + `"},"locks":{}}`}
+	}
+	for name, c := range map[string]struct {
+		calls []nixtest.Call
+		want  string
+	}{
+		"created":     {[]nixtest.Call{call("old", "warning: creating lock file \"/f/flake.lock\": \n• Added input 'dep':\n"), call("new", "")}, "new"},
+		"updated":     {[]nixtest.Call{call("old", "warning: Git tree '/f' is dirty\nwarning: updating lock file \"/f/flake.lock\":\n"), call("new", "")}, "new"},
+		"not written": {[]nixtest.Call{call("old", "warning: not writing modified lock file of flake 'path:/f':\n")}, "old"},
+	} {
+		m, err := nixtest.New(t, c.calls...).FlakeMetadata(t.Context(), ".", nil)
+		if err != nil || !strings.Contains(string(m.Locked), c.want) {
+			t.Errorf("%s: %s, %v", name, m.Locked, err)
+		}
+	}
+}
+
 func TestSettings(t *testing.T) {
 	n := nixtest.New(t, nixtest.Call{Args: nixCall("config", "show", "--json"), Stdout: `{"pure-eval":{"value":true,"description":"x"},"cores":{"value":2}}`})
 	s, err := n.Settings(t.Context())
