@@ -2,6 +2,7 @@ package cli
 
 import (
 	"context"
+	"errors"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -17,6 +18,7 @@ type sshOptions struct {
 	place   placeOptions
 	target  string
 	through bool
+	vsock   bool
 }
 
 func (a *app) sshCommand() *cobra.Command {
@@ -27,13 +29,15 @@ func (a *app) sshCommand() *cobra.Command {
 		Long: `Starts your ssh to the system inside the VM. Its address is that of --target, else
 the flake's ferry.vms.NAME.target, else the one that the last deployment recorded
 on the VM's host. With --through-host the connection goes through the host, for
-guests that only it can reach.
+guests that only it can reach. With --vsock the host itself logs in, with the keys
+that root has there, by its ` + "`microvm -s`" + `: for guests without a network.
 
 Options of ferry stand before COMMAND; COMMAND is handed to the login shell there
 as ssh does, and its exit code is ferry's.`,
 		Example: `  ferry ssh web
   ferry ssh web --target root@web.example.com journalctl -b
-  ferry ssh web --through-host systemctl --failed`,
+  ferry ssh web --through-host systemctl --failed
+  ferry ssh web --vsock`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			// What stands behind the name belongs to ferry up to the first word.
 			if len(args) > 0 {
@@ -50,7 +54,14 @@ as ssh does, and its exit code is ferry's.`,
 				return err
 			}
 			f := remote.Foreground{Stdin: a.in, Stdout: a.out, Stderr: a.err, Command: splitTwoValueOptions(args[1:])}
-			if err := a.findGuest(cmd.Context(), n, &o, &f); err != nil {
+			find := a.findGuest
+			if o.vsock {
+				if o.through || o.target != "" {
+					return &usageError{err: errors.New("--vsock goes with neither --target nor --through-host"), hint: "usage: " + cmd.UseLine()}
+				}
+				find = a.overVsock
+			}
+			if err := find(cmd.Context(), n, &o, &f); err != nil {
 				return err
 			}
 			code, err := f.Run(cmd.Context())
@@ -63,8 +74,28 @@ as ssh does, and its exit code is ferry's.`,
 	o.place.addFlags(cmd)
 	cmd.Flags().StringVar(&o.target, "target", "", "the address of the system inside")
 	cmd.Flags().BoolVar(&o.through, "through-host", false, "connect through the VM's host")
+	cmd.Flags().BoolVar(&o.vsock, "vsock", false, "have the VM's host log in over vsock")
 	cmd.Flags().SetInterspersed(false)
 	return cmd
+}
+
+// overVsock makes f run the host's own `microvm -s`, ferry's or microvm.nix's.
+func (a *app) overVsock(ctx context.Context, n microvm.Name, o *sshOptions, f *remote.Foreground) error {
+	return a.withManager(ctx, &o.place, func(m *manage.Manager) error {
+		place, err := m.PlaceOf(ctx, n, o.place.host, o.place.hostSudo)
+		if err != nil {
+			return err
+		}
+		words := []string{"microvm", "-s", string(n)}
+		if place.Sudo {
+			words = append([]string{"sudo"}, words...)
+		}
+		if len(f.Command) == 0 {
+			f.Options = []string{"-t"}
+		}
+		f.Address, f.Command = place.Address, []string{remote.Quote(append(words, f.Command...)...)}
+		return nil
+	})
 }
 
 // findGuest fills in where to connect to. The connections that it needs for that

@@ -15,7 +15,7 @@ import (
 // Foreground is an ssh of the user's own, with their terminal, in the place of
 // ferry: nothing of it is shared, captured or quoted.
 type Foreground struct {
-	Address microvm.Address
+	Address microvm.Address  // Local: Command runs here
 	Through *microvm.Address // a jump host; nil: straight to the machine
 	// Options are ssh's own, given before the destination.
 	Options []string
@@ -28,12 +28,18 @@ type Foreground struct {
 // Run returns the exit code of ssh, which is the command's, or 255 where ssh
 // itself failed and has said why.
 func (f Foreground) Run(ctx context.Context) (int, error) {
+	if f.Address.Local {
+		return f.run(ctx, exec.CommandContext(ctx, "sh", "-c", strings.Join(f.Command, " ")))
+	}
 	s := &ssh{addr: f.Address, words: strings.Fields(os.Getenv("NIX_SSHOPTS"))}
 	own := append([]string{}, f.Options...)
 	if f.Through != nil && !f.Through.Local {
 		own = append(own, "-J", jumpHost(*f.Through))
 	}
-	cmd := exec.CommandContext(ctx, "ssh", append(s.args(own...), f.Command...)...)
+	return f.run(ctx, exec.CommandContext(ctx, "ssh", append(s.args(own...), f.Command...)...))
+}
+
+func (f Foreground) run(ctx context.Context, cmd *exec.Cmd) (int, error) {
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = f.Stdin, f.Stdout, f.Stderr
 	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) }
 	cmd.WaitDelay = grace
@@ -45,7 +51,7 @@ func (f Foreground) Run(ctx context.Context) (int, error) {
 	case errors.As(err, &exit) && exit.ExitCode() >= 0:
 		return exit.ExitCode(), nil
 	case err != nil:
-		return 0, fmt.Errorf("running ssh: %w", err)
+		return 0, fmt.Errorf("running %s: %w", cmd.Args[0], err)
 	}
 	return 0, nil
 }

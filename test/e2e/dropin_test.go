@@ -273,6 +273,10 @@ cat /root/mux-key.pub >>/root/.ssh/authorized_keys`,
 		t.Errorf("pinned: %s", got)
 	}
 	login(0, "hello from host1")
+	// From the operator, by the host's command and root's own key there.
+	during(t, world.host1, "cp /root/mux-key /root/.ssh/id_ed25519", "rm -f /root/.ssh/id_ed25519")
+	in.ferry("ssh", "mux", "--vsock", "--host="+toHost1, "echo", "hello over vsock from", "$(hostname);", "exit 7").want(7, "hello over vsock from host1")
+	in.ferry("ssh", "novsock", "--vsock", "--host="+toHost1).want(1, "has no vsock")
 	// Another key under the VM's name is refused.
 	output(t, world.host1, "sh", "-euc", `ssh-keygen -q -t ed25519 -N "" -f /root/mux-key-other; { printf 'microvm-mux '; cat /root/mux-key-other.pub; } >`+known)
 	login(255, "REMOTE HOST IDENTIFICATION HAS CHANGED", "microvm-mux").without("hello from")

@@ -320,6 +320,7 @@ func TestLifeBadInput(t *testing.T) {
 			{"generations nope --host=root@host1", 1, "there is no VM nope"},
 			{"remove fine --yes --keep-data --host=root@host1", 2, "one or the other"},
 			{"remove nope --yes --host=root@host1", 1, "there is no VM nope"},
+			{"ssh fine --vsock --through-host", 2, "--vsock goes with neither"},
 			{"ssh fine --host=root@host1", 2, "the address of the system inside fine is not known"},
 		} {
 			in.ferry(strings.Fields(c.args)...).want(c.code, "error: ", c.want)
