@@ -10,6 +10,8 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+
+	"github.com/google/renameio/v2"
 )
 
 // manifestPath is where a host remembers what setup did.
@@ -83,28 +85,12 @@ func (s *Setup) writeManifest(m *manifest) error {
 	return s.write(manifestPath, append(b, '\n'), 0o600)
 }
 
-// write replaces a file in one rename and has it on disk when it returns.
+// write replaces a file in one rename and has it on disk when it returns. Its
+// directory is root's alone.
 func (s *Setup) write(path string, content []byte, mode fs.FileMode) error {
 	full := s.path(path)
-	f, err := os.CreateTemp(filepath.Dir(full), ".ferry-*")
+	err := renameio.WriteFile(full, content, mode, renameio.WithTempDir(filepath.Dir(full)), renameio.WithStaticPermissions(mode))
 	if err != nil {
-		return fmt.Errorf("writing %s: %w", path, err)
-	}
-	_, err = f.Write(content)
-	if err == nil {
-		err = f.Chmod(mode)
-	}
-	if err == nil {
-		err = f.Sync()
-	}
-	if cerr := f.Close(); err == nil {
-		err = cerr
-	}
-	if err == nil {
-		err = os.Rename(f.Name(), full)
-	}
-	if err != nil {
-		_ = os.Remove(f.Name())
 		return fmt.Errorf("writing %s: %w", path, err)
 	}
 	return nil
