@@ -1,7 +1,9 @@
 # ferry: `make` lists what there is to do.
 
 GO ?= go
-FUZZTIME ?= 10s
+# A number of runs: with a duration, go test takes a run that its end cuts off for
+# a failure.
+FUZZTIME ?= 10000x
 
 .PHONY: help
 help: ## list the targets
@@ -23,7 +25,7 @@ lab: ## the tests with real Nix, OpenSSH, systemd and QEMU, in the lab (root, De
 	$(GO) test -tags lab -count=1 -timeout 40m ./internal/lab/... ./test/...
 
 .PHONY: fuzz
-fuzz: ## each fuzz target for FUZZTIME (default 10s)
+fuzz: ## each fuzz target for FUZZTIME runs (default 10000x)
 	@for pkg in $$($(GO) list ./...); do \
 	  for target in $$($(GO) test -list '^Fuzz' $$pkg | grep '^Fuzz' || :); do \
 	    echo "$$pkg $$target"; \
