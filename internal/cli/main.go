@@ -26,13 +26,14 @@ const (
 	exitFailed      = 1
 	exitUsage       = 2
 	exitSome        = 3 // failed, others done
+	exitRolledBack  = 4
 	exitLocked      = 5
 	exitInterrupted = 130
 )
 
 // exitCodes ends every command's help.
 const exitCodes = `Exit codes: 0 done; 1 failed; 2 wrong usage; 3 some failed, others done;
-5 locked by another deployment; 130 interrupted.`
+4 failed and rolled back; 5 locked by another deployment; 130 interrupted.`
 
 // app is what the commands of one run share.
 type app struct {
@@ -102,9 +103,12 @@ func exitCode(err error) int {
 	var usage *usageError
 	var missing *deploy.UsageError
 	var failure *host.Failure
+	var undone *deploy.Error
 	switch {
 	case errors.As(err, &usage), errors.As(err, &missing), isWrongOption(err):
 		return exitUsage
+	case errors.As(err, &undone) && undone.RolledBack:
+		return exitRolledBack
 	case someDone(err):
 		return exitSome
 	case errors.As(err, &failure) && failure.Kind == host.KindLocked:

@@ -55,6 +55,7 @@ type Request struct {
 	Restart              host.RestartPolicy // empty: the flake's, else auto
 	UpdateFlake          string             // empty: the flake's
 	DryRun               bool
+	Confirm              Confirm
 }
 
 // deployment is one run for one VM.

@@ -23,6 +23,7 @@ const (
 	OutcomeDryActivated Outcome = "dry-activated"
 	OutcomeDryRun       Outcome = "dry-run"
 	OutcomeFailed       Outcome = "failed"
+	OutcomeRolledBack   Outcome = "rolled-back" // it failed and was undone
 )
 
 // Result is what one deployment did. Its JSON form is what --json prints, one
@@ -168,6 +169,8 @@ type Error struct {
 	VM    microvm.Name
 	State string
 	Err   error
+	// RolledBack: what had been changed was undone.
+	RolledBack bool
 }
 
 func (e *Error) Error() string { return fmt.Sprintf("%s: %v", e.VM, e.Err) }

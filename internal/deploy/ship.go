@@ -1,0 +1,102 @@
+package deploy
+
+import (
+	"context"
+	"fmt"
+	"strings"
+
+	"ferry/internal/host"
+	"ferry/internal/microvm"
+	"ferry/internal/nix"
+	"ferry/internal/remote"
+)
+
+// ship copies the derivations to the host, which has them rooted already.
+func (d *deployment) ship(ctx context.Context) error {
+	drvs := []microvm.StorePath{d.record.Runner.Drv}
+	target := d.host.NixCopy()
+	switch {
+	case d.host.Address().Local && target.Store == "":
+		return nil
+	case d.host.SudoPassword():
+		return d.stream(ctx, drvs)
+	}
+	d.step("copying derivations to %s", d.req.Host)
+	quiet := *d.Nix // a line for each of thousands of paths is for --verbose
+	quiet.Log = detailWriter{d}
+	return quiet.CopyDerivations(ctx, nix.CopyRequest{To: target.Store, Env: target.Env, Derivations: drvs})
+}
+
+// detailWriter reports whole lines as details.
+type detailWriter struct{ d *deployment }
+
+func (w detailWriter) Write(p []byte) (int, error) {
+	w.d.Report.Detail(w.d.subject(), "%s", strings.TrimRight(string(p), "\n"))
+	return len(p), nil
+}
+
+// stream sends the derivations that the host lacks through the helper: where
+// sudo wants a password, the programs that `nix copy` starts can't be root.
+func (d *deployment) stream(ctx context.Context, drvs []microvm.StorePath) error {
+	closure, err := d.Nix.Requisites(ctx, drvs...)
+	if err != nil {
+		return err
+	}
+	var missing []microvm.StorePath
+	if err := d.session.call(ctx, host.Request{Missing: &host.MissingRequest{Paths: closure}}, &missing); err != nil {
+		return err
+	}
+	if len(missing) == 0 {
+		return nil
+	}
+	d.step("copying %d derivations and sources to %s", len(missing), d.req.Host)
+	p, _, err := remote.StartHelper(ctx, d.host, []string{"host", "import"})
+	if err != nil {
+		return err
+	}
+	err = d.Nix.Export(ctx, p.Stdin, missing)
+	if cerr := p.Stdin.Close(); err == nil && cerr != nil {
+		err = cerr
+	}
+	if werr := p.Wait(); werr != nil {
+		return fmt.Errorf("importing the derivations on %s: %w", d.req.Host, werr)
+	}
+	return err
+}
+
+// maxShipments bounds how often derivations are copied again.
+const maxShipments = 3
+
+// build ships and builds. A garbage collector that read the roots just before
+// the derivations arrived may take some of them all the same: then they are
+// copied once more.
+func (d *deployment) build(ctx context.Context) error {
+	for shipment := 1; ; shipment++ {
+		if err := d.ship(ctx); err != nil {
+			return err
+		}
+		d.step("building on %s", d.req.Host)
+		req := host.BuildRequest{Name: d.req.Name, Derivations: []microvm.StorePath{d.record.Runner.Drv}}
+		var built host.Built
+		err := d.session.call(ctx, host.Request{Build: &req}, &built)
+		if err == nil {
+			d.plan.Runner = built.Runner
+			return nil
+		}
+		if shipment == maxShipments || ctx.Err() != nil || !d.derivationsGone(ctx) {
+			return err
+		}
+		d.step("a garbage collection on %s took derivations", d.req.Host)
+	}
+}
+
+// derivationsGone reports whether the host lacks some of what was copied.
+func (d *deployment) derivationsGone(ctx context.Context) bool {
+	closure, err := d.Nix.Requisites(ctx, d.record.Runner.Drv)
+	if err != nil {
+		return false
+	}
+	var missing []microvm.StorePath
+	err = d.session.call(ctx, host.Request{Missing: &host.MissingRequest{Paths: closure}}, &missing)
+	return err == nil && len(missing) > 0
+}
