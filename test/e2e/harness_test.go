@@ -29,51 +29,22 @@ type infra struct {
 
 // vmModule is a VM of the lab's library: a process runner, with what the test
 // adds.
-func vmModule(name string, lines ...string) string {
-	return fmt.Sprintf("{ packages, site, ... }:\n{\n  networking.hostName = %q;\n  microvm.hypervisor = \"process\";\n  microvm.mem = 256;\n  services.openssh.enable = false;\n  %s\n}\n",
-		name, strings.Join(lines, "\n  "))
-}
+func vmModule(name string, lines ...string) string { return lab.ProcessVM(name, lines...) }
 
 // liveModule is a VM whose system can be switched while it runs.
-func liveModule(name, page string, lines ...string) string {
-	m := vmModule(name, append([]string{
-		`microvm.shares = [{ tag = "ro-store"; source = "/nix/store"; mountPoint = "/nix/.ro-store"; }];`,
-		`services.page.enable = true;`, fmt.Sprintf("services.page.text = %q;", page),
-	}, lines...)...)
-	return strings.Replace(m, "  services.openssh.enable = false;\n", "", 1)
-}
+func liveModule(name, page string, lines ...string) string { return lab.LiveVM(name, page, lines...) }
 
 // newInfra writes a flake whose nixosConfigurations are the given modules, and
 // whose `ferry` output is the given Nix text.
 func newInfra(t *testing.T, ferry string, modules map[string]string) *infra {
 	t.Helper()
 	in := &infra{t: t, dir: "/root/t/" + regexp.MustCompile(`[^A-Za-z0-9]+`).ReplaceAllString(t.Name(), "-")}
-	in.op("rm", "-rf", in.dir)
-	in.op("mkdir", "-p", in.dir)
-	var vms strings.Builder
-	for name, module := range modules {
+	for name := range modules {
 		forget(t, name)
-		in.write(name+".nix", module)
-		fmt.Fprintf(&vms, "      %s = vm ./%s.nix;\n", name, name)
 	}
-	if ferry == "" {
-		ferry = "{ }"
+	if err := world.WriteFlake(t.Context(), in.dir, ferry, modules); err != nil {
+		t.Fatal(err)
 	}
-	in.write("flake.nix", `{
-  inputs = {
-    microvm.url = "git+file:///root/microvm.nix";
-    site = { url = "path:/root/site"; flake = false; };
-  };
-  outputs = { self, microvm, site }: let
-    vm = module: microvm.lib.microvmSystem { inherit module; inputs = { inherit site; }; };
-  in {
-    nixosConfigurations = {
-`+vms.String()+`    };
-    ferry = `+ferry+`;
-  };
-}
-`)
-	in.op("sh", "-c", "cd "+in.dir+" && git init -q -b main && git add . && git commit -qm begin && nix flake lock && git add . && git commit -qm lock")
 	return in
 }
 
@@ -88,12 +59,8 @@ func forget(t *testing.T, name string) {
 func wipe(t *testing.T, ctx context.Context, name string) {
 	t.Helper()
 	for _, h := range []*lab.Machine{world.host1, world.host2} {
-		_, err := h.Output(ctx, "sh", "-c", `[ -e "/var/lib/microvms/$1" ] || [ -e "/var/lib/ferry/vms/$1" ] || exit 0
-systemctl stop "microvm@$1" && systemctl reset-failed "microvm*@$1.service" 2>/dev/null; cd / && rm -rf "/var/lib/microvms/$1" "/var/lib/ferry/vms/$1" \
-  "/nix/var/nix/profiles/ferry/$1" "/nix/var/nix/gcroots/ferry/$1" \
-  "/nix/var/nix/gcroots/microvm/$1" "/nix/var/nix/gcroots/microvm/booted-$1" "/nix/var/nix/gcroots/microvm/old-$1"`, "sh", name)
-		if err != nil {
-			t.Errorf("removing %s from %s: %v", name, h.Name, err)
+		if err := h.ForgetVM(ctx, name); err != nil {
+			t.Error(err)
 		}
 	}
 }
@@ -103,12 +70,8 @@ func (in *infra) op(args ...string) string { return output(in.t, world.operator,
 // write puts a file into the flake; it is known to git but not committed.
 func (in *infra) write(name, content string) {
 	in.t.Helper()
-	err := world.operator.Run(in.t.Context(), lab.Cmd{
-		Args:  []string{"sh", "-c", `cat >"$1" && cd "$(dirname "$1")" && { git add "$1" 2>/dev/null || :; }`, "sh", path.Join(in.dir, name)},
-		Stdin: strings.NewReader(content),
-	})
-	if err != nil {
-		in.t.Fatalf("writing %s: %v", name, err)
+	if err := world.WriteFile(in.t.Context(), path.Join(in.dir, name), content); err != nil {
+		in.t.Fatal(err)
 	}
 }
 
