@@ -27,6 +27,7 @@ type Request struct {
 	Commit   *CommitRequest   `json:"commit,omitempty"`
 	Finish   *FinishRequest   `json:"finish,omitempty"`
 	Rollback *RollbackRequest `json:"rollback,omitempty"`
+	Check    *CheckRequest    `json:"check,omitempty"`
 }
 
 // Event is one line of JSON on the helper's stdout.
@@ -48,6 +49,7 @@ const (
 	KindLocked  FailureKind = "locked"
 	KindBuild   FailureKind = "build"
 	KindUnit    FailureKind = "unit"
+	KindHealth  FailureKind = "health"
 )
 
 // Failure is an error that crosses from the host to the operator.
@@ -297,6 +299,14 @@ type CommitRequest struct {
 type Committed struct {
 	Generation int       `json:"generation,omitempty"`
 	Unit       UnitState `json:"unit"`
+}
+
+// CheckRequest asks the VM's checks from the host until all pass, for at most
+// Seconds. The answer is empty, the error of KindHealth.
+type CheckRequest struct {
+	Name    microvm.Name `json:"name"`
+	Checks  Checks       `json:"checks"`
+	Seconds int          `json:"seconds"`
 }
 
 // FinishRequest ends the deployment and writes it to the history.

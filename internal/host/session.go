@@ -106,6 +106,8 @@ func (s *session) answer(ctx context.Context, req Request) (any, error) {
 		return s.finish(*req.Finish)
 	case req.Rollback != nil:
 		return s.srv.Rollback(ctx, *req.Rollback)
+	case req.Check != nil:
+		return struct{}{}, s.check(ctx, *req.Check)
 	}
 	return nil, refuse("the request is empty", "")
 }
@@ -293,6 +295,13 @@ func (s *session) commit(ctx context.Context, req CommitRequest) (*Committed, er
 		return nil, err
 	}
 	return done, errors.Join(l.dropRunning(req.Name), l.dropNote(req.Name, noteToStart))
+}
+
+func (s *session) check(ctx context.Context, req CheckRequest) error {
+	return do(StepCheck, func() error {
+		within := time.Duration(req.Seconds) * time.Second
+		return req.Checks.Await(ctx, within, func(line string) { s.out.log("host", line) })
+	})
 }
 
 func (s *session) finish(req FinishRequest) (struct{}, error) {
