@@ -4,14 +4,10 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
-	"os"
 	"strings"
 	"unicode"
 	"unicode/utf8"
-
-	"golang.org/x/sys/unix"
 )
 
 // flakeFile is the file of a VM's directory with the flake reference that
@@ -55,29 +51,11 @@ func (d *vmDir) readFlake() (string, error) {
 }
 
 func (d *vmDir) readFlakeFile() (string, error) {
-	fi, err := d.root.Lstat(flakeFile)
+	content, err := d.readEntry(flakeFile, maxFlakeFile)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		return "", nil
 	case err != nil:
-		return "", withoutPath(err)
-	case !fi.Mode().IsRegular():
-		return "", errors.New("it is no regular file")
-	case d.trusted && owner(fi) != 0:
-		return "", fmt.Errorf("it belongs to uid %d instead of root, so a program in the VM's user may have written it", owner(fi))
-	}
-	// Not blocking, and compared with what was looked at: it may be something
-	// else by now.
-	f, err := d.root.OpenFile(flakeFile, os.O_RDONLY|unix.O_NONBLOCK, 0)
-	if err != nil {
-		return "", withoutPath(err)
-	}
-	defer f.Close()
-	if now, err := f.Stat(); err != nil || !os.SameFile(fi, now) {
-		return "", errors.New("it was replaced while it was read")
-	}
-	content, err := io.ReadAll(io.LimitReader(f, maxFlakeFile+1))
-	if err != nil {
 		return "", withoutPath(err)
 	}
 	return ParseFlakeFile(content)

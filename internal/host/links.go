@@ -8,18 +8,15 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"syscall"
-
-	"ferry/internal/microvm"
 )
 
 // replaceLink makes dir/name a symbolic link to target, in one rename, and has
 // it on disk when it returns. The temporary name is new (symlink(2) fails on an
 // existing one), so a link that somebody else planted is never followed.
 func replaceLink(dir, name, target string) error {
-	root, err := os.OpenRoot(dir)
+	root, err := openDir(dir)
 	if err != nil {
-		return fmt.Errorf("opening %s: %w", dir, err)
+		return err
 	}
 	defer root.Close()
 	if now, err := root.Readlink(name); err == nil && now == target {
@@ -38,9 +35,9 @@ func replaceLink(dir, name, target string) error {
 
 // writeFile replaces dir/name by a file of that content, as replaceLink does.
 func writeFile(dir, name string, content []byte, mode fs.FileMode) error {
-	root, err := os.OpenRoot(dir)
+	root, err := openDir(dir)
 	if err != nil {
-		return fmt.Errorf("opening %s: %w", dir, err)
+		return err
 	}
 	defer root.Close()
 	tmp := tempName(name)
@@ -66,6 +63,35 @@ func writeFile(dir, name string, content []byte, mode fs.FileMode) error {
 		return fmt.Errorf("writing %s in %s: %w", name, dir, err)
 	}
 	return syncDir(root)
+}
+
+// openDir opens a directory that must be one by itself: where microvm.nix laid
+// the host out, user microvm may put a link in the place of a VM's directory, and
+// root would work in whatever that leads to.
+func openDir(dir string) (*os.Root, error) {
+	parent, err := os.OpenRoot(filepath.Dir(dir))
+	if err != nil {
+		return nil, fmt.Errorf("opening %s: %w", dir, err)
+	}
+	defer parent.Close()
+	name := filepath.Base(dir)
+	root, err := parent.OpenRoot(name)
+	if err != nil {
+		return nil, fmt.Errorf("opening %s: %w", dir, err)
+	}
+	// Links that stay inside the parent are followed by OpenRoot.
+	there, err := parent.Lstat(name)
+	if err == nil {
+		var opened fs.FileInfo
+		if opened, err = root.Stat("."); err == nil && !os.SameFile(there, opened) {
+			err = errors.New("it is a link, or was replaced just now")
+		}
+	}
+	if err != nil {
+		_ = root.Close()
+		return nil, fmt.Errorf("opening %s: %w", dir, err)
+	}
+	return root, nil
 }
 
 func tempName(name string) string {
@@ -98,105 +124,4 @@ func removeLink(path string) error {
 		return fmt.Errorf("%s is no symbolic link; ferry doesn't remove it", path)
 	}
 	return os.Remove(path)
-}
-
-// readRunnerLink reads a link of a VM's directory that must name a store path.
-// It returns the empty path where there is no link.
-func readRunnerLink(dir *vmDir, name string) (microvm.StorePath, error) {
-	if dir == nil {
-		return "", nil
-	}
-	fi, err := dir.root.Lstat(name)
-	if errors.Is(err, fs.ErrNotExist) {
-		return "", nil
-	}
-	if err != nil {
-		return "", fmt.Errorf("looking at %s: %w", dir.path(name), err)
-	}
-	if fi.Mode()&fs.ModeSymlink == 0 {
-		return "", refuse(fmt.Sprintf("%s is no symbolic link", dir.path(name)),
-			"it was not made by ferry or microvm.nix: look at it and move it away")
-	}
-	if dir.trusted && owner(fi) != 0 {
-		return "", refuse(fmt.Sprintf("%s belongs to uid %d instead of root", dir.path(name), owner(fi)),
-			"a program in the VM's user may have put it there: check it, then `chown -h root "+dir.path(name)+"`")
-	}
-	target, err := dir.root.Readlink(name)
-	if err != nil {
-		return "", fmt.Errorf("reading %s: %w", dir.path(name), err)
-	}
-	p, err := microvm.ParseStorePath(target)
-	if err != nil {
-		return "", refuse(fmt.Sprintf("%s points to %.120q, which is no store path", dir.path(name), target),
-			"ferry manages only VMs whose links go straight into /nix/store")
-	}
-	return p, nil
-}
-
-func owner(fi fs.FileInfo) uint32 {
-	if st, ok := fi.Sys().(*syscall.Stat_t); ok {
-		return st.Uid
-	}
-	return ^uint32(0)
-}
-
-// diskUsage is how much of the disk a file takes, in bytes: of a sparse volume,
-// only what was written.
-func diskUsage(fi fs.FileInfo) int64 {
-	if st, ok := fi.Sys().(*syscall.Stat_t); ok {
-		return st.Blocks * 512
-	}
-	return fi.Size()
-}
-
-// vmDir is an open VM directory.
-type vmDir struct {
-	root *os.Root
-	// trusted: the state directory is root's, so entries that matter must be
-	// root's as well. Where microvm.nix laid the host out it is not, and
-	// ownership says nothing.
-	trusted bool
-}
-
-// openVMDir returns nil without an error where the VM has no directory.
-func (l Layout) openVMDir(n microvm.Name) (*vmDir, error) {
-	fi, err := os.Lstat(l.vmDir(n))
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, nil
-	}
-	if err != nil {
-		return nil, err
-	}
-	if !fi.IsDir() {
-		return nil, refuse(l.vmDir(n)+" is no directory", "look at it and move it away")
-	}
-	parent, err := os.Stat(l.StateDir)
-	if err != nil {
-		return nil, err
-	}
-	root, err := os.OpenRoot(l.vmDir(n))
-	if err != nil {
-		return nil, fmt.Errorf("opening the VM's directory: %w", err)
-	}
-	return &vmDir{root: root, trusted: owner(parent) == 0}, nil
-}
-
-func (d *vmDir) path(name string) string { return filepath.Join(d.root.Name(), name) }
-
-func (d *vmDir) close() {
-	if d != nil {
-		_ = d.root.Close()
-	}
-}
-
-// readSmall reads a regular file of at most limit bytes.
-func (d *vmDir) readSmall(name string, limit int64) ([]byte, error) {
-	fi, err := d.root.Lstat(name)
-	if err != nil {
-		return nil, err
-	}
-	if !fi.Mode().IsRegular() || fi.Size() > limit {
-		return nil, fmt.Errorf("%s is no small regular file", d.path(name))
-	}
-	return d.root.ReadFile(name)
 }

@@ -80,15 +80,11 @@ func (l *Lister) openEntry(name string) (*vmDir, error) {
 	if !fi.IsDir() {
 		return nil, fmt.Errorf("%s: %w", path, errors.New("it is no directory"))
 	}
-	parent, err := os.Stat(l.layout.StateDir)
+	dir, err := openEntry(path)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", path, withoutPath(err))
 	}
-	root, err := os.OpenRoot(path)
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", path, withoutPath(err))
-	}
-	return &vmDir{root: root, trusted: owner(parent) == 0}, nil
+	return dir, nil
 }
 
 // readLinks reads the VM's links and what is inside the runners they name. It
@@ -130,7 +126,7 @@ func (l *Lister) exists(p microvm.StorePath) error {
 
 // declared reports whether the host's own configuration owns the VM.
 func (l *Lister) declared(ctx context.Context, n microvm.Name, dir *vmDir, units map[string]listedUnit, v *Listed) bool {
-	if _, err := dir.root.Lstat("toplevel"); err == nil {
+	if dir.hasToplevel() {
 		return true
 	}
 	if n == "" || units["install-microvm-"+string(n)+".service"].LoadState != "loaded" {

@@ -1,7 +1,6 @@
 package host
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -96,12 +95,11 @@ func (s *Server) see(ctx context.Context, n microvm.Name) (vm *VMState, why stri
 	var asked time.Time
 	vm.ToStart = s.layout.readNote(n, noteToStart, &asked) == nil && unit.Since.Before(asked)
 	if dir != nil {
-		if _, err := dir.root.Lstat("toplevel"); err == nil {
+		if dir.hasToplevel() {
 			why = "its directory has a `toplevel` link"
 		}
-		if b, err := dir.readSmall("flake", maxFlakeFile); err == nil {
-			vm.Flake = string(bytes.TrimSpace(b))
-		}
+		// One that can't be used counts as none: a deployment may replace it.
+		vm.Flake, _ = dir.readFlake()
 	}
 	if unit, err := s.units.declaredBy(ctx, n); err != nil {
 		return nil, "", err

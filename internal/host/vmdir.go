@@ -1,0 +1,187 @@
+package host
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+
+	"ferry/internal/microvm"
+)
+
+// readRunnerLink reads a link of a VM's directory that must name a store path.
+// It returns the empty path where there is no link.
+func readRunnerLink(dir *vmDir, name string) (microvm.StorePath, error) {
+	if dir == nil {
+		return "", nil
+	}
+	fi, err := dir.root.Lstat(name)
+	if errors.Is(err, fs.ErrNotExist) {
+		return "", nil
+	}
+	if err != nil {
+		return "", fmt.Errorf("looking at %s: %w", dir.path(name), err)
+	}
+	if fi.Mode()&fs.ModeSymlink == 0 {
+		return "", refuse(fmt.Sprintf("%s is no symbolic link", dir.path(name)),
+			"it was not made by ferry or microvm.nix: look at it and move it away")
+	}
+	if why := dir.distrust(fi); why != "" {
+		return "", refuse(dir.path(name)+" "+why,
+			"a program in the VM's user may have put it there: check it, then remove it, or `chown -h root "+dir.path(name)+"`")
+	}
+	target, err := dir.root.Readlink(name)
+	if err != nil {
+		return "", fmt.Errorf("reading %s: %w", dir.path(name), err)
+	}
+	p, err := microvm.ParseStorePath(target)
+	if err != nil {
+		return "", refuse(fmt.Sprintf("%s points to %.120q, which is no store path", dir.path(name), target),
+			"ferry manages only VMs whose links go straight into /nix/store")
+	}
+	return p, nil
+}
+
+// distrust says why an entry can't be root's own; empty where it is, or where
+// ownership says nothing. A second name for it (a hard link) could be one that
+// somebody else has given to a file of root's, say from the store.
+func (d *vmDir) distrust(fi fs.FileInfo) string {
+	st, ok := fi.Sys().(*syscall.Stat_t)
+	switch {
+	case !d.trusted:
+		return ""
+	case !ok || st.Uid != 0:
+		return fmt.Sprintf("belongs to uid %d instead of root", owner(fi))
+	case st.Nlink != 1:
+		return "is a hard link to another file"
+	}
+	return ""
+}
+
+func owner(fi fs.FileInfo) uint32 {
+	if st, ok := fi.Sys().(*syscall.Stat_t); ok {
+		return st.Uid
+	}
+	return ^uint32(0)
+}
+
+// diskUsage is how much of the disk a file takes, in bytes: of a sparse volume,
+// only what was written.
+func diskUsage(fi fs.FileInfo) int64 {
+	if st, ok := fi.Sys().(*syscall.Stat_t); ok {
+		return st.Blocks * 512
+	}
+	return fi.Size()
+}
+
+// vmDir is an open VM directory.
+type vmDir struct {
+	root *os.Root
+	// trusted: the state directory is root's alone, so entries that matter must
+	// be root's as well. Where microvm.nix laid the host out it is not, and
+	// ownership says nothing.
+	trusted bool
+}
+
+// openVMDir returns nil without an error where the VM has no directory.
+func (l Layout) openVMDir(n microvm.Name) (*vmDir, error) {
+	fi, err := os.Lstat(l.vmDir(n))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	if !fi.IsDir() {
+		return nil, refuse(l.vmDir(n)+" is no directory", "look at it and move it away")
+	}
+	return openEntry(l.vmDir(n))
+}
+
+// openEntry opens an entry of a state directory.
+func openEntry(path string) (*vmDir, error) {
+	parent, err := os.Stat(filepath.Dir(path))
+	if err != nil {
+		return nil, err
+	}
+	root, err := openDir(path)
+	if err != nil {
+		return nil, err
+	}
+	d := &vmDir{root: root, trusted: owner(parent) == 0 && onlyOwnerMoves(parent)}
+	fi, err := root.Stat(".")
+	if err == nil && d.trusted && (owner(fi) != 0 || !onlyOwnerMoves(fi)) {
+		err = refuse(path+" is not protected: others than root may replace what is in it",
+			fmt.Sprintf("`chown root %[1]s && chmod +t %[1]s`, then look at its links", path))
+	}
+	if err != nil {
+		_ = root.Close()
+		return nil, err
+	}
+	return d, nil
+}
+
+// onlyOwnerMoves reports whether nobody but a directory's owner can rename or
+// remove entries of others in it.
+func onlyOwnerMoves(dir fs.FileInfo) bool {
+	return dir.Mode().Perm()&0o022 == 0 || dir.Mode()&fs.ModeSticky != 0
+}
+
+func (d *vmDir) path(name string) string { return filepath.Join(d.root.Name(), name) }
+
+func (d *vmDir) close() {
+	if d != nil {
+		_ = d.root.Close()
+	}
+}
+
+// hasToplevel reports whether the host's own configuration has put the link
+// there that marks its VMs.
+func (d *vmDir) hasToplevel() bool {
+	fi, err := d.root.Lstat("toplevel")
+	return err == nil && d.distrust(fi) == ""
+}
+
+// readSmall reads a regular file of at most limit bytes that is root's where
+// that means something. It never waits, as for the writer of a pipe.
+func (d *vmDir) readSmall(name string, limit int64) ([]byte, error) {
+	content, err := d.readEntry(name, limit)
+	if err != nil {
+		return nil, fmt.Errorf("reading %s: %w", d.path(name), withoutPath(err))
+	}
+	return content, nil
+}
+
+// readEntry is readSmall with errors that do not name the file.
+func (d *vmDir) readEntry(name string, limit int64) ([]byte, error) {
+	fi, err := d.root.Lstat(name)
+	if err != nil {
+		return nil, err
+	}
+	if !fi.Mode().IsRegular() {
+		return nil, errors.New("it is no regular file")
+	}
+	if why := d.distrust(fi); why != "" {
+		return nil, fmt.Errorf("it %s, so a program in the VM's user may have written it", why)
+	}
+	// Not blocking, and compared with what was looked at: it may be something
+	// else by now.
+	f, err := d.root.OpenFile(name, os.O_RDONLY|unix.O_NONBLOCK, 0)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	if now, err := f.Stat(); err != nil || !os.SameFile(fi, now) {
+		return nil, errors.New("it was replaced while it was read")
+	}
+	content, err := io.ReadAll(io.LimitReader(f, limit+1))
+	if err == nil && int64(len(content)) > limit {
+		err = fmt.Errorf("it has more than %d bytes", limit)
+	}
+	return content, err
+}
