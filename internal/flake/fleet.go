@@ -2,10 +2,7 @@ package flake
 
 import (
 	"fmt"
-	"net"
-	"net/url"
 	"regexp"
-	"strconv"
 	"strings"
 	"time"
 
@@ -35,14 +32,15 @@ type VM struct {
 	Restart     string   // auto, if-needed, always, never, or empty
 	UpdateFlake string   // passed CheckUpdateRef
 	BuildOn     string   // not acted upon yet
-	Health      *Health  // not acted upon yet
+	Health      *Health  // nil: the flake says nothing
 }
 
-// Health says when a VM is well.
+// Health says when a VM is well. What is not set is empty.
 type Health struct {
-	TCP     []string      // host:port
-	HTTP    []string      // http or https URLs
-	Timeout time.Duration // whole seconds; 0: not set
+	TCP     []string      // host:port, asked from the host
+	HTTP    []string      // http or https URLs, asked from the host
+	Command string        // a shell command that must succeed in the guest
+	Timeout time.Duration // whole seconds
 }
 
 // HostOf returns the host that the fleet assigns to a VM; false when the fleet
@@ -65,7 +63,7 @@ func (e *SchemaError) Error() string {
 // Hint is what to do next.
 func (e *SchemaError) Hint() string { return "correct the `ferry` output in flake.nix" }
 
-const maxHealthTimeout = 24 * 60 * 60 // seconds
+const maxHealthTimeout = int(MaxHealthTimeout / time.Second)
 
 // hostNamePattern is the grammar of VM names, with dots.
 var hostNamePattern = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9_.-]*$`)
@@ -130,7 +128,7 @@ func (d *decoder) vm(v value, hosts map[string]Host) VM {
 		Restart:     o.get("restart").text(d),
 		UpdateFlake: o.get("updateFlake").text(d),
 		BuildOn:     d.unused(o.get("buildOn")).text(d),
-		Health:      d.health(d.unused(o.get("health"))),
+		Health:      d.health(o.get("health")),
 	}
 	if _, known := hosts[vm.Host]; o.has("host") && !known {
 		d.fail(v.path+".host", fmt.Sprintf("is %.80q, which ferry.hosts does not have%s", vm.Host, didYouMean(vm.Host, keys(hosts))))
@@ -153,10 +151,16 @@ func (d *decoder) health(v value) *Health {
 	if v.absent() {
 		return nil
 	}
-	o := d.object(v, "tcp", "http", "timeout")
+	o := d.object(v, "tcp", "http", "command", "timeout")
+	if command := o.get("command"); !command.absent() {
+		if err := CheckCommand(command.text(d)); err != nil {
+			d.fail(command.path, err.Error())
+		}
+	}
 	return &Health{
-		TCP:     d.texts(o.get("tcp"), checkHostPort),
-		HTTP:    d.texts(o.get("http"), checkWebURL),
+		TCP:     d.texts(o.get("tcp"), saying(CheckHostPort)),
+		HTTP:    d.texts(o.get("http"), saying(CheckWebURL)),
+		Command: o.get("command").text(d),
 		Timeout: time.Duration(d.integer(o.get("timeout"), 1, maxHealthTimeout)) * time.Second,
 	}
 }
@@ -184,18 +188,12 @@ func nonEmpty(s string) string {
 	return ""
 }
 
-func checkHostPort(s string) string {
-	host, port, err := net.SplitHostPort(s)
-	if n, perr := strconv.Atoi(port); err != nil || perr != nil || host == "" || n < 1 || n > 65535 {
-		return fmt.Sprintf("is %.80q; expected host:port", s)
+// saying is a check for texts.
+func saying(check func(string) error) func(string) string {
+	return func(s string) string {
+		if err := check(s); err != nil {
+			return err.Error()
+		}
+		return ""
 	}
-	return ""
-}
-
-func checkWebURL(s string) string {
-	u, err := url.Parse(s)
-	if err != nil || (u.Scheme != "http" && u.Scheme != "https") || u.Host == "" {
-		return fmt.Sprintf("is %.80q; expected an http:// or https:// URL", s)
-	}
-	return ""
 }

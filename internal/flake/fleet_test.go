@@ -21,7 +21,7 @@ const wholeFleet = `{
     "web": {
       "host": "server1", "target": "root@web.example.com", "targetSudo": true, "tags": ["prod", "web"], "restart": "if-needed",
       "updateFlake": "git+https://git.example.org/infra?ref=flake-update", "buildOn": "rack.b_2",
-      "health": { "tcp": ["10.0.0.5:443", "[fd00::5]:80"], "http": ["http://10.0.0.5/healthz"], "timeout": 60 }
+      "health": { "tcp": ["10.0.0.5:443", "[fd00::5]:80"], "http": ["http://10.0.0.5/healthz"], "command": "systemctl is-active nginx", "timeout": 60 }
     },
     "db": { "host": "rack.b_2", "target": null, "health": {} },
     "bare": {}
@@ -43,7 +43,7 @@ func TestDecodeFleet(t *testing.T) {
 				Host: "server1", Target: &microvm.Address{User: "root", Host: "web.example.com"}, TargetSudo: true,
 				Tags: []string{"prod", "web"}, Restart: "if-needed",
 				UpdateFlake: "git+https://git.example.org/infra?ref=flake-update", BuildOn: "rack.b_2",
-				Health: &Health{TCP: []string{"10.0.0.5:443", "[fd00::5]:80"}, HTTP: []string{"http://10.0.0.5/healthz"}, Timeout: time.Minute},
+				Health: &Health{TCP: []string{"10.0.0.5:443", "[fd00::5]:80"}, HTTP: []string{"http://10.0.0.5/healthz"}, Command: "systemctl is-active nginx", Timeout: time.Minute},
 			},
 			"db":   {Host: "rack.b_2", Health: &Health{}},
 			"bare": {},
@@ -52,11 +52,11 @@ func TestDecodeFleet(t *testing.T) {
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)
 	}
-	// Once each, though hosts and VMs set buildOn, and two VMs health.
-	if len(warnings) != 3 {
+	// Once each, though hosts and VMs set buildOn.
+	if len(warnings) != 2 {
 		t.Errorf("%q", warnings)
 	}
-	for i, key := range []string{"buildOn", "health", "tags"} {
+	for i, key := range []string{"buildOn", "tags"} {
 		if !strings.Contains(warnings[i], "`"+key+"`") || !strings.Contains(warnings[i], "nothing acts on it yet") {
 			t.Errorf("warning %q is not about %s", warnings[i], key)
 		}
@@ -112,6 +112,10 @@ func TestDecodeFleetRefuses(t *testing.T) {
 		{"empty restart", vm(`{"restart":""}`), "ferry.vms.web.restart", "expected one of auto,"},
 		{"updateFlake in the store", vm(`{"updateFlake":"path:/nix/store/x"}`), "ferry.vms.web.updateFlake", "store"},
 		{"tcp without a port", vm(`{"health":{"tcp":["h"]}}`), "ferry.vms.web.health.tcp[0]", "host:port"},
+		{"tcp with a space", vm(`{"health":{"tcp":["a b:1"]}}`), "ferry.vms.web.health.tcp[0]", "host:port"},
+		{"empty command", vm(`{"health":{"command":" "}}`), "ferry.vms.web.health.command", "is empty; expected a shell command"},
+		{"command with a zero", vm(`{"health":{"command":"a\u0000b"}}`), "ferry.vms.web.health.command", "no command can have"},
+		{"command as a list", vm(`{"health":{"command":["a"]}}`), "ferry.vms.web.health.command", "is a list; expected a string"},
 		{"http without a scheme", vm(`{"health":{"http":["h/x"]}}`), "ferry.vms.web.health.http[0]", "http://"},
 		{"fraction", vm(`{"health":{"timeout":1.5}}`), "ferry.vms.web.health.timeout", "the number 1.5; expected an integer"},
 		{"zero", vm(`{"health":{"timeout":0}}`), "ferry.vms.web.health.timeout", "from 1 to"},
