@@ -147,9 +147,9 @@ func (l Layout) makeVMDir(n microvm.Name) error {
 // `current`, `flake`, in this order, so that a crash between any two leaves
 // `current` a valid, rooted runner and running again converges. Installing what
 // is current already moves nothing, so the way back is never lost.
-func (s *Server) install(ctx context.Context, req CommitRequest) (err error) {
+func (s *Server) install(ctx context.Context, req CommitRequest) error {
 	l := s.layout
-	if err := l.ensureVM(req.Name); err != nil {
+	if err := do(StepRoots, func() error { return l.ensureVM(req.Name) }); err != nil {
 		return err
 	}
 	dir, err := l.openVMDir(req.Name)
@@ -157,39 +157,50 @@ func (s *Server) install(ctx context.Context, req CommitRequest) (err error) {
 		return err
 	}
 	defer dir.close()
-	if req.Record != nil {
-		if err := l.writeNote(req.Name, recordName(req.Runner), req.Record); err != nil {
-			return err
-		}
-	}
 	previous, err := readRunnerLink(dir, "current")
 	if err != nil {
 		return err
 	}
-	if req.Install && (previous != req.Runner || req.Generation != 0) {
-		if err := s.moveProfile(ctx, req); err != nil {
+	if req.Record != nil {
+		err := do(StepRecord, func() error { return l.writeNote(req.Name, recordName(req.Runner), req.Record) })
+		if err != nil {
 			return err
 		}
 	}
-	if req.Install && previous != req.Runner {
-		if previous == "" {
-			if err := l.writeNote(req.Name, noteToStart, time.Now()); err != nil {
-				return err
-			}
-		}
-		if previous != "" {
-			if err := replaceLink(l.vmDir(req.Name), "old", string(previous)); err != nil {
-				return err
-			}
-		}
-		if err := replaceLink(l.vmDir(req.Name), "current", string(req.Runner)); err != nil {
+	if req.Install {
+		if err := s.moveLinks(ctx, req, previous); err != nil {
 			return err
 		}
 	}
-	if req.UpdateFlake != "" {
-		return writeFile(l.vmDir(req.Name), "flake", []byte(req.UpdateFlake), 0o644)
+	if req.UpdateFlake == "" {
+		return nil
 	}
-	return nil
+	return do(StepFlake, func() error {
+		return writeFile(l.vmDir(req.Name), flakeFile, []byte(req.UpdateFlake), 0o644)
+	})
+}
+
+// moveLinks makes the runner the newest generation, and `current`; what was
+// current becomes `old`.
+func (s *Server) moveLinks(ctx context.Context, req CommitRequest, previous microvm.StorePath) error {
+	l := s.layout
+	moves := previous != req.Runner
+	if moves || req.Generation != 0 {
+		if err := do(StepProfile, func() error { return s.moveProfile(ctx, req) }); err != nil {
+			return err
+		}
+	}
+	if !moves {
+		return nil
+	}
+	if previous == "" {
+		if err := l.writeNote(req.Name, noteToStart, time.Now()); err != nil {
+			return err
+		}
+	} else if err := do(StepOld, func() error { return replaceLink(l.vmDir(req.Name), "old", string(previous)) }); err != nil {
+		return err
+	}
+	return do(StepCurrent, func() error { return replaceLink(l.vmDir(req.Name), "current", string(req.Runner)) })
 }
 
 // generation is the number that the VM's profile points to; 0 where it has none.

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"ferry/internal/microvm"
 	"ferry/internal/nix"
@@ -80,6 +81,7 @@ type fakeUnits struct {
 	stops    int
 	disabled bool
 	reloads  int
+	guards   []string
 }
 
 func (f *fakeUnits) unit(context.Context, string) (unitFacts, error) {
@@ -116,6 +118,15 @@ func (f *fakeUnits) reload(context.Context) error { f.reloads++; return nil }
 func (f *fakeUnits) disable(context.Context, microvm.Name) error {
 	f.disabled = true
 	return nil
+}
+
+func (f *fakeUnits) transient(_ context.Context, u transientUnit) error {
+	f.guards = append(f.guards, u.name)
+	return nil
+}
+
+func (f *fakeUnits) failure(_ context.Context, _ microvm.Name, _ time.Time, message string) *Failure {
+	return &Failure{Kind: KindUnit, Message: message}
 }
 
 func (f *fakeUnits) close() {}

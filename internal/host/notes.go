@@ -89,14 +89,6 @@ type HistoryEntry struct {
 	Runner  microvm.StorePath `json:"runner,omitempty"`
 }
 
-// unfinished is the note of a deployment under way; one that is found while
-// nobody holds the lock was interrupted.
-type unfinished struct {
-	Deployment
-	Runner     microvm.StorePath `json:"runner,omitempty"`
-	Activating bool              `json:"activating,omitempty"`
-}
-
 func (l Layout) appendHistory(n microvm.Name, e HistoryEntry) error {
 	if err := os.MkdirAll(l.libDir(n), 0o700); err != nil {
 		return err

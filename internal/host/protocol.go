@@ -26,6 +26,8 @@ type Request struct {
 	Observe  *ObserveRequest  `json:"observe,omitempty"`
 	Commit   *CommitRequest   `json:"commit,omitempty"`
 	Finish   *FinishRequest   `json:"finish,omitempty"`
+	Undo     *UndoRequest     `json:"undo,omitempty"`
+	Resume   *ResumeRequest   `json:"resume,omitempty"`
 	Rollback *RollbackRequest `json:"rollback,omitempty"`
 	Check    *CheckRequest    `json:"check,omitempty"`
 }
@@ -58,6 +60,10 @@ type Failure struct {
 	Message string      `json:"message"`
 	Hint    string      `json:"hint,omitempty"`
 	Log     []string    `json:"log,omitempty"` // the end of the log that shows why
+	// RolledBack: all that had been changed was undone. State says how things
+	// are, where something had been changed.
+	RolledBack bool   `json:"rolledBack,omitempty"`
+	State      string `json:"state,omitempty"`
 }
 
 func (f *Failure) Error() string { return f.Message }
@@ -167,6 +173,7 @@ type Lock struct {
 	By         string    `json:"by"` // user@machine of the operator
 	Deployment string    `json:"deployment"`
 	Since      time.Time `json:"since"`
+	PID        int       `json:"pid,omitempty"` // of a session that may be told to end
 }
 
 // PrepareRequest takes the VM's lock and roots what will be copied and built.
@@ -292,13 +299,56 @@ type CommitRequest struct {
 	// GuestSystem is set after a live switch, or where the guest was seen.
 	GuestSystem microvm.StorePath `json:"guestSystem,omitempty"`
 	// Generation is the existing one that Runner is; 0: a new one is made.
-	Generation int `json:"generation,omitempty"`
+	Generation int          `json:"generation,omitempty"`
+	Confirm    Confirmation `json:"confirm,omitzero"`
+}
+
+// Confirmation says what shows that a VM is well after its unit was started.
+type Confirmation struct {
+	NoRollback bool   `json:"noRollback,omitempty"` // leave a failure as it is
+	Checks     Checks `json:"checks,omitzero"`
+	// Seconds is the time that the checks may take, and then the operator's
+	// answer; 0: a minute.
+	Seconds int `json:"seconds,omitempty"`
+	// Await: the operator looks into the guest and says `finish` or `undo`.
+	Await bool `json:"await,omitempty"`
 }
 
 // Committed answers a CommitRequest.
 type Committed struct {
 	Generation int       `json:"generation,omitempty"`
 	Unit       UnitState `json:"unit"`
+	// Deadline is when all is undone unless the operator says `finish`.
+	Deadline time.Time `json:"deadline,omitzero"`
+}
+
+// UndoRequest undoes a commit whose answer is awaited.
+type UndoRequest struct {
+	Name microvm.Name `json:"name"`
+	Why  string       `json:"why"`
+}
+
+// Undone answers an UndoRequest.
+type Undone struct {
+	State string `json:"state"` // how things are
+}
+
+// ResumeRequest takes over a deployment whose connection was lost.
+type ResumeRequest struct {
+	Name microvm.Name `json:"name"`
+	ID   string       `json:"id"`
+}
+
+// Resumed answers a ResumeRequest: with Outcome the deployment is over, else the
+// session has its lock and it goes on from Phase.
+type Resumed struct {
+	Deployment Deployment        `json:"deployment"`
+	Runner     microvm.StorePath `json:"runner,omitempty"`
+	Outcome    string            `json:"outcome,omitempty"`
+	Error      string            `json:"error,omitempty"`
+	Phase      Phase             `json:"phase,omitempty"` // empty: a live switch is under way
+	Deadline   time.Time         `json:"deadline,omitzero"`
+	Commit     *CommitRequest    `json:"commit,omitempty"`
 }
 
 // CheckRequest asks the VM's checks from the host until all pass, for at most

@@ -3,6 +3,7 @@ package host
 import (
 	"context"
 	"io"
+	"time"
 
 	"ferry/internal/microvm"
 	"ferry/internal/nix"
@@ -24,6 +25,8 @@ type unitManager interface {
 	stop(ctx context.Context, n microvm.Name, log func(string)) (UnitState, error)
 	disable(ctx context.Context, n microvm.Name) error
 	reload(ctx context.Context) error
+	transient(ctx context.Context, u transientUnit) error
+	failure(ctx context.Context, n microvm.Name, since time.Time, message string) *Failure
 	close()
 }
 

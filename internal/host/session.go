@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"path/filepath"
 	"slices"
 	"time"
@@ -20,9 +21,6 @@ import (
 // closure's store paths.
 const maxRequest = 32 << 20
 
-// commitTimeout bounds what goes on after the operator's side is gone.
-const commitTimeout = 15 * time.Minute
-
 // session is one deployment as the host sees it.
 type session struct {
 	srv  *Server
@@ -31,6 +29,9 @@ type session struct {
 	name microvm.Name
 	work unfinished
 	unit UnitState // when the live switch was announced
+	// undone is what further requests are answered with, once the session has
+	// undone its deployment.
+	undone *Failure
 }
 
 // Serve answers requests from in until end-of-file. What is under way then is
@@ -66,23 +67,39 @@ func serve(ctx context.Context, srv *Server, ew *eventWriter, in io.Reader) erro
 			}
 		}
 	}()
-	for line := range requests {
-		var req Request
-		dec := json.NewDecoder(bytes.NewReader(line))
-		dec.DisallowUnknownFields()
-		if err := dec.Decode(&req); err != nil {
-			ew.fail(refuse(fmt.Sprintf("the request cannot be read: %v", err), "operator and host run different versions of ferry"))
-			continue
+	for {
+		select {
+		case line, more := <-requests:
+			if !more {
+				return nil
+			}
+			s.handle(ctx, line)
+		case <-s.expiry():
+			s.expire(ctx)
+		case <-ctx.Done(): // told to end
+			return nil
 		}
-		result, err := s.answer(ctx, req)
-		if err != nil {
-			ew.fail(err)
-			continue
-		}
-		ew.result(result)
 	}
-	return nil
 }
+
+// handle answers one line.
+func (s *session) handle(ctx context.Context, line []byte) {
+	var req Request
+	dec := json.NewDecoder(bytes.NewReader(line))
+	dec.DisallowUnknownFields()
+	if err := dec.Decode(&req); err != nil {
+		s.out.fail(refuse(fmt.Sprintf("the request cannot be read: %v", err), "operator and host run different versions of ferry"))
+		return
+	}
+	result, err := s.answer(ctx, req)
+	if err != nil {
+		s.out.fail(err)
+		return
+	}
+	s.out.result(result)
+}
+
+func (s *session) log(line string) { s.out.log("host", line) }
 
 func (s *session) answer(ctx context.Context, req Request) (any, error) {
 	switch {
@@ -103,7 +120,11 @@ func (s *session) answer(ctx context.Context, req Request) (any, error) {
 	case req.Commit != nil:
 		return s.commit(ctx, *req.Commit)
 	case req.Finish != nil:
-		return s.finish(*req.Finish)
+		return s.finish(ctx, *req.Finish)
+	case req.Undo != nil:
+		return s.undoNow(ctx, *req.Undo)
+	case req.Resume != nil:
+		return s.resume(ctx, *req.Resume)
 	case req.Rollback != nil:
 		return s.srv.Rollback(ctx, *req.Rollback)
 	case req.Check != nil:
@@ -114,6 +135,9 @@ func (s *session) answer(ctx context.Context, req Request) (any, error) {
 
 // holds refuses work on a VM whose lock this session doesn't have.
 func (s *session) holds(n microvm.Name) error {
+	if s.undone != nil {
+		return s.undone
+	}
 	if s.lock == nil || s.name != n {
 		return refuse(fmt.Sprintf("this session does not hold the lock of %s", n), "")
 	}
@@ -136,7 +160,10 @@ func (s *session) prepare(ctx context.Context, req PrepareRequest) (*Prepared, e
 	}
 	l := s.srv.layout
 	d := req.Deployment
-	s.lock, err = l.lockVM(ctx, req.Name, Lock{By: d.By, Deployment: d.ID, Since: d.Started})
+	err = do(StepLock, func() error {
+		s.lock, err = l.lockVM(ctx, req.Name, Lock{By: d.By, Deployment: d.ID, Since: d.Started, PID: os.Getpid()})
+		return err
+	})
 	if err != nil {
 		return nil, err
 	}
@@ -145,21 +172,24 @@ func (s *session) prepare(ctx context.Context, req PrepareRequest) (*Prepared, e
 	if err != nil {
 		return nil, err
 	}
-	if err := s.settle(ctx, vm, req); err != nil {
+	if err := s.settleEarlier(ctx, vm, req); err != nil {
+		s.lock.release()
+		s.lock = nil
 		return nil, err
 	}
-	if err := l.writeNote(req.Name, noteDeployment, s.work); err != nil {
+	if err := do(StepNote, func() error { return l.writeNote(req.Name, noteDeployment, s.work) }); err != nil {
 		return nil, err
 	}
-	if err := l.rootPending(req.Name, req.Runner, req.Derivations); err != nil {
+	err = do(StepPending, func() error { return l.rootPending(req.Name, req.Runner, req.Derivations) })
+	if err != nil {
 		return nil, err
 	}
 	return &Prepared{NixVersion: version.String()}, nil
 }
 
-// settle deals with a deployment that was interrupted: its entry in the history,
-// and a root for what its guest may be running, before its own is dropped.
-func (s *session) settle(ctx context.Context, vm *VMState, req PrepareRequest) error {
+// settleEarlier deals with a deployment that was interrupted, and keeps what its
+// guest may be running before its own roots are dropped.
+func (s *session) settleEarlier(ctx context.Context, vm *VMState, req PrepareRequest) error {
 	l := s.srv.layout
 	if req.GuestSystem != "" && vm.Unit.Up() && req.GuestSystem != vm.Running {
 		if err := s.srv.rootRunning(ctx, req.Name, runningNote{InvocationID: vm.Unit.InvocationID, System: req.GuestSystem}); err != nil {
@@ -170,15 +200,18 @@ func (s *session) settle(ctx context.Context, vm *VMState, req PrepareRequest) e
 	if l.readNote(req.Name, noteDeployment, &left) != nil {
 		return nil
 	}
-	s.out.log("host", "deployment "+left.ID+" by "+left.By+" was interrupted")
-	if left.Activating && vm.Unit.Up() {
-		note := unsureNote{InvocationID: vm.Unit.InvocationID, Runner: left.Runner}
-		err := errors.Join(replaceLink(l.ferryRoots(req.Name), "interrupted", string(left.Runner)), l.writeNote(req.Name, noteUnsure, note))
-		if err != nil {
-			return err
+	if left.awaits() > 0 {
+		return &Failure{
+			Kind: KindLocked,
+			Message: fmt.Sprintf("%s is locked by %s since %s, deployment %s: until %s it may still be confirmed", req.Name,
+				left.By, left.Started.Format("15:04:05 MST"), left.ID, left.Deadline.Format("15:04:05 MST")),
+			Hint: "wait until then, or confirm it: ferry attach " + left.ID,
 		}
 	}
-	return l.appendHistory(req.Name, HistoryEntry{Deployment: left.Deployment, Ended: time.Now().UTC(), Outcome: "interrupted", Runner: left.Runner})
+	if err := s.keepUnsure(req.Name, vm, &left); err != nil {
+		return err
+	}
+	return s.srv.settle(ctx, req.Name, &left, false, s.log)
 }
 
 func (s *session) build(ctx context.Context, req BuildRequest) (*Built, error) {
@@ -189,7 +222,11 @@ func (s *session) build(ctx context.Context, req BuildRequest) (*Built, error) {
 		return nil, refuse("there is nothing to build", "")
 	}
 	pending := filepath.Join(s.srv.layout.ferryRoots(req.Name), "pending")
-	outs, err := s.srv.nix.Build(ctx, pending, req.Derivations...)
+	var outs []microvm.StorePath
+	err := do(StepBuild, func() (err error) {
+		outs, err = s.srv.nix.Build(ctx, pending, req.Derivations...)
+		return err
+	})
 	if err != nil {
 		return nil, buildFailure(err)
 	}
@@ -230,7 +267,7 @@ func (s *session) activate(ctx context.Context, req ActivateRequest) (*UnitState
 		return nil, err
 	}
 	s.work.Activating, s.work.Runner = true, req.Runner
-	if err := s.srv.layout.writeNote(req.Name, noteDeployment, s.work); err != nil {
+	if err := do(StepActivate, func() error { return s.srv.layout.writeNote(req.Name, noteDeployment, s.work) }); err != nil {
 		return nil, err
 	}
 	if err := s.srv.nix.AddRoot(ctx, filepath.Join(s.srv.layout.ferryRoots(req.Name), "pending"), req.Runner); err != nil {
@@ -255,85 +292,9 @@ func (s *session) observe(ctx context.Context, req ObserveRequest) (struct{}, er
 	return struct{}{}, s.srv.layout.settled(req.Name)
 }
 
-// commit goes on to its end though the operator's side is gone: from its first
-// step on, stopping half-way would be worse.
-func (s *session) commit(ctx context.Context, req CommitRequest) (*Committed, error) {
-	if err := s.holds(req.Name); err != nil {
-		return nil, err
-	}
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), commitTimeout)
-	defer cancel()
-	l := s.srv.layout
-	vm, err := s.srv.locate(ctx, req.Name)
-	if err != nil {
-		return nil, err
-	}
-	if req.GuestSystem != "" {
-		invocation := s.unit.InvocationID
-		if invocation == "" {
-			invocation = vm.Unit.InvocationID
-		}
-		if err := s.srv.rootRunning(ctx, req.Name, runningNote{InvocationID: invocation, System: req.GuestSystem}); err != nil {
-			return nil, err
-		}
-	}
-	if err := s.srv.install(ctx, req); err != nil {
-		return nil, err
-	}
-	done := &Committed{Generation: l.generation(req.Name), Unit: vm.Unit}
-	switch req.Activation {
-	case ActivateNone:
-		return done, nil
-	case ActivateLive:
-		return done, l.settled(req.Name)
-	}
-	if err := l.writeNote(req.Name, noteToStart, time.Now()); err != nil {
-		return nil, err
-	}
-	done.Unit, err = s.srv.units.run(ctx, req.Name, req.Activation, func(line string) { s.out.log("host", line) })
-	if err != nil {
-		return nil, err
-	}
-	return done, errors.Join(l.dropRunning(req.Name), l.dropNote(req.Name, noteToStart))
-}
-
 func (s *session) check(ctx context.Context, req CheckRequest) error {
 	return do(StepCheck, func() error {
 		within := time.Duration(req.Seconds) * time.Second
 		return req.Checks.Await(ctx, within, func(line string) { s.out.log("host", line) })
 	})
-}
-
-func (s *session) finish(req FinishRequest) (struct{}, error) {
-	if err := s.holds(req.Name); err != nil {
-		return struct{}{}, err
-	}
-	return struct{}{}, s.end(req.Outcome, req.Error)
-}
-
-// abandon ends a deployment whose operator's side left without finishing.
-func (s *session) abandon() {
-	if s.lock == nil {
-		return
-	}
-	if s.work.Activating {
-		s.lock.release() // note and root stay: the next run settles it
-		return
-	}
-	_ = s.end("interrupted", "")
-}
-
-// end closes the deployment: history written, roots and lock let go.
-func (s *session) end(outcome, failure string) error {
-	l := s.srv.layout
-	defer func() { s.lock.release(); s.lock = nil }()
-	return errors.Join(
-		l.appendHistory(s.name, HistoryEntry{
-			Deployment: s.work.Deployment, Ended: time.Now().UTC(),
-			Outcome: outcome, Error: failure, Runner: s.work.Runner,
-		}),
-		l.dropPending(s.name),
-		l.dropNote(s.name, noteDeployment),
-		l.dropEmptyRoots(s.name),
-	)
 }

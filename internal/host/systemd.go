@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/coreos/go-systemd/v22/dbus"
+	godbus "github.com/godbus/dbus/v5"
 
 	"ferry/internal/microvm"
 )
@@ -225,4 +226,35 @@ func journal(ctx context.Context, unit string, since time.Time) []string {
 		return nil
 	}
 	return strings.Split(text, "\n")
+}
+
+// transientUnit is a service that ends by itself and leaves nothing.
+type transientUnit struct {
+	name, description string
+	argv              []string // argv[0] is an absolute path
+}
+
+// transient starts a service that is no file. It is started again where it is
+// killed, and told nothing by the end of whoever started it.
+func (s *systemd) transient(ctx context.Context, u transientUnit) error {
+	done := make(chan string, 1)
+	_, err := s.conn.StartTransientUnitContext(ctx, u.name, "fail", []dbus.Property{
+		dbus.PropDescription(u.description),
+		dbus.PropExecStart(u.argv, false),
+		dbus.PropType("exec"),
+		{Name: "Restart", Value: godbus.MakeVariant("on-failure")},
+		{Name: "CollectMode", Value: godbus.MakeVariant("inactive-or-failed")},
+	}, done)
+	if err != nil {
+		return err
+	}
+	select {
+	case result := <-done:
+		if result != "done" {
+			return fmt.Errorf("%s: %s", u.name, jobResult(result))
+		}
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 }

@@ -61,8 +61,11 @@ func (s *Setup) wanted() ([]item, error) {
 	for _, u := range units.All() {
 		items = append(items, item{path: unitDir + "/" + u.Name, content: []byte(u.Content), mode: 0o644})
 	}
-	// As `systemctl enable microvms.target` makes it.
-	return append(items, item{path: wantsDir + "/microvms.target", target: unitDir + "/microvms.target"}), nil
+	// As `systemctl enable` makes them.
+	for _, unit := range []string{"microvms.target", "ferry-settle.service"} {
+		items = append(items, item{path: wantsDir + "/" + unit, target: unitDir + "/" + unit})
+	}
+	return items, nil
 }
 
 // nixosAdvice is what a NixOS host needs instead.

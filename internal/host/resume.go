@@ -1,0 +1,98 @@
+package host
+
+import (
+	"context"
+	"fmt"
+	"syscall"
+	"time"
+
+	"ferry/internal/microvm"
+)
+
+const (
+	// resumeWait bounds how long a resuming operator waits for the session that
+	// had the deployment before: a commit, an undo.
+	resumeWait = commitTimeout + undoTimeout
+	resumePoll = 300 * time.Millisecond
+	// resumeHistory is how many entries may be younger than the deployment's own.
+	resumeHistory = 100
+)
+
+// resume takes a deployment over from a session whose connection was lost, or
+// tells how it has ended.
+func (s *session) resume(ctx context.Context, req ResumeRequest) (*Resumed, error) {
+	if s.lock != nil {
+		return nil, refuse("this session has a deployment already", "")
+	}
+	if _, err := s.srv.locate(ctx, req.Name); err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, resumeWait)
+	defer cancel()
+	for asked := false; ; asked = true {
+		if entry := s.srv.layout.entry(req.Name, req.ID); entry != nil {
+			return &Resumed{Deployment: entry.Deployment, Runner: entry.Runner, Outcome: entry.Outcome, Error: entry.Error}, nil
+		}
+		if err := s.takeOver(ctx, req, !asked); err != nil {
+			return nil, err
+		}
+		if s.lock != nil {
+			return &Resumed{
+				Deployment: s.work.Deployment, Runner: s.work.Runner, Phase: s.work.Phase,
+				Deadline: s.work.Deadline, Commit: s.work.Commit,
+			}, nil
+		}
+		select {
+		case <-time.After(resumePoll):
+		case <-ctx.Done():
+			return nil, fmt.Errorf("waiting for deployment %s: %w", req.ID, ctx.Err())
+		}
+	}
+}
+
+// takeOver takes the lock if it is free, and with it the deployment where that
+// can go on; another one that was interrupted it settles. A session of the same
+// deployment is told to end: its operator is here now.
+func (s *session) takeOver(ctx context.Context, req ResumeRequest, tell bool) error {
+	l := s.srv.layout
+	var left unfinished
+	if l.readNote(req.Name, noteDeployment, &left) != nil || left.ID != req.ID {
+		return refuse(fmt.Sprintf("%s has no deployment %.80q under way, and none in its history", req.Name, req.ID),
+			"ferry history "+string(req.Name)+" lists them")
+	}
+	if held := l.lockHolder(req.Name); held != nil {
+		if tell && held.Deployment == req.ID && held.PID > 1 {
+			s.log("waiting for what is under way for deployment " + req.ID)
+			_ = syscall.Kill(held.PID, syscall.SIGTERM)
+		}
+		return nil
+	}
+	lock, err := l.lockVM(ctx, req.Name, Lock{By: left.By, Deployment: left.ID, Since: left.Started})
+	if err != nil {
+		return nil // somebody was quicker; the next turn sees who
+	}
+	if l.readNote(req.Name, noteDeployment, &left) != nil || left.ID != req.ID {
+		lock.release()
+		return nil
+	}
+	if (left.Phase == "" && left.Activating) || left.awaits() > 0 {
+		s.lock, s.name, s.work = lock, req.Name, left
+		return nil
+	}
+	defer lock.release()
+	return s.srv.settle(ctx, req.Name, &left, false, s.log)
+}
+
+// entry finds a deployment in a VM's history.
+func (l Layout) entry(n microvm.Name, id string) *HistoryEntry {
+	h, err := l.History(n, resumeHistory)
+	if err != nil {
+		return nil
+	}
+	for i := len(h.Entries) - 1; i >= 0; i-- {
+		if h.Entries[i].ID == id {
+			return &h.Entries[i]
+		}
+	}
+	return nil
+}

@@ -1,0 +1,172 @@
+package host
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"time"
+
+	"ferry/internal/microvm"
+)
+
+// outcomes of a deployment that only the host knows.
+const (
+	outcomeInterrupted = "interrupted"
+	outcomeRolledBack  = "rolled-back"
+	outcomeFailed      = "failed"
+)
+
+// settle ends a deployment that its session left unfinished, under the VM's
+// lock: what is reversible is undone, what is not is finished. booting: the
+// machine has just started and no VM runs, so units are left alone.
+func (s *Server) settle(ctx context.Context, n microvm.Name, left *unfinished, booting bool, log func(string)) error {
+	l := s.layout
+	if l.recorded(n, left.ID) { // killed between the entry and the end
+		return l.forget(n)
+	}
+	entry := HistoryEntry{Deployment: left.Deployment, Outcome: outcomeInterrupted, Runner: left.Runner}
+	log("deployment " + left.ID + " by " + left.By + " was interrupted")
+	switch {
+	case left.Phase == PhaseDone:
+		entry.Outcome, entry.Error = left.Outcome, left.Why
+	case left.Phase != "" && left.reversible():
+		if left.Why == "" {
+			left.Why = "it was interrupted"
+		}
+		if left.Phase == PhaseAwait {
+			left.Why = "nobody has confirmed it by " + left.Deadline.Local().Format(time.TimeOnly)
+			entry.Outcome = outcomeRolledBack
+		}
+		state, err := s.undoFor(booting)(ctx, n, left, log)
+		if err != nil {
+			return err
+		}
+		entry.Error = left.Why + "; " + state
+	case left.Phase == PhaseCommit:
+		if err := s.install(ctx, *left.Commit); err != nil {
+			return err
+		}
+		entry.Error = "the host finished the installation"
+		if left.Commit.Activation == ActivateLive {
+			if err := l.settled(n); err != nil {
+				return err
+			}
+		}
+	}
+	entry.Ended = time.Now().UTC()
+	return l.close(n, entry)
+}
+
+func (s *Server) undoFor(booting bool) func(context.Context, microvm.Name, *unfinished, func(string)) (string, error) {
+	if !booting {
+		return s.undo
+	}
+	return (&Server{layout: s.layout, nix: s.nix, units: resting{s.units}}).undo
+}
+
+// resting is systemd while the machine boots: VMs are about to be started by it,
+// with what `current` is by then.
+type resting struct{ unitManager }
+
+func (resting) run(context.Context, microvm.Name, Activation, func(string)) (UnitState, error) {
+	return UnitState{ActiveState: "inactive"}, nil
+}
+
+func (resting) stop(context.Context, microvm.Name, func(string)) (UnitState, error) {
+	return UnitState{ActiveState: "inactive"}, nil
+}
+
+// close writes the deployment into the history, then forgets it.
+func (l Layout) close(n microvm.Name, entry HistoryEntry) error {
+	if err := do(StepHistory, func() error { return l.appendHistory(n, entry) }); err != nil {
+		return err
+	}
+	return do(StepForget, func() error { return l.forget(n) })
+}
+
+// forget drops what only a deployment under way needs.
+func (l Layout) forget(n microvm.Name) error {
+	return errors.Join(l.dropPending(n), l.dropNote(n, noteDeployment), l.dropEmptyRoots(n))
+}
+
+// recorded reports whether the deployment is the history's last entry.
+func (l Layout) recorded(n microvm.Name, id string) bool {
+	h, err := l.History(n, 1)
+	return err == nil && len(h.Entries) > 0 && h.Entries[len(h.Entries)-1].ID == id
+}
+
+// keepUnsure keeps what an interrupted live switch may have left running.
+func (s *session) keepUnsure(n microvm.Name, vm *VMState, left *unfinished) error {
+	if !left.Activating || left.Phase == PhaseDone || left.Phase == PhaseCommit || !vm.Unit.Up() {
+		return nil
+	}
+	l := s.srv.layout
+	note := unsureNote{InvocationID: vm.Unit.InvocationID, Runner: left.Runner}
+	return errors.Join(replaceLink(l.ferryRoots(n), "interrupted", string(left.Runner)), l.writeNote(n, noteUnsure, note))
+}
+
+// Settle ends all deployments that were left unfinished, as at the start of the
+// machine. VMs that somebody works on are left to them.
+func (s *Server) Settle(ctx context.Context, booting bool, log func(n microvm.Name, line string)) error {
+	entries, err := os.ReadDir(filepath.Join(s.layout.Lib, "vms"))
+	if errors.Is(err, os.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("listing ferry's notes: %w", err)
+	}
+	var failed error
+	for _, e := range entries {
+		n, nerr := microvm.ParseName(e.Name())
+		if nerr != nil {
+			continue
+		}
+		if serr := s.settleOne(ctx, n, "", booting, func(line string) { log(n, line) }); serr != nil {
+			if errors.Is(serr, errBusy) {
+				log(n, "a deployment is under way")
+				continue
+			}
+			failed = errors.Join(failed, fmt.Errorf("%s: %w", n, serr))
+		}
+	}
+	return failed
+}
+
+// settleOne settles a VM's deployment if nobody holds its lock and no answer is
+// awaited any more; with id only that one.
+func (s *Server) settleOne(ctx context.Context, n microvm.Name, id string, booting bool, log func(string)) error {
+	l := s.layout
+	var left unfinished
+	if l.readNote(n, noteDeployment, &left) != nil || (id != "" && left.ID != id) {
+		return nil
+	}
+	lock, err := l.lockVM(ctx, n, Lock{By: left.By, Deployment: left.ID, Since: left.Started})
+	if err != nil {
+		if f := (*Failure)(nil); errors.As(err, &f) && f.Kind == KindLocked {
+			return errBusy
+		}
+		return err
+	}
+	defer lock.release()
+	if l.readNote(n, noteDeployment, &left) != nil || (id != "" && left.ID != id) {
+		return nil
+	}
+	vm, err := s.locate(ctx, n) // it also finds the state directory
+	if err != nil {
+		return err
+	}
+	if booting = booting && !vm.Unit.Up(); !booting {
+		switch {
+		case left.awaits() > 0:
+			return errBusy
+		case left.Activating && left.Phase == "" && vm.Unit.Up():
+			return nil // only who asks the guest can settle it
+		}
+	}
+	return s.settle(ctx, n, &left, booting, log)
+}
+
+// errBusy: somebody works on the VM.
+var errBusy = errors.New("somebody works on it")
