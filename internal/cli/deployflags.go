@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -28,6 +29,8 @@ type deployOptions struct {
 	restart     string
 	updateFlake string
 	dryRun      bool
+	wait        time.Duration
+	confirm     confirmOptions
 	nix         nixOptions
 }
 
@@ -37,11 +40,14 @@ func (o *deployOptions) addFlags(cmd *cobra.Command) {
 	fs.StringVar(&o.name, "name", "", "the VM's name on the host, where it is not NAME")
 	fs.BoolVar(&o.hostSudo, "host-sudo", false, "become root on the host with sudo")
 	fs.BoolVar(&o.dryRun, "dry-run", false, "say what would happen and change nothing")
+	addWaitFlag(cmd, &o.wait)
 	o.nix.addFlags(fs)
 }
 
+// addGuestFlags is for commands that activate.
 func (o *deployOptions) addGuestFlags(cmd *cobra.Command) {
 	fs := cmd.Flags()
+	o.confirm.addFlags(fs)
 	fs.BoolVar(&o.targetSudo, "target-sudo", false, "become root in the guest with sudo")
 	fs.BoolVar(&o.bothSudo, "use-remote-sudo", false, "both --host-sudo and --target-sudo")
 }
@@ -114,6 +120,7 @@ func (o *deployOptions) request(p positionals) (deploy.Request, error) {
 		Source:   flake.Source{Ref: o.flake, Options: o.nix.words},
 		HostSudo: o.hostSudo || o.bothSudo, TargetSudo: o.targetSudo || o.bothSudo,
 		Restart: host.RestartPolicy(o.restart), UpdateFlake: o.updateFlake, DryRun: o.dryRun,
+		Confirm: o.confirm.confirm(), Wait: o.wait,
 	}
 	if o.name != "" {
 		n, err := microvm.ParseName(o.name)

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -23,6 +24,8 @@ type rollbackOptions struct {
 	to         int
 	restart    string
 	dryRun     bool
+	wait       time.Duration
+	confirm    confirmOptions
 }
 
 func (a *app) rollbackCommand() *cobra.Command {
@@ -38,7 +41,7 @@ reached, the VM is restarted. A stopped VM stays stopped.
 Nothing is evaluated or built, and generations keep their numbers. The address
 of the system inside is taken from --target, else from the flake's ` + "`ferry`" + `
 output, else from the last deployment that knew it; so a rollback works with the
-flake gone, with --host.`,
+flake gone, with --host.` + confirmHelp,
 		Example: `  ferry rollback web
   ferry rollback web --to 3 --dry-run
   ferry rollback web --host root@server --target root@web.example.com`,
@@ -55,7 +58,9 @@ flake gone, with --host.`,
 		},
 	}
 	o.place.addFlags(cmd)
+	addWaitFlag(cmd, &o.wait)
 	fs := cmd.Flags()
+	o.confirm.addFlags(fs)
 	fs.IntVar(&o.to, "to", 0, "the generation to go to (ferry generations NAME)")
 	fs.StringVar(&o.target, "target", "", "the address of the system inside")
 	fs.BoolVar(&o.targetSudo, "target-sudo", false, "become root in the guest with sudo")
@@ -68,6 +73,7 @@ flake gone, with --host.`,
 func (o *rollbackOptions) request(cmd *cobra.Command, n microvm.Name) (deploy.RollbackRequest, error) {
 	req := deploy.RollbackRequest{
 		Name: n, TargetSudo: o.targetSudo, To: o.to, Restart: host.RestartPolicy(o.restart), DryRun: o.dryRun,
+		Confirm: o.confirm.confirm(), Wait: o.wait,
 	}
 	if o.restart != "" && !slices.Contains(restartPolicies(), o.restart) {
 		return req, &usageError{err: fmt.Errorf("unknown --restart=%.40q", o.restart), hint: "one of " + strings.Join(restartPolicies(), ", ")}
@@ -103,10 +109,11 @@ func (a *app) rollback(ctx context.Context, req deploy.RollbackRequest, o *rollb
 			return err
 		}
 		req.Host, req.HostSudo = place.Address, place.Sudo
+		vm := m.VM(ctx, req.Name)
 		if req.Target == nil {
-			address, sudo := m.Target(ctx, req.Name)
-			req.Target, req.TargetSudo = address, req.TargetSudo || sudo
+			req.Target, req.TargetSudo = vm.Target, req.TargetSudo || vm.TargetSudo
 		}
+		req.Confirm = req.Confirm.Or(vm.Health)
 		d := &deploy.Deployer{Report: a.ui, SocketDir: m.SocketDir, AskPassword: m.AskPassword}
 		result, err := d.Rollback(ctx, req)
 		return a.showResult(result, err)

@@ -114,7 +114,7 @@ func (a *app) findGuest(ctx context.Context, n microvm.Name, o *sshOptions, f *r
 	return a.withManager(ctx, &o.place, func(m *manage.Manager) error {
 		known := o.target != ""
 		if !known {
-			if address, _ := m.Target(ctx, n); address != nil {
+			if address := m.VM(ctx, n).Target; address != nil {
 				f.Address, known = *address, true
 			}
 		}

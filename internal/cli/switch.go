@@ -16,7 +16,7 @@ func (a *app) switchCommand() *cobra.Command {
 		Long: `Switches the system running at TARGET to the one of nixosConfigurations.NAME,
 which must be installed on its host (ferry install) and be visible through the
 shared /nix/store. The host is taken from --host or the flake's ` + "`ferry`" + ` output;
-without one, nothing keeps the running system from the host's garbage collection.`,
+without one, nothing keeps the running system from the host's garbage collection.` + confirmHelp,
 		Example: `  ferry switch web
   ferry switch web root@web.example.com switch --host root@server`,
 		RunE: func(cmd *cobra.Command, args []string) error {

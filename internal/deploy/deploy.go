@@ -56,6 +56,7 @@ type Request struct {
 	UpdateFlake          string             // empty: the flake's
 	DryRun               bool
 	Confirm              Confirm
+	Wait                 time.Duration // for the VM's lock; 0: not
 }
 
 // deployment is one run for one VM.

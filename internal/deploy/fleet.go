@@ -26,4 +26,26 @@ func (d *deployment) fromFleet(f flake.Fleet) {
 	if d.req.UpdateFlake == "" {
 		d.req.UpdateFlake = vm.UpdateFlake
 	}
+	d.req.Confirm = d.req.Confirm.Or(vm.Health)
+}
+
+// Or fills in what the command line left open from what the flake says (nil:
+// nothing): a check of the command line replaces all of its kind.
+func (c Confirm) Or(h *flake.Health) Confirm {
+	if h == nil {
+		return c
+	}
+	if len(c.Checks.TCP) == 0 {
+		c.Checks.TCP = h.TCP
+	}
+	if len(c.Checks.HTTP) == 0 {
+		c.Checks.HTTP = h.HTTP
+	}
+	if c.Command == "" {
+		c.Command = h.Command
+	}
+	if c.Timeout == 0 {
+		c.Timeout = h.Timeout
+	}
+	return c
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"ferry/internal/host"
 	"ferry/internal/microvm"
@@ -21,6 +22,8 @@ type RollbackRequest struct {
 	To         int                // a generation; 0: the one before the current
 	Restart    host.RestartPolicy // empty: auto
 	DryRun     bool
+	Confirm    Confirm
+	Wait       time.Duration // for the VM's lock; 0: not
 }
 
 // Rollback makes an earlier generation the VM's current one, and brings what
@@ -35,6 +38,7 @@ func (d *Deployer) Rollback(ctx context.Context, req RollbackRequest) (*Result, 
 		Attribute: req.Name, Name: req.Name, Host: &req.Host, HostSudo: req.HostSudo,
 		Target: req.Target, TargetSudo: req.TargetSudo,
 		Action: host.ActionSwitch, Restart: req.Restart, DryRun: req.DryRun,
+		Confirm: req.Confirm, Wait: req.Wait,
 	})
 	defer run.close()
 	run.result.Rollback = true

@@ -7,6 +7,7 @@ import (
 	"strconv"
 
 	"ferry/internal/deploy"
+	"ferry/internal/flake"
 	"ferry/internal/host"
 	"ferry/internal/microvm"
 )
@@ -70,19 +71,18 @@ func (h *Host) Remove(ctx context.Context, n microvm.Name, keepData bool) (host.
 	return r, h.Run(ctx, string(n), &r, append(args, string(n))...)
 }
 
-// Target is the address of the system inside a VM, as the flake's `ferry` output
-// says; nil where it does not, or can't be asked.
-func (m *Manager) Target(ctx context.Context, n microvm.Name) (address *microvm.Address, sudo bool) {
+// VM is what the flake's `ferry` output says of a VM; nothing where it does not,
+// or can't be asked.
+func (m *Manager) VM(ctx context.Context, n microvm.Name) flake.VM {
 	if !m.hasFlake() {
-		return nil, false
+		return flake.VM{}
 	}
 	fleet, err := m.Fleet(ctx)
 	if err != nil {
-		m.Report.Warn("the flake could not be asked for the target of %s: %s", n, firstLine(err.Error()))
-		return nil, false
+		m.Report.Warn("the flake could not be asked for what it says of %s: %s", n, firstLine(err.Error()))
+		return flake.VM{}
 	}
-	vm := fleet.VMs[n]
-	return vm.Target, vm.TargetSudo
+	return fleet.VMs[n]
 }
 
 // RecordedTarget is the address of the guest in the last deployment that knew

@@ -172,11 +172,11 @@ func TestPlaceOf(t *testing.T) {
 			t.Errorf("%s: %v", vm, err)
 		}
 	}
-	if a, sudo := m.Target(t.Context(), "web"); a == nil || *a != target || !sudo {
-		t.Errorf("target %v", a)
+	if vm := m.VM(t.Context(), "web"); vm.Target == nil || *vm.Target != target || !vm.TargetSudo {
+		t.Errorf("the flake says %+v", vm)
 	}
-	if a, _ := m.Target(t.Context(), "unknown"); a != nil {
-		t.Errorf("target %v", a)
+	if vm := m.VM(t.Context(), "unknown"); vm.Target != nil {
+		t.Errorf("the flake says %+v", vm)
 	}
 }
 
