@@ -11,8 +11,6 @@ import (
 	"os"
 	"strings"
 	"sync"
-	"unicode"
-	"unicode/utf8"
 
 	"golang.org/x/term"
 )
@@ -46,21 +44,26 @@ const (
 	reset  = "\x1b[0m"
 )
 
-// Step reports progress of a subject (a VM), on stderr.
+// Step reports progress of a subject (a VM), on stderr. Further lines are
+// indented: text from another machine must not look like another message.
 func (u *UI) Step(subject, format string, args ...any) {
-	u.line(subject+": ", bold, Clean(fmt.Sprintf(format, args...)), "")
+	u.line(Clean(subject)+": ", bold, indented(format, args), "")
 }
 
 // Detail is a step that only --verbose shows.
 func (u *UI) Detail(subject, format string, args ...any) {
 	if u.Verbose {
-		u.line(subject+": ", dim, Clean(fmt.Sprintf(format, args...)), dim)
+		u.line(Clean(subject)+": ", dim, indented(format, args), dim)
 	}
 }
 
 // Warn prints a warning on stderr.
 func (u *UI) Warn(format string, args ...any) {
-	u.line("warning: ", yellow, Clean(fmt.Sprintf(format, args...)), "")
+	u.line("warning: ", yellow, indented(format, args), "")
+}
+
+func indented(format string, args []any) string {
+	return strings.ReplaceAll(cleanText(fmt.Sprintf(format, args...)), "\n", "\n  ")
 }
 
 // Error prints an error on stderr, with an optional hint and the end of a log.
@@ -68,27 +71,30 @@ func (u *UI) Error(message, hint string, log []string) {
 	for _, l := range log {
 		u.line("  | ", dim, Clean(l), "")
 	}
-	u.line("error: ", red, Clean(message), "")
+	u.line("error: ", red, cleanText(message), "")
 	if hint != "" {
-		u.line("hint: ", bold, Clean(hint), "")
+		u.line("hint: ", bold, cleanText(hint), "")
 	}
 }
 
-// Data prints v on stdout as one JSON line.
+// Data prints v on stdout as one JSON line, with nothing in it that a terminal
+// would act on.
 func (u *UI) Data(v any) error {
 	b, err := json.Marshal(v)
 	if err != nil {
 		return fmt.Errorf("printing the result: %w", err)
 	}
-	return u.write(u.Out, append(b, '\n'))
+	return u.write(u.Out, append(harmlessJSON(b), '\n'))
 }
 
-// Text prints text on stdout.
-func (u *UI) Text(text string) error { return u.write(u.Out, []byte(text)) }
+// Text prints text on stdout, made harmless.
+func (u *UI) Text(text string) error { return u.write(u.Out, []byte(harmless(text))) }
 
 // Log is a writer whose lines appear on stderr, each behind the subject. Close
 // prints what came without a newline at its end.
-func (u *UI) Log(subject string) io.WriteCloser { return &logWriter{ui: u, prefix: subject + "> "} }
+func (u *UI) Log(subject string) io.WriteCloser {
+	return &logWriter{ui: u, prefix: Clean(subject) + "> "}
+}
 
 func (u *UI) line(head, headColour, text, textColour string) {
 	if u.Colour {
@@ -108,40 +114,6 @@ func (u *UI) write(w io.Writer, b []byte) error {
 	defer u.mu.Unlock()
 	_, err := w.Write(b)
 	return err
-}
-
-// maxLine bounds a line from another machine, in bytes.
-const maxLine = 4096
-
-// Clean makes text from elsewhere harmless: control characters, and with them
-// escape sequences, become visible; invalid UTF-8 is replaced; what goes beyond
-// maxLine is cut. New lines and tabs stay.
-func Clean(s string) string {
-	if len(s) > maxLine {
-		s = s[:maxLine] + "…"
-	}
-	plain := true
-	for _, r := range s {
-		if r == utf8.RuneError || unicode.IsControl(r) || unicode.Is(unicode.Cf, r) {
-			plain = false
-			break
-		}
-	}
-	if plain {
-		return s
-	}
-	var b strings.Builder
-	for _, r := range s {
-		switch {
-		case r == '\n' || r == '\t':
-			b.WriteRune(r)
-		case unicode.IsControl(r), unicode.Is(unicode.Cf, r):
-			fmt.Fprintf(&b, "\\x%02x", r)
-		default:
-			b.WriteRune(r) // RuneError prints as the replacement character
-		}
-	}
-	return b.String()
 }
 
 type logWriter struct {
