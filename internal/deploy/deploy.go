@@ -18,6 +18,7 @@ import (
 	"ferry/internal/microvm"
 	"ferry/internal/nix"
 	"ferry/internal/remote"
+	"ferry/internal/ui"
 )
 
 // Reporter is told how a deployment goes.
@@ -249,7 +250,7 @@ func (d *deployment) prepare(ctx context.Context) error {
 		req.Runner, req.Deployment.RollbackTo = d.back.to.Runner, d.back.to.Number
 	} else {
 		req.Runner, req.Derivations = d.record.Runner.Out, []microvm.StorePath{d.record.Runner.Drv}
-		req.Deployment.Flake, req.Deployment.Revision = d.eval.URL, d.eval.Revision
+		req.Deployment.Flake, req.Deployment.Revision = ui.Redact(d.eval.URL), d.eval.Revision
 	}
 	var p host.Prepared
 	if err := d.session.call(ctx, host.Request{Prepare: &req}, &p); err != nil {

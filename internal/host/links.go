@@ -100,6 +100,15 @@ func tempName(name string) string {
 	return ".ferry-" + name + "-" + hex.EncodeToString(b[:])
 }
 
+func syncPath(dir string) error {
+	root, err := openDir(dir)
+	if err != nil {
+		return err
+	}
+	defer root.Close()
+	return syncDir(root)
+}
+
 func syncDir(root *os.Root) error {
 	d, err := root.Open(".")
 	if err != nil {

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"ferry/internal/microvm"
+	"ferry/internal/ui"
 )
 
 // Ferry's own notes on a VM live in Layout.Lib, which only root can read: what
@@ -89,6 +90,8 @@ type HistoryEntry struct {
 	Runner  microvm.StorePath `json:"runner,omitempty"`
 }
 
+// appendHistory has the entry on disk when it returns. Secrets in the URL of the
+// flake, and in what Nix said, are left out of it.
 func (l Layout) appendHistory(n microvm.Name, e HistoryEntry) error {
 	if err := os.MkdirAll(l.libDir(n), 0o700); err != nil {
 		return err
@@ -101,11 +104,20 @@ func (l Layout) appendHistory(n microvm.Name, e HistoryEntry) error {
 	if err != nil {
 		return fmt.Errorf("writing the history of %s: %w", n, err)
 	}
-	_, err = f.Write(append(bytes.TrimSpace(b), '\n'))
+	_, err = f.WriteString(ui.Redact(string(bytes.TrimSpace(b))) + "\n")
+	if err == nil {
+		err = f.Sync()
+	}
 	if cerr := f.Close(); err == nil {
 		err = cerr
 	}
-	return err
+	if err == nil {
+		err = syncPath(l.libDir(n)) // the file may be new
+	}
+	if err != nil {
+		return fmt.Errorf("writing the history of %s: %w", n, err)
+	}
+	return nil
 }
 
 // unsureNote is what an interrupted live switch may have left running, in the
