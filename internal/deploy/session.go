@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 	"time"
 
 	"ferry/internal/host"
@@ -14,7 +15,9 @@ import (
 )
 
 const (
-	maxEvent     = 32 << 20         // bytes of one event line
+	maxEvent     = 8 << 20          // bytes of one event line
+	maxWaiting   = 4                // events read ahead: a host may send without being asked
+	maxLogLine   = 8 << 10          // bytes kept of a log line
 	closeTimeout = 20 * time.Second // for the helper to end what it was doing
 )
 
@@ -27,6 +30,7 @@ type hostSession struct {
 	events  chan host.Event
 	log     func(source, line string)
 	closed  bool
+	broken  error // what can't be read; set before events is closed
 }
 
 // openSession starts the helper, uploading it where the host lacks it; noTrace
@@ -47,7 +51,7 @@ func openSession(ctx context.Context, c remote.Conn, noTrace bool, log func(sour
 		cancel()
 		return nil, uploaded, errors.Join(err, context.Cause(ctx))
 	}
-	s := &hostSession{address: c.Address().String(), stdin: proc.Stdin, ended: proc.Wait, cancel: cancel, events: make(chan host.Event, 64), log: log}
+	s := &hostSession{address: c.Address().String(), stdin: proc.Stdin, ended: proc.Wait, cancel: cancel, events: make(chan host.Event, maxWaiting), log: log}
 	go s.read(proc.Stdout)
 	return s, uploaded, nil
 }
@@ -59,9 +63,15 @@ func (s *hostSession) read(r io.Reader) {
 	for sc.Scan() {
 		var ev host.Event
 		if err := json.Unmarshal(sc.Bytes(), &ev); err != nil {
-			ev = host.Event{Event: "log", Source: "host", Line: sc.Text()}
+			ev = host.Event{Event: "log", Source: "host", Line: string(sc.Bytes()[:min(len(sc.Bytes()), maxLogLine)])}
+		}
+		if len(ev.Line) > maxLogLine {
+			ev.Line = strings.Clone(ev.Line[:maxLogLine]) // so that the rest can be freed
 		}
 		s.events <- ev
+	}
+	if errors.Is(sc.Err(), bufio.ErrTooLong) {
+		s.broken = fmt.Errorf("%s sent a line of more than %d MiB: that is not ferry's helper", s.address, maxEvent>>20)
 	}
 }
 
@@ -116,6 +126,11 @@ func (s *hostSession) call(ctx context.Context, req host.Request, result any) er
 
 func (s *hostSession) lost(err error) error {
 	s.closed = true
+	if errors.Is(err, io.ErrUnexpectedEOF) && s.broken != nil {
+		s.cancel() // it may send for ever
+		_ = s.wait()
+		return s.broken
+	}
 	if werr := s.wait(); werr != nil {
 		err = werr
 	}

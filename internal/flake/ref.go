@@ -8,6 +8,8 @@ import (
 	"slices"
 	"strings"
 	"unicode"
+
+	"ferry/internal/ui"
 )
 
 const maxRefLength = 2048 // bytes of a flake reference
@@ -70,7 +72,8 @@ func fileSchemes() []string {
 // CheckUpdateRef checks a flake reference that is written to a host, which
 // evaluates it later, on its own: it must mean the same there, and may change
 // what it points to. A path of the operator's machine or a fixed path in the
-// store would make every later update fail, or silently do nothing.
+// store would make every later update fail, or silently do nothing; a secret in
+// it would be readable for everybody on the host.
 func CheckUpdateRef(ref string) error {
 	why := unfitForArgument(ref)
 	if why == "" && strings.ContainsFunc(ref, unicode.IsSpace) {
@@ -79,8 +82,11 @@ func CheckUpdateRef(ref string) error {
 	if why == "" {
 		why = uselessOnHost(ref)
 	}
+	if why == "" && ui.Redact(ref) != ref {
+		why = "it has a password or token in it, which everybody on the host could read: put that into the file that its Nix setting `netrc-file` names"
+	}
 	if why != "" {
-		return fmt.Errorf("%.120q cannot be used by the host for updates: %s (expected a reference such as github:OWNER/REPO, git+https://… or git+file:///etc/nixos)", ref, why)
+		return fmt.Errorf("%.120q cannot be used by the host for updates: %s (expected a reference such as github:OWNER/REPO, git+https://… or git+file:///etc/nixos)", ui.Redact(ref), why)
 	}
 	return nil
 }

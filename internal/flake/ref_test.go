@@ -68,6 +68,8 @@ func TestCheckUpdateRef(t *testing.T) {
 		"github:o/r\n":                        "control",
 		"github:o/r x":                        "spaces",
 		"--help":                              "`-`",
+		"git+https://u:pw@example.org/infra":  "password",
+		"https://h/x.tar.gz?access_token=abc": "password",
 		"github:o/" + strings.Repeat("r", maxRefLength): "too long",
 	} {
 		err := CheckUpdateRef(ref)
