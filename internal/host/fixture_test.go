@@ -76,7 +76,8 @@ type fakeUnits struct {
 	host     *testHost
 	state    UnitState
 	declared string
-	fail     error // of the next start
+	fail     error // of all starts
+	failOnce error // of the next start
 	starts   []Activation
 	stops    int
 	disabled bool
@@ -92,6 +93,11 @@ func (f *fakeUnits) declaredBy(context.Context, microvm.Name) (string, error) { 
 
 func (f *fakeUnits) run(_ context.Context, n microvm.Name, how Activation, _ func(string)) (UnitState, error) {
 	f.starts = append(f.starts, how)
+	if err := f.failOnce; err != nil {
+		f.failOnce = nil
+		f.state = UnitState{LoadState: "loaded", ActiveState: "failed", SubState: "failed"}
+		return UnitState{}, err
+	}
 	if f.fail != nil {
 		return UnitState{}, f.fail
 	}

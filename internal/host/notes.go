@@ -88,7 +88,18 @@ type HistoryEntry struct {
 	Outcome string            `json:"outcome"`
 	Error   string            `json:"error,omitempty"`
 	Runner  microvm.StorePath `json:"runner,omitempty"`
+	// Settled says what the host made of an interrupted deployment.
+	Settled Settled `json:"settled,omitempty"`
 }
+
+// Settled is how an interrupted deployment was brought to an end.
+type Settled string
+
+// The ends. Empty: nothing had been changed, or only the guest knows.
+const (
+	SettledUndone   Settled = "undone"
+	SettledFinished Settled = "finished"
+)
 
 // appendHistory has the entry on disk when it returns. Secrets in the URL of the
 // flake, and in what Nix said, are left out of it.

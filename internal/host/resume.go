@@ -31,7 +31,7 @@ func (s *session) resume(ctx context.Context, req ResumeRequest) (*Resumed, erro
 	defer cancel()
 	for asked := false; ; asked = true {
 		if entry := s.srv.layout.entry(req.Name, req.ID); entry != nil {
-			return &Resumed{Deployment: entry.Deployment, Runner: entry.Runner, Outcome: entry.Outcome, Error: entry.Error}, nil
+			return &Resumed{Deployment: entry.Deployment, Runner: entry.Runner, Outcome: entry.Outcome, Error: entry.Error, Settled: entry.Settled}, nil
 		}
 		if err := s.takeOver(ctx, req, !asked); err != nil {
 			return nil, err

@@ -22,13 +22,14 @@ type client struct {
 	in     io.WriteCloser
 	events *bufio.Scanner
 	done   chan error
+	id     string // of the deployment
 }
 
 func (h *testHost) session() *client {
 	h.t.Helper()
 	reqR, reqW := io.Pipe()
 	evR, evW := io.Pipe()
-	c := &client{t: h.t, in: reqW, events: bufio.NewScanner(evR), done: make(chan error, 1)}
+	c := &client{t: h.t, in: reqW, events: bufio.NewScanner(evR), done: make(chan error, 1), id: "one"}
 	c.events.Buffer(nil, maxRequest)
 	go func() {
 		c.done <- serve(context.Background(), h.server(), &eventWriter{w: evW}, reqR)
@@ -92,7 +93,7 @@ func (c *client) prepare(runner microvm.StorePath) {
 	c.t.Helper()
 	err := c.ask(Request{Prepare: &PrepareRequest{
 		Name: web, Runner: runner, Derivations: []microvm.StorePath{drv(runner)},
-		Deployment: Deployment{ID: "one", By: "ann@laptop", Started: time.Now()},
+		Deployment: Deployment{ID: c.id, By: "ann@laptop", Started: time.Now()},
 	}}, nil)
 	if err != nil {
 		c.t.Fatal(err)
@@ -103,6 +104,7 @@ func (c *client) prepare(runner microvm.StorePath) {
 func (h *testHost) deploy(runner microvm.StorePath, how Activation) {
 	h.t.Helper()
 	c := h.session()
+	c.id = "earlier"
 	defer c.leave()
 	c.prepare(runner)
 	for _, req := range []Request{

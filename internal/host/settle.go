@@ -43,12 +43,12 @@ func (s *Server) settle(ctx context.Context, n microvm.Name, left *unfinished, b
 		if err != nil {
 			return err
 		}
-		entry.Error = left.Why + "; " + state
+		entry.Error, entry.Settled = left.Why+"; "+state, SettledUndone
 	case left.Phase == PhaseCommit:
 		if err := s.install(ctx, *left.Commit); err != nil {
 			return err
 		}
-		entry.Error = "the host finished the installation"
+		entry.Error, entry.Settled = "the host finished the installation", SettledFinished
 		if left.Commit.Activation == ActivateLive {
 			if err := l.settled(n); err != nil {
 				return err

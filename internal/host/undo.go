@@ -38,7 +38,10 @@ func (s *Server) undo(ctx context.Context, n microvm.Name, left *unfinished, log
 	if err != nil {
 		return "", fmt.Errorf("undoing the installation: %w", err)
 	}
-	err = do(StepUndoUnit, func() error { state, err = s.undoUnit(ctx, n, b, log); return err })
+	state = "the previous runner is current, and what runs was not touched"
+	if left.Commit.Activation.starts() {
+		err = do(StepUndoUnit, func() error { state, err = s.undoUnit(ctx, n, b, log); return err })
+	}
 	if err != nil {
 		return "", err
 	}

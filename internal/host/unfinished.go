@@ -41,13 +41,10 @@ type unfinished struct {
 }
 
 // reversible: what the deployment does to the host can and shall be undone. A
-// live switch is committed only after the guest was confirmed, and an
-// installation is whole at each of its steps: these are finished instead.
+// live switch is committed only after the guest was confirmed: that is finished
+// instead.
 func (u *unfinished) reversible() bool {
-	if u.Commit == nil || u.Before == nil || u.Commit.Confirm.NoRollback {
-		return false
-	}
-	return u.Commit.Activation == ActivateRestart || u.Commit.Activation == ActivateStart
+	return u.Commit != nil && u.Before != nil && !u.Commit.Confirm.NoRollback && u.Commit.Activation != ActivateLive
 }
 
 // awaits is how long the operator may still answer.

@@ -1,0 +1,345 @@
+package host
+
+import (
+	"context"
+	"errors"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+)
+
+// contract is all that a deployment changes of a VM on its host, apart from
+// ferry's own notes.
+func (h *testHost) contract() string {
+	h.t.Helper()
+	var b strings.Builder
+	for _, dir := range []string{h.layout.vmDir(web), filepath.Dir(h.layout.profile(web)), h.layout.ferryRoots(web), h.layout.microvmRoots()} {
+		entries, _ := os.ReadDir(dir)
+		for _, e := range entries {
+			path := filepath.Join(dir, e.Name())
+			target, err := os.Readlink(path)
+			if err != nil {
+				content, _ := os.ReadFile(path)
+				target = string(content)
+			}
+			b.WriteString(path + " " + target + "\n")
+		}
+	}
+	return b.String()
+}
+
+func (h *testHost) lastEntry() HistoryEntry {
+	h.t.Helper()
+	history, err := h.layout.History(web, 1)
+	if err != nil || len(history.Entries) == 0 {
+		h.t.Fatalf("no history: %v", err)
+	}
+	return history.Entries[len(history.Entries)-1]
+}
+
+// commitB is the commit of a second runner by restart, with a `flake` file.
+func commitB(c Confirmation) *CommitRequest {
+	return &CommitRequest{Name: web, Runner: runnerB, Install: true, Activation: ActivateRestart, UpdateFlake: "github:o/r", Confirm: c}
+}
+
+func twoRunners(t *testing.T) *testHost {
+	t.Helper()
+	needRoot(t)
+	h := newTestHost(t)
+	h.makeRunner(runnerA, systemA, "-m 512M")
+	h.makeRunner(runnerB, systemB, "-m 512M")
+	h.deploy(runnerA, ActivateStart)
+	return h
+}
+
+// A start that fails brings everything back: links, generation, `flake`, roots,
+// and the unit with what it ran.
+func TestFailedStartIsUndone(t *testing.T) {
+	h := twoRunners(t)
+	before := h.contract()
+	c := h.session()
+	c.prepare(runnerB)
+	h.units.failOnce = &Failure{Kind: KindUnit, Message: "microvm-tap-interfaces@web.service failed", Log: []string{"no tap"}}
+	err := c.ask(Request{Commit: commitB(Confirmation{})}, nil)
+	var f *Failure
+	if !errors.As(err, &f) || !f.RolledBack || f.Kind != KindUnit || len(f.Log) != 1 || !strings.Contains(f.State, "runs again") {
+		t.Fatalf("got %+v", err)
+	}
+	if after := h.contract(); after != before {
+		t.Errorf("before:\n%s\nafter:\n%s", before, after)
+	}
+	if h.link(web, "booted") != string(runnerA) || len(h.units.guards) != 2 {
+		t.Errorf("booted %s, guards %v", h.link(web, "booted"), h.units.guards)
+	}
+	if e := h.lastEntry(); e.Outcome != outcomeRolledBack || !strings.Contains(e.Error, "tap-interfaces") {
+		t.Errorf("history: %+v", e)
+	}
+	// The session has no deployment any more, and says how that ended.
+	if err := c.ask(Request{Finish: &FinishRequest{Name: web, Outcome: "restarted"}}, nil); !errors.As(err, &f) || !f.RolledBack {
+		t.Errorf("got %v", err)
+	}
+	c.leave()
+}
+
+func TestNoRollbackLeavesAFailure(t *testing.T) {
+	h := twoRunners(t)
+	c := h.session()
+	c.prepare(runnerB)
+	h.units.failOnce = &Failure{Kind: KindUnit, Message: "failed"}
+	err := c.ask(Request{Commit: commitB(Confirmation{NoRollback: true})}, nil)
+	var f *Failure
+	if !errors.As(err, &f) || f.RolledBack || h.link(web, "current") != string(runnerB) {
+		t.Fatalf("%v, current %s", err, h.link(web, "current"))
+	}
+	if err := c.ask(Request{Finish: &FinishRequest{Name: web, Outcome: "failed"}}, nil); err != nil {
+		t.Fatal(err)
+	}
+	c.leave()
+}
+
+// A VM that was new is as if it had never been there.
+func TestFailedFirstStartIsUndone(t *testing.T) {
+	needRoot(t)
+	h := newTestHost(t)
+	h.makeRunner(runnerB, systemB, "")
+	before := h.contract()
+	c := h.session()
+	c.prepare(runnerB)
+	h.units.failOnce = &Failure{Kind: KindUnit, Message: "failed"}
+	req := commitB(Confirmation{})
+	req.Activation = ActivateStart
+	var f *Failure
+	if err := c.ask(Request{Commit: req}, nil); !errors.As(err, &f) || !f.RolledBack || !strings.Contains(f.State, "new") {
+		t.Fatalf("got %v", err)
+	}
+	c.leave()
+	if after := h.contract(); after != before {
+		t.Errorf("before:\n%s\nafter:\n%s", before, after)
+	}
+}
+
+// The VM had been installed anew but not restarted: what ran runs again, and
+// what was installed stays installed.
+func TestUndoRestartsWhatRan(t *testing.T) {
+	h := twoRunners(t)
+	h.makeRunner(runnerC, systemC, "-m 512M")
+	h.deploy(runnerB, ActivateNone)
+	c := h.session()
+	c.prepare(runnerC)
+	h.units.failOnce = &Failure{Kind: KindUnit, Message: "failed"}
+	req := commitB(Confirmation{})
+	req.Runner = runnerC
+	_ = c.ask(Request{Commit: req}, nil)
+	c.leave()
+	if h.link(web, "booted") != string(runnerA) || h.link(web, "current") != string(runnerB) || h.link(web, "old") != string(runnerA) {
+		t.Errorf("booted %s, current %s, old %s", h.link(web, "booted"), h.link(web, "current"), h.link(web, "old"))
+	}
+}
+
+// await begins a commit whose confirmation is awaited.
+func (h *testHost) await(seconds int) *client {
+	h.t.Helper()
+	c := h.session()
+	c.prepare(runnerB)
+	var done Committed
+	if err := c.ask(Request{Commit: commitB(Confirmation{Await: true, Seconds: seconds})}, &done); err != nil {
+		h.t.Fatal(err)
+	}
+	if done.Deadline.Before(time.Now()) {
+		h.t.Fatalf("deadline %s", done.Deadline)
+	}
+	return c
+}
+
+func TestOperatorUndoes(t *testing.T) {
+	h := twoRunners(t)
+	before := h.contract()
+	c := h.await(60)
+	var undone Undone
+	if err := c.ask(Request{Undo: &UndoRequest{Name: web, Why: "the page is not there"}}, &undone); err != nil || undone.State == "" {
+		t.Fatalf("%v %+v", err, undone)
+	}
+	c.leave()
+	if after := h.contract(); after != before {
+		t.Errorf("before:\n%s\nafter:\n%s", before, after)
+	}
+	if e := h.lastEntry(); !strings.Contains(e.Error, "the page is not there") {
+		t.Errorf("history: %+v", e)
+	}
+}
+
+// A unit that was started again meanwhile is no VM that is well.
+func TestConfirmationNeedsTheSameStart(t *testing.T) {
+	h := twoRunners(t)
+	c := h.await(60)
+	h.units.state.InvocationID = "another"
+	err := c.ask(Request{Finish: &FinishRequest{Name: web, Outcome: "restarted"}}, nil)
+	var f *Failure
+	if !errors.As(err, &f) || !f.RolledBack || !strings.Contains(f.Message, "started again") {
+		t.Fatalf("got %v", err)
+	}
+	c.leave()
+}
+
+// While the answer is awaited the VM is taken, though the session is gone; the
+// same deployment may go on, and after the deadline the guard undoes it.
+func TestAwaitedAnswer(t *testing.T) {
+	h := twoRunners(t)
+	before := h.contract()
+	h.await(60).leave()
+	other := h.session()
+	err := other.ask(Request{Prepare: &PrepareRequest{Name: web, Runner: runnerA, Deployment: Deployment{ID: "two"}}}, nil)
+	var f *Failure
+	if !errors.As(err, &f) || f.Kind != KindLocked || !strings.Contains(f.Message, "deployment one") {
+		t.Fatalf("got %v", err)
+	}
+	other.leave()
+	if err := h.server().settleOne(context.Background(), web, "one", false, func(l string) { t.Log(l) }); !errors.Is(err, errBusy) {
+		t.Fatalf("got %v", err)
+	}
+	again := h.session()
+	var r Resumed
+	if err := again.ask(Request{Resume: &ResumeRequest{Name: web, ID: "one"}}, &r); err != nil || r.Phase != PhaseAwait {
+		t.Fatalf("%v %+v", err, r)
+	}
+	again.leave()
+
+	var left unfinished
+	if err := h.layout.readNote(web, noteDeployment, &left); err != nil {
+		t.Fatal(err)
+	}
+	left.Deadline = time.Now().Add(-time.Second)
+	if err := h.layout.writeNote(web, noteDeployment, left); err != nil {
+		t.Fatal(err)
+	}
+	if err := h.server().Guard(context.Background(), web, "one", func(l string) { t.Log(l) }); err != nil {
+		t.Fatal(err)
+	}
+	if after := h.contract(); after != before {
+		t.Errorf("before:\n%s\nafter:\n%s", before, after)
+	}
+	if e := h.lastEntry(); e.Outcome != outcomeRolledBack || e.Settled != SettledUndone {
+		t.Errorf("history: %+v", e)
+	}
+	last := h.session()
+	if err := last.ask(Request{Resume: &ResumeRequest{Name: web, ID: "one"}}, &r); err != nil || r.Outcome != outcomeRolledBack {
+		t.Fatalf("%v %+v", err, r)
+	}
+	if err := last.ask(Request{Resume: &ResumeRequest{Name: web, ID: "nine"}}, &r); err == nil {
+		t.Error("an unknown deployment was resumed")
+	}
+	last.leave()
+}
+
+// Whatever phase a deployment died in, settling ends it in the old state or the
+// new one, and twice is as good as once.
+func TestSettleEveryPhase(t *testing.T) {
+	for _, how := range []Activation{ActivateNone, ActivateLive, ActivateRestart} {
+		for _, phase := range []Phase{PhaseCommit, PhaseRestart, PhaseUndo} {
+			for _, booting := range []bool{false, true} {
+				if phase != PhaseCommit && how != ActivateRestart {
+					continue
+				}
+				t.Run(string(how)+" "+string(phase), func(t *testing.T) {
+					h := twoRunners(t)
+					before := h.contract()
+					h.leaveAt(how, phase)
+					if booting {
+						h.units.state = UnitState{LoadState: "loaded", ActiveState: "inactive"}
+						_ = os.Remove(filepath.Join(h.layout.vmDir(web), "booted"))
+						before = strings.ReplaceAll(before, h.layout.vmDir(web)+"/booted "+string(runnerA)+"\n", "")
+					}
+					starts := len(h.units.starts)
+					for range 2 {
+						if err := h.server().settleOne(context.Background(), web, "", booting, func(l string) { t.Log(l) }); err != nil {
+							t.Fatal(err)
+						}
+					}
+					after := h.contract()
+					if how == ActivateLive {
+						if h.link(web, "current") != string(runnerB) || h.link(web, "old") != string(runnerA) {
+							t.Errorf("after:\n%s", after)
+						}
+					} else if after != before {
+						t.Errorf("before:\n%s\nafter:\n%s", before, after)
+					}
+					if booting && len(h.units.starts) != starts {
+						t.Error("a unit was started while the machine boots")
+					}
+					if e := h.lastEntry(); e.Outcome != outcomeInterrupted || e.ID != "one" {
+						t.Errorf("history: %+v", e)
+					}
+				})
+			}
+		}
+	}
+}
+
+// leaveAt brings a deployment of runnerB to a phase and leaves it there, the
+// links half moved.
+func (h *testHost) leaveAt(how Activation, phase Phase) {
+	h.t.Helper()
+	ctx := context.Background()
+	srv := h.server()
+	vm, err := srv.locate(ctx, web)
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	before, err := srv.snapshot(web, vm)
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	req := commitB(Confirmation{})
+	req.Activation = how
+	left := unfinished{
+		Deployment: Deployment{ID: "one", By: "ann@laptop", Started: time.Now()},
+		Runner:     runnerB, Activating: how == ActivateLive, Phase: phase, Commit: req, Before: before,
+	}
+	if err := h.layout.writeNote(web, noteDeployment, left); err != nil {
+		h.t.Fatal(err)
+	}
+	if err := srv.moveProfile(ctx, *req); err != nil {
+		h.t.Fatal(err)
+	}
+	if phase == PhaseCommit {
+		return
+	}
+	if err := srv.install(ctx, *req); err != nil {
+		h.t.Fatal(err)
+	}
+	if _, err := h.units.run(ctx, web, how, nil); err != nil {
+		h.t.Fatal(err)
+	}
+}
+
+// A step that nothing does, or that Steps does not name, is a step that the
+// fault tests miss.
+func TestStepsAreAllSteps(t *testing.T) {
+	files, err := filepath.Glob("*.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var used, defined []string
+	for _, f := range files {
+		b, err := os.ReadFile(f)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, line := range strings.Split(string(b), "\n") {
+			if _, rest, ok := strings.Cut(line, "do(Step"); ok && !strings.HasSuffix(f, "_test.go") {
+				used = append(used, "Step"+strings.SplitN(rest, ",", 2)[0])
+			}
+			if fields := strings.Fields(line); f == "steps.go" && len(fields) > 3 && strings.HasPrefix(fields[0], "Step") && fields[1] == "Step" {
+				defined = append(defined, fields[0])
+			}
+		}
+	}
+	slices.Sort(used)
+	slices.Sort(defined)
+	if used = slices.Compact(used); !slices.Equal(used, defined) || len(defined) != len(Steps()) {
+		t.Errorf("defined %v\nused %v\nlisted %v", defined, used, Steps())
+	}
+}
