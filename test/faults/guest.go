@@ -1,0 +1,132 @@
+//go:build lab
+
+package main
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"sync"
+	"time"
+)
+
+// lookInsideScript prints what the guest runs, its profile and ferry's units.
+const lookInsideScript = `readlink -f /run/current-system
+readlink -f /nix/var/nix/profiles/system || echo
+systemctl list-units --all --plain --no-legend 'ferry-*' | cut -d' ' -f1`
+
+// inside runs a script in the guest: in the container itself, and by SSH in QEMU.
+func (s *subject) inside(ctx context.Context, script string) (string, error) {
+	if s.way.machine == container {
+		return s.guest.Output(ctx, "sh", "-c", script)
+	}
+	return s.operator.Output(ctx, "ssh", "-o", "BatchMode=yes", "root@"+s.way.target, script)
+}
+
+// lookInside fills in what the guest says, where the way has a guest.
+func (s *subject) lookInside(ctx context.Context, st *state) error {
+	if s.way.target == "" {
+		return nil
+	}
+	var out string
+	err := until(ctx, 2*time.Minute, func() (err error) {
+		out, err = s.inside(ctx, lookInsideScript)
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("the guest does not answer: %w", err)
+	}
+	lines := strings.Split(out, "\n")
+	if len(lines) < 2 {
+		return fmt.Errorf("the guest said %q", out)
+	}
+	st.system, st.profile, st.guestUnits = lines[0], lines[1], lines[2:]
+	return nil
+}
+
+// bootGuest boots the container guest with what the unit has booted, as a guest
+// whose root file system is new at each boot.
+func (s *subject) bootGuest(ctx context.Context) error {
+	system, err := s.sh(ctx, `readlink "/var/lib/microvms/$1/booted/share/microvm/system"`, s.name)
+	if err != nil {
+		return fmt.Errorf("looking for the booted system: %w", err)
+	}
+	if err := s.guest.Reset(ctx); err != nil {
+		return err
+	}
+	s.playing = s.name
+	return s.BootGuest(ctx, s.guest.Name, system)
+}
+
+// playedByGuest sees to it that the container guest is this VM's inside.
+func (s *subject) playedByGuest(ctx context.Context) error {
+	if s.way.machine != container || s.playing == s.name {
+		return nil
+	}
+	return s.bootGuest(ctx)
+}
+
+// follow makes the container guest live and die with the VM's unit until the
+// returned function is called, which waits until the two agree.
+func (s *subject) follow(ctx context.Context) (func() error, error) {
+	if s.way.machine != container {
+		return func() error { return nil }, nil
+	}
+	seen, err := s.invocation(ctx)
+	if err != nil {
+		return nil, err
+	}
+	var mu sync.Mutex
+	agree := func() error {
+		mu.Lock()
+		defer mu.Unlock()
+		now, err := s.invocation(ctx)
+		if err != nil || now == seen && s.guest.Running() {
+			return err
+		}
+		if now == "" {
+			seen = now
+			return s.guest.Kill(ctx)
+		}
+		if err := s.bootGuest(ctx); err != nil {
+			return err
+		}
+		seen = now
+		return nil
+	}
+	fctx, stop := context.WithCancel(ctx)
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		for {
+			select {
+			case <-time.After(300 * time.Millisecond):
+				_ = agree() // a host that is down is asked again
+			case <-fctx.Done():
+				return
+			}
+		}
+	})
+	return func() error { stop(); wg.Wait(); return agree() }, nil
+}
+
+// invocation names the current start of the VM's unit; empty while it is down.
+func (s *subject) invocation(ctx context.Context) (string, error) {
+	return s.sh(ctx, `systemctl is-active --quiet "microvm@$1" || exit 0; systemctl show --value -p InvocationID "microvm@$1"`, s.name)
+}
+
+// until tries every 200 ms until there is no error.
+func until(ctx context.Context, limit time.Duration, try func() error) error {
+	ctx, cancel := context.WithTimeout(ctx, limit)
+	defer cancel()
+	for {
+		err := try()
+		if err == nil {
+			return nil
+		}
+		select {
+		case <-time.After(200 * time.Millisecond):
+		case <-ctx.Done():
+			return fmt.Errorf("not within %s: %w", limit, err)
+		}
+	}
+}

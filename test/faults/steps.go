@@ -1,0 +1,36 @@
+//go:build lab
+
+package main
+
+import (
+	"slices"
+
+	"ferry/internal/host"
+)
+
+// allTrials are every step that the code lists with every fault that a step is
+// tried with, and the faults that have a name of their own.
+func allTrials() []trial {
+	var all []trial
+	for _, step := range host.Steps() {
+		for _, f := range []fault{helperKilled, hostKilled, connectionCut} {
+			all = append(all, trial{way: wayTo(step), step: string(step), held: true, fault: f, unnoted: step == host.StepLock || step == host.StepNote})
+		}
+	}
+	return all
+}
+
+// wayTo is a deployment that reaches a step. One that is not named here is tried
+// with a restart; if that does not reach it either, this is a violation, so that
+// a new step is not forgotten.
+func wayTo(step host.Step) *way {
+	switch {
+	case slices.Contains([]host.Step{host.StepActivate, host.StepRunning}, step):
+		return &switched
+	case step == host.StepAwait:
+		return &answered
+	case slices.Contains([]host.Step{host.StepUndo, host.StepUndoLink, host.StepUndoGen, host.StepUndoRest, host.StepUndoUnit}, step):
+		return &undone
+	}
+	return &restarted
+}

@@ -1,0 +1,238 @@
+//go:build lab
+
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+)
+
+// What a VM of a way is.
+const (
+	process   = "process"
+	container = "container"
+	qemu      = "QEMU"
+)
+
+// trial is one fault at one moment of one deployment.
+type trial struct {
+	way   *way
+	step  string // in words, or the step that is held
+	held  bool
+	fault fault
+	// before is done before the deployment begins, after when it has ended: for
+	// faults of the surroundings.
+	before, after func(ctx context.Context, s *subject) error
+	args          []string // besides the way's
+	// ends is the only state that it may end in; empty: either.
+	ends string
+	says string // what ferry must say; empty: nothing in particular
+	// unnoted: the host knows nothing of the deployment yet.
+	unnoted bool
+}
+
+func (t trial) String() string {
+	return fmt.Sprintf("%s/%s/%s/%s", t.way.name, t.step, t.fault.name, t.way.machine)
+}
+
+// attempt is a trial under way.
+type attempt struct {
+	*subject
+	t                   trial
+	before, after, last *state
+	ran, again, once    *ran // the disturbed run, the same again, and once more
+	end                 string
+	violations          []string
+}
+
+func (a *attempt) violation(format string, args ...any) {
+	a.violations = append(a.violations, fmt.Sprintf(format, args...))
+}
+
+// try does one trial. What goes wrong in the lab itself counts as a violation:
+// nothing was shown then.
+func (l *lane) try(ctx context.Context, t trial) row {
+	began := time.Now()
+	r := row{Trial: t.String(), Way: t.way.name, Step: t.step, Fault: t.fault.name, Machine: t.way.machine, Host: l.host.Name, End: "?", ExitCode: -1}
+	a := &attempt{t: t, end: "?"}
+	var err error
+	if a.subject, err = l.subjectOf(ctx, t.way); err == nil {
+		if err = a.disturb(ctx); err == nil {
+			r.Seconds = time.Since(began).Seconds()
+			err = a.examine(ctx)
+		}
+	}
+	if err != nil {
+		a.violation("%v", err)
+	}
+	r.End, r.Violations, r.Total = a.end, a.violations, time.Since(began).Seconds()
+	if a.ran != nil {
+		r.ExitCode = a.ran.code
+	}
+	if len(a.violations) > 0 {
+		r.Output = a.output()
+		l.abandon(ctx, t.way)
+	}
+	return r
+}
+
+// abandon gives a subject up whose state can't be relied on; the next trial has a
+// new one.
+func (l *lane) abandon(ctx context.Context, w *way) {
+	if s := l.subjects[w.name]; s != nil && l.host.Running() {
+		_ = s.letGo(ctx)
+	}
+	delete(l.subjects, w.name)
+}
+
+// disturb deploys revision B, has the fault happen, and waits until ferry has
+// ended and nothing works on the VM any more.
+func (a *attempt) disturb(ctx context.Context) (err error) {
+	if err := a.playedByGuest(ctx); err != nil {
+		return err
+	}
+	if a.before, err = a.look(ctx); err != nil {
+		return err
+	}
+	a.rev++
+	if err := a.revise(ctx, a.deployed()); err != nil {
+		return err
+	}
+	agree, err := a.follow(ctx)
+	if err != nil {
+		return err
+	}
+	err = errors.Join(a.run(ctx), agree())
+	if err != nil {
+		return err
+	}
+	return a.settled(ctx)
+}
+
+// deployed is the configuration that the disturbed deployment brings.
+func (a *attempt) deployed() func(string, int) string {
+	if a.way.bad != nil {
+		return a.way.bad
+	}
+	return a.way.module
+}
+
+func (a *attempt) run(ctx context.Context) error {
+	if a.t.before != nil {
+		if err := a.t.before(ctx, a.subject); err != nil {
+			return err
+		}
+	}
+	if a.t.held {
+		if err := a.hold(ctx, a.t.step); err != nil {
+			return err
+		}
+	}
+	done := make(chan *ran, 1)
+	go func() { done <- a.ferry(ctx, a.command()...) }()
+	err := a.inflictOn(ctx, done)
+	a.ran = <-done
+	if a.t.after != nil {
+		err = errors.Join(err, a.t.after(ctx, a.subject))
+	}
+	return err
+}
+
+func (a *attempt) command() []string { return append(a.args(), a.t.args...) }
+
+// inflictOn waits until the deployment is held, and lets the fault happen.
+func (a *attempt) inflictOn(ctx context.Context, done chan *ran) error {
+	if !a.t.held {
+		if a.t.fault.inflict == nil {
+			return nil
+		}
+		return a.t.fault.inflict(ctx, a.subject, "")
+	}
+	hctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	pid := make(chan string, 1)
+	go func() {
+		p, err := a.held(hctx)
+		if err != nil {
+			p = ""
+		}
+		pid <- p
+	}()
+	select {
+	case p := <-pid:
+		if p == "" {
+			return fmt.Errorf("waiting for the step %s failed", a.t.step)
+		}
+		return a.t.fault.inflict(ctx, a.subject, p)
+	case r := <-done:
+		done <- r
+		// A guard may be what reaches the step, after the operator's end.
+		select {
+		case p := <-pid:
+			return a.t.fault.inflict(ctx, a.subject, p)
+		case <-time.After(15 * time.Second):
+		}
+		a.violation("the step %s was never reached", a.t.step)
+		return a.letGo(ctx)
+	}
+}
+
+// settleLimit is how long the host and the guest may be busy after ferry's end.
+const settleLimit = 4 * time.Minute
+
+// settled waits until nothing of ferry works on the VM, and starts it where the
+// host's death has stopped it.
+func (a *attempt) settled(ctx context.Context) error {
+	const quiet = `{ flock -n "/var/lib/ferry/locks/$1" true 2>/dev/null || [ ! -e "/var/lib/ferry/locks/$1" ]; } &&
+		[ -z "$(systemctl list-units --plain --no-legend 'ferry-*' --state=active,activating,deactivating,reloading | grep -v '^ferry-settle\.service ')" ] && ! systemctl list-jobs --no-legend | grep -q "microvm@$1"`
+	err := until(ctx, settleLimit, func() error {
+		_, err := a.sh(ctx, quiet, a.name)
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("ferry goes on working on the host: %w", err)
+	}
+	if a.way.target == "" {
+		return a.start(ctx)
+	}
+	agree, err := a.follow(ctx)
+	if err != nil {
+		return err
+	}
+	if err := errors.Join(a.start(ctx), agree()); err != nil {
+		return err
+	}
+	err = until(ctx, settleLimit, func() error {
+		st := &state{}
+		if err := a.lookInside(ctx, st); err != nil {
+			return err
+		}
+		if len(st.guestUnits) > 0 {
+			return fmt.Errorf("units of ferry: %v", st.guestUnits)
+		}
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("ferry goes on working in the guest: %w", err)
+	}
+	return nil
+}
+
+// output is the end of what ferry said in the runs that may explain a violation.
+func (a *attempt) output() string {
+	var s strings.Builder
+	for _, r := range []struct {
+		what string
+		*ran
+	}{{"disturbed", a.ran}, {"again", a.again}, {"once more", a.once}} {
+		if r.ran == nil || r.code == 0 && r.what != "disturbed" {
+			continue
+		}
+		lines := strings.Split(strings.TrimSpace(r.stderr), "\n")
+		fmt.Fprintf(&s, "%s: exit code %d\n%s\n", r.what, r.code, strings.Join(lines[max(0, len(lines)-12):], "\n"))
+	}
+	return s.String()
+}
