@@ -37,17 +37,22 @@ func helperCommand(use, short string, more int, run func(*cobra.Command, []strin
 }
 
 func (a *app) hostVerb(verb host.Action, short string) *cobra.Command {
-	var by string
+	var claim host.Claim
 	cmd := helperCommand(string(verb)+" NAME", short, 0, a.serving(
 		func(ctx context.Context, srv *host.Server, args []string, answers *host.Answers) error {
-			life, err := srv.Live(ctx, microvm.Name(args[0]), verb, by, answers.Log)
+			life, err := srv.Live(ctx, microvm.Name(args[0]), verb, claim, answers.Log)
 			if err == nil {
 				answers.Result(life)
 			}
 			return err
 		}))
-	cmd.Flags().StringVar(&by, "by", "root", "who asks for it, for the lock and the history")
+	addClaimFlags(cmd, &claim)
 	return cmd
+}
+
+func addClaimFlags(cmd *cobra.Command, claim *host.Claim) {
+	cmd.Flags().StringVar(&claim.By, "by", "root", "who asks for it, for the lock and the history")
+	addWaitFlag(cmd, &claim.Wait)
 }
 
 func (a *app) hostLogs() *cobra.Command {
@@ -112,7 +117,7 @@ func (a *app) hostDiff() *cobra.Command {
 }
 
 func (a *app) hostRemove() *cobra.Command {
-	var by string
+	var claim host.Claim
 	var look, keep bool
 	cmd := helperCommand("remove NAME", "Stop a VM and remove all of it, without asking", 0, a.serving(
 		func(ctx context.Context, srv *host.Server, args []string, answers *host.Answers) error {
@@ -122,14 +127,14 @@ func (a *app) hostRemove() *cobra.Command {
 			if look {
 				r, err = srv.LookRemove(ctx, n)
 			} else {
-				r, err = srv.Remove(ctx, n, by, keep, answers.Log)
+				r, err = srv.Remove(ctx, n, claim, keep, answers.Log)
 			}
 			if err == nil {
 				answers.Result(r)
 			}
 			return err
 		}))
-	cmd.Flags().StringVar(&by, "by", "root", "who asks for it, for the lock")
+	addClaimFlags(cmd, &claim)
 	cmd.Flags().BoolVar(&look, "look", false, "only say what there is")
 	cmd.Flags().BoolVar(&keep, "keep-data", false, "leave what is not ferry's in the VM's directory")
 	return cmd

@@ -1,15 +1,14 @@
 package cli
 
 import (
-	"context"
 	"fmt"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
 	"ferry/internal/host"
 	"ferry/internal/manage"
-	"ferry/internal/microvm"
 )
 
 // lifeResult is what start, stop and restart print with --json.
@@ -38,6 +37,7 @@ stopped VM is started.`)
 
 func (a *app) verbCommand(verb host.Action, short, long string) *cobra.Command {
 	var o placeOptions
+	var wait time.Duration
 	cmd := &cobra.Command{
 		Use: string(verb) + " NAME", Short: short, Long: long,
 		Example: "  ferry " + string(verb) + " web\n  ferry " + string(verb) + " web --host root@server",
@@ -47,21 +47,22 @@ func (a *app) verbCommand(verb host.Action, short, long string) *cobra.Command {
 				return err
 			}
 			return a.onHostOf(cmd.Context(), n, &o, func(_ *manage.Manager, h *manage.Host) error {
-				return a.live(cmd.Context(), h, n, verb)
+				life, err := h.Live(cmd.Context(), n, verb, wait)
+				if err != nil {
+					return err
+				}
+				return a.showLife(h, life)
 			})
 		},
 	}
 	o.addFlags(cmd)
+	addWaitFlag(cmd, &wait)
 	return cmd
 }
 
-func (a *app) live(ctx context.Context, h *manage.Host, n microvm.Name, verb host.Action) error {
-	life, err := h.Live(ctx, n, verb)
-	if err != nil {
-		return err
-	}
+func (a *app) showLife(h *manage.Host, life host.Life) error {
 	if life.Killed {
-		a.ui.Warn("%s did not shut down in time and was killed", n)
+		a.ui.Warn("%s did not shut down in time and was killed", life.VM)
 	}
 	if a.ui.JSON {
 		return a.ui.Data(lifeResult{h.String(), life})

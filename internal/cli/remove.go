@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -15,9 +16,15 @@ import (
 	"ferry/internal/microvm"
 )
 
+// removeOptions are those of `ferry remove`.
+type removeOptions struct {
+	keep, yes bool
+	wait      time.Duration
+}
+
 func (a *app) removeCommand() *cobra.Command {
 	var o placeOptions
-	var keep, yes bool
+	var how removeOptions
 	cmd := &cobra.Command{
 		Use:   "remove NAME",
 		Short: "Stop a VM and remove all of it from its host",
@@ -34,17 +41,18 @@ declares is refused. The store paths go with the host's next garbage collection.
 			if err != nil {
 				return err
 			}
-			if keep && yes {
+			if how.keep && how.yes {
 				return &usageError{err: errors.New("--keep-data and --yes are one or the other"), hint: "--yes deletes the data without asking"}
 			}
 			return a.onHostOf(cmd.Context(), n, &o, func(_ *manage.Manager, h *manage.Host) error {
-				return a.remove(cmd.Context(), h, n, keep, yes)
+				return a.remove(cmd.Context(), h, n, how)
 			})
 		},
 	}
 	o.addFlags(cmd)
-	cmd.Flags().BoolVar(&keep, "keep-data", false, "leave volumes and other files in the VM's directory")
-	cmd.Flags().BoolVar(&yes, "yes", false, "delete volumes and other files without asking")
+	cmd.Flags().BoolVar(&how.keep, "keep-data", false, "leave volumes and other files in the VM's directory")
+	cmd.Flags().BoolVar(&how.yes, "yes", false, "delete volumes and other files without asking")
+	addWaitFlag(cmd, &how.wait)
 	return cmd
 }
 
@@ -54,8 +62,8 @@ type removeResult struct {
 	host.Removal
 }
 
-func (a *app) remove(ctx context.Context, h *manage.Host, n microvm.Name, keep, yes bool) error {
-	if !keep && !yes {
+func (a *app) remove(ctx context.Context, h *manage.Host, n microvm.Name, how removeOptions) error {
+	if !how.keep && !how.yes {
 		there, err := h.LookRemove(ctx, n)
 		if err != nil {
 			return err
@@ -66,7 +74,7 @@ func (a *app) remove(ctx context.Context, h *manage.Host, n microvm.Name, keep, 
 			}
 		}
 	}
-	r, err := h.Remove(ctx, n, keep)
+	r, err := h.Remove(ctx, n, how.keep, how.wait)
 	if err != nil {
 		return err
 	}

@@ -240,7 +240,7 @@ func (d *deployment) hostLog(source, line string) {
 // prepare takes the VM's lock and has what will be copied rooted.
 func (d *deployment) prepare(ctx context.Context) error {
 	req := host.PrepareRequest{
-		Name: d.req.Name, GuestSystem: d.guest.current(),
+		Name: d.req.Name, GuestSystem: d.guest.current(), WaitSeconds: int(d.req.Wait.Seconds()),
 		Deployment: host.Deployment{ID: d.id, By: Operator(), Started: d.began, Action: d.req.Action},
 	}
 	if d.req.Target != nil {
@@ -258,6 +258,9 @@ func (d *deployment) prepare(ctx context.Context) error {
 	}
 	d.prepared = true
 	d.Report.Detail(d.subject(), "the host has Nix %s", p.NixVersion)
+	if p.Waited {
+		return d.seeAnew(ctx)
+	}
 	return nil
 }
 

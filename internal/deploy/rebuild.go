@@ -14,7 +14,7 @@ func (d *deployment) rebuild(ctx context.Context) error {
 	if err := d.look(ctx); err != nil {
 		return err
 	}
-	if !d.plan.Predicted && d.plan.Nothing() {
+	if !d.plan.Predicted && d.plan.Nothing() && !d.mustWait() {
 		d.result.fromPlan(d.plan)
 		d.result.Outcome = OutcomeUnchanged
 		return nil
@@ -51,13 +51,11 @@ func (d *deployment) look(ctx context.Context) error {
 			Next:    "make these directories on the host, or correct microvm.shares",
 		}
 	}
+	if d.mustWait() {
+		return nil
+	}
 	if l := d.facts.Lock; l != nil && !d.req.DryRun && !(d.plan.Nothing() && !d.plan.Predicted) {
-		return &host.Failure{
-			Kind: host.KindLocked,
-			Message: fmt.Sprintf("%s is locked by %s since %s, deployment %s", d.req.Name, l.By,
-				l.Since.Local().Format("15:04:05"), l.Deployment),
-			Hint: "wait for it to end, then run again",
-		}
+		return l.Refusal(d.req.Name)
 	}
 	if d.plan.Activation != host.ActivateLive {
 		return nil

@@ -56,16 +56,18 @@ func (d *deployment) rollback(ctx context.Context, to int) error {
 	if err := d.lookBack(ctx, to); err != nil {
 		return err
 	}
-	if err := d.planBack(ctx); err != nil {
-		return err
-	}
-	if d.plan.Nothing() || d.req.DryRun {
-		d.result.fromPlan(d.plan)
-		d.result.Outcome, d.result.Generation = OutcomeUnchanged, d.back.to.Number
-		if d.req.DryRun {
-			d.result.Outcome = OutcomeDryRun
+	if !d.mustWait() {
+		if err := d.planBack(ctx); err != nil {
+			return err
 		}
-		return nil
+		if d.plan.Nothing() || d.req.DryRun {
+			d.result.fromPlan(d.plan)
+			d.result.Outcome, d.result.Generation = OutcomeUnchanged, d.back.to.Number
+			if d.req.DryRun {
+				d.result.Outcome = OutcomeDryRun
+			}
+			return nil
+		}
 	}
 	if err := d.prepare(ctx); err != nil {
 		return d.repeatable(err)

@@ -30,6 +30,30 @@ func (d *deployment) switchOnly(ctx context.Context) error {
 	if err := d.connectHost(ctx); err != nil {
 		return err
 	}
+	if d.mustWait() {
+		return d.switchPrepared(ctx)
+	}
+	if err := d.isSwitchable(); err != nil {
+		return err
+	}
+	if err := d.lookAtGuest(ctx); err != nil {
+		return err
+	}
+	if d.guest.current() == systemOut(&d.record) && d.guest.current() == d.facts.VM.Running && !d.facts.VM.Unsure {
+		d.result.fromPlan(d.plan)
+		d.result.Outcome = OutcomeUnchanged
+		return nil
+	}
+	if d.req.DryRun {
+		d.result.fromPlan(d.plan)
+		d.result.Outcome = OutcomeDryRun
+		return nil
+	}
+	return d.switchPrepared(ctx)
+}
+
+// isSwitchable refuses what is not installed or does not run.
+func (d *deployment) isSwitchable() error {
 	if !d.facts.Built {
 		return &RefusedError{
 			Message: fmt.Sprintf("%s is not installed on %s in this configuration (%s)", d.req.Attribute, d.req.Host, d.record.Runner.Out),
@@ -42,23 +66,19 @@ func (d *deployment) switchOnly(ctx context.Context) error {
 			Next:    "start it on the host: systemctl start " + d.req.Name.Unit(),
 		}
 	}
-	if err := d.lookAtGuest(ctx); err != nil {
-		return err
-	}
-	d.plan.Runner = d.record.Runner.Out
-	if d.guest.current() == systemOut(&d.record) && d.guest.current() == d.facts.VM.Running && !d.facts.VM.Unsure {
-		d.result.fromPlan(d.plan)
-		d.result.Outcome = OutcomeUnchanged
-		return nil
-	}
-	if d.req.DryRun {
-		d.result.fromPlan(d.plan)
-		d.result.Outcome = OutcomeDryRun
-		return nil
-	}
+	return nil
+}
+
+// switchPrepared is the switch from the moment on at which nobody else works on
+// the VM.
+func (d *deployment) switchPrepared(ctx context.Context) error {
 	if err := d.prepare(ctx); err != nil {
 		return err
 	}
+	if err := d.isSwitchable(); err != nil { // as it is now
+		return err
+	}
+	d.plan.Runner = d.record.Runner.Out
 	if err := d.decide(ctx); err != nil {
 		return err
 	}

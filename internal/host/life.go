@@ -41,7 +41,7 @@ type Life struct {
 // Live starts, stops or restarts a VM's unit under the VM's lock, and watches
 // that it stays up, or waits until all of it has ended. It works on VMs that the
 // host itself declares, too. A failure names the unit to blame and shows its log.
-func (s *Server) Live(ctx context.Context, n microvm.Name, verb Action, by string, log func(string)) (*Life, error) {
+func (s *Server) Live(ctx context.Context, n microvm.Name, verb Action, claim Claim, log func(string)) (*Life, error) {
 	if !slices.Contains([]Action{ActionStart, ActionStop, ActionRestart}, verb) {
 		return nil, fmt.Errorf("unknown verb %q", verb)
 	}
@@ -49,8 +49,8 @@ func (s *Server) Live(ctx context.Context, n microvm.Name, verb Action, by strin
 	if _, _, err := s.existing(ctx, n); err != nil {
 		return nil, err
 	}
-	d := Deployment{ID: began.Format("20060102T150405") + "-" + string(verb), By: by, Started: began, Action: verb}
-	lock, err := s.layout.lockVM(ctx, n, Lock{By: by, Deployment: d.ID, Since: began})
+	d := Deployment{ID: began.Format("20060102T150405") + "-" + string(verb), By: claim.By, Started: began, Action: verb}
+	lock, _, err := s.layout.waitVM(ctx, n, Lock{By: d.By, Deployment: d.ID, Since: began}, claim.Wait, log)
 	if err != nil {
 		return nil, err
 	}

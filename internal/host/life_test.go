@@ -43,7 +43,7 @@ func TestLive(t *testing.T) {
 		{ActionStop, LifeStopped, 4, 2, "", false, 6},
 		{ActionStart, LifeStarted, 5, 2, runnerB, true, 7},
 	} {
-		life, err := h.server().Live(t.Context(), web, step.verb, "ann@laptop", quiet)
+		life, err := h.server().Live(t.Context(), web, step.verb, Claim{By: "ann@laptop"}, quiet)
 		if err != nil {
 			t.Fatalf("%s: %v", step.verb, err)
 		}
@@ -75,7 +75,7 @@ func TestLiveForgetsTheLiveSwitch(t *testing.T) {
 	}
 	for _, verb := range []Action{ActionRestart, ActionStop} {
 		note()
-		if _, err := h.server().Live(t.Context(), web, verb, "ann@laptop", quiet); err != nil {
+		if _, err := h.server().Live(t.Context(), web, verb, Claim{By: "ann@laptop"}, quiet); err != nil {
 			t.Fatal(err)
 		}
 		if _, err := os.Lstat(h.layout.ferryRoots(web)); !os.IsNotExist(err) {
@@ -88,7 +88,7 @@ func TestLiveForgetsTheLiveSwitch(t *testing.T) {
 	if err := h.layout.writeNote(web, noteToStart, time.Now()); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := h.server().Live(t.Context(), web, ActionStop, "ann@laptop", quiet); err != nil {
+	if _, err := h.server().Live(t.Context(), web, ActionStop, Claim{By: "ann@laptop"}, quiet); err != nil {
 		t.Fatal(err)
 	}
 	vm, err := h.server().locate(t.Context(), web)
@@ -100,20 +100,20 @@ func TestLiveForgetsTheLiveSwitch(t *testing.T) {
 func TestLiveRefuses(t *testing.T) {
 	h := twoGenerations(t)
 	var f *Failure
-	_, err := h.server().Live(t.Context(), "nope", ActionStart, "", quiet)
+	_, err := h.server().Live(t.Context(), "nope", ActionStart, Claim{By: ""}, quiet)
 	if !errors.As(err, &f) || f.Kind != KindRefused || !strings.Contains(f.Hint, "web") {
 		t.Errorf("an unknown VM: %v, %+v", err, f)
 	}
 	deployment := h.session()
 	deployment.prepare(runnerA)
 	for _, verb := range []Action{ActionStart, ActionStop, ActionRestart} {
-		if _, err := h.server().Live(t.Context(), web, verb, "bob@desk", quiet); !errors.As(err, &f) || f.Kind != KindLocked {
+		if _, err := h.server().Live(t.Context(), web, verb, Claim{By: "bob@desk"}, quiet); !errors.As(err, &f) || f.Kind != KindLocked {
 			t.Errorf("%s during a deployment: %v", verb, err)
 		}
 	}
 	deployment.leave()
 	h.units.fail = &Failure{Kind: KindUnit, Message: "microvm-tap-interfaces@web.service failed", Log: []string{"no bridge"}}
-	if _, err := h.server().Live(t.Context(), web, ActionRestart, "ann@laptop", quiet); !errors.As(err, &f) || f.Kind != KindUnit {
+	if _, err := h.server().Live(t.Context(), web, ActionRestart, Claim{By: "ann@laptop"}, quiet); !errors.As(err, &f) || f.Kind != KindUnit {
 		t.Errorf("a failing helper: %v", err)
 	}
 	history, _ := h.layout.History(web, 1)
@@ -127,7 +127,7 @@ func TestLiveOfDeclaredVM(t *testing.T) {
 	h := twoGenerations(t)
 	h.units.declared = "install-microvm-web.service"
 	before, _ := h.layout.History(web, 100)
-	if life, err := h.server().Live(t.Context(), web, ActionRestart, "ann@laptop", quiet); err != nil || life.Outcome != LifeRestarted {
+	if life, err := h.server().Live(t.Context(), web, ActionRestart, Claim{By: "ann@laptop"}, quiet); err != nil || life.Outcome != LifeRestarted {
 		t.Fatalf("%+v, %v", life, err)
 	}
 	if after, _ := h.layout.History(web, 100); len(after.Entries) != len(before.Entries) {

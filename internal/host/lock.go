@@ -18,7 +18,53 @@ import (
 // when that process ends, however it ends.
 type vmLock struct{ file *flock.Flock }
 
-// lockVM takes the VM's lock or fails with KindLocked, saying who has it.
+// Claim is who wants a VM's lock, and how long they wait for it.
+type Claim struct {
+	By   string // user@machine
+	Wait time.Duration
+}
+
+// lockPoll is how often who waits for a lock tries to get it.
+const lockPoll = 200 * time.Millisecond
+
+// Refusal tells somebody else that this holds the VM's lock.
+func (k Lock) Refusal(n microvm.Name) *Failure {
+	return lockedFailure(fmt.Sprintf("%s is locked by %s since %s, deployment %s", n, k.By, k.Since.Format("2006-01-02 15:04:05 MST"), k.Deployment))
+}
+
+func lockedFailure(message string) *Failure {
+	return &Failure{Kind: KindLocked, Message: message, Hint: "wait for it to end, or let ferry wait: --wait"}
+}
+
+// waitVM is lockVM for somebody who waits for at most within until the lock is
+// free, and is told who has it. waited: somebody had it until now.
+func (l Layout) waitVM(ctx context.Context, n microvm.Name, mine Lock, within time.Duration, log func(string)) (lock *vmLock, waited bool, err error) {
+	deadline := time.Now().Add(within)
+	for said := ""; ; {
+		lock, err := l.lockVM(ctx, n, mine)
+		var held *Failure
+		if err == nil || within == 0 || !errors.As(err, &held) || held.Kind != KindLocked {
+			return lock, said != "", err
+		}
+		if time.Now().After(deadline) {
+			held.Message += fmt.Sprintf(" (%s was waited for that)", within)
+			return nil, true, held
+		}
+		if held.Message != said {
+			said = held.Message
+			log("waiting: " + said)
+		}
+		select {
+		case <-time.After(lockPoll):
+		case <-ctx.Done():
+			return nil, true, fmt.Errorf("waiting for the lock of %s: %w", n, context.Cause(ctx))
+		}
+		mine.Since = time.Now().UTC()
+	}
+}
+
+// lockVM takes the VM's lock or fails with KindLocked, saying who has it. A
+// deployment that may still be confirmed has it though no process holds it.
 func (l Layout) lockVM(ctx context.Context, n microvm.Name, mine Lock) (*vmLock, error) {
 	path := l.lockFile(n)
 	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
@@ -29,12 +75,15 @@ func (l Layout) lockVM(ctx context.Context, n microvm.Name, mine Lock) (*vmLock,
 		return nil, fmt.Errorf("locking %s: %w", n, err)
 	}
 	if !ok {
-		message := fmt.Sprintf("%s is locked by another deployment", n)
 		if held := l.lockHolder(n); held != nil {
-			message = fmt.Sprintf("%s is locked by %s since %s, deployment %s",
-				n, held.By, held.Since.Format("15:04:05 MST"), held.Deployment)
+			return nil, held.Refusal(n)
 		}
-		return nil, &Failure{Kind: KindLocked, Message: message, Hint: "wait for it to end, then run again"}
+		return nil, lockedFailure(fmt.Sprintf("%s is locked by another deployment", n))
+	}
+	var left unfinished
+	if l.readNote(n, noteDeployment, &left) == nil && left.ID != mine.Deployment && left.awaits() > 0 {
+		_ = f.Close()
+		return nil, left.refusal(n)
 	}
 	b, err := json.Marshal(mine)
 	if err == nil {

@@ -183,11 +183,15 @@ type PrepareRequest struct {
 	Derivations []microvm.StorePath `json:"derivations,omitempty"`
 	Runner      microvm.StorePath   `json:"runner,omitempty"`      // empty where only the build tells
 	GuestSystem microvm.StorePath   `json:"guestSystem,omitempty"` // what the guest says it runs
+	WaitSeconds int                 `json:"waitSeconds,omitempty"` // for the lock
 }
 
 // Prepared answers a PrepareRequest.
 type Prepared struct {
 	NixVersion string `json:"nixVersion"`
+	// Waited: another deployment had the lock until now, so what was seen before
+	// may be different.
+	Waited bool `json:"waited,omitempty"`
 }
 
 // Deployment identifies one run for one VM.

@@ -92,12 +92,12 @@ func (d *vmDir) data() ([]DataFile, error) {
 // ferry's notes, its place among what starts with the machine and, without
 // keepData, its directory with all that is in it. What an interrupted run has
 // left, the next one removes.
-func (s *Server) Remove(ctx context.Context, n microvm.Name, by string, keepData bool, log func(string)) (*Removal, error) {
+func (s *Server) Remove(ctx context.Context, n microvm.Name, claim Claim, keepData bool, log func(string)) (*Removal, error) {
 	if _, err := s.LookRemove(ctx, n); err != nil {
 		return nil, err
 	}
 	l := s.layout
-	lock, err := l.lockVM(ctx, n, Lock{By: by, Deployment: "remove", Since: time.Now().UTC()})
+	lock, _, err := l.waitVM(ctx, n, Lock{By: claim.By, Deployment: "remove", Since: time.Now().UTC()}, claim.Wait, log)
 	if err != nil {
 		return nil, err
 	}

@@ -190,7 +190,7 @@ func (h *testHost) everything() string {
 // data that is to be kept are not touched.
 func TestRemoveLeavesNothing_KF8(t *testing.T) {
 	h := twoGenerations(t)
-	_, err := h.server().Remove(t.Context(), web, "ann@laptop", false, quiet)
+	_, err := h.server().Remove(t.Context(), web, Claim{By: "ann@laptop"}, false, quiet)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -232,7 +232,7 @@ func TestRemoveLeavesNothing_KF8(t *testing.T) {
 		t.Fatalf("%+v, %v", look, err)
 	}
 	stops := h.units.stops
-	r, err := h.server().Remove(t.Context(), web, "ann@laptop", false, quiet)
+	r, err := h.server().Remove(t.Context(), web, Claim{By: "ann@laptop"}, false, quiet)
 	if err != nil || !r.Removed || h.units.stops != stops+1 || !h.units.disabled {
 		t.Fatalf("%+v, %v", r, err)
 	}
@@ -245,7 +245,7 @@ func TestRemoveLeavesNothing_KF8(t *testing.T) {
 	if after := h.everything(); after != before {
 		t.Errorf("before:\n%s\nafter:\n%s", before, after)
 	}
-	if _, err := h.server().Remove(t.Context(), web, "ann@laptop", false, quiet); !IsRefused(err) || h.everything() != before {
+	if _, err := h.server().Remove(t.Context(), web, Claim{By: "ann@laptop"}, false, quiet); !IsRefused(err) || h.everything() != before {
 		t.Errorf("a second time: %v", err)
 	}
 }
@@ -256,7 +256,7 @@ func TestRemoveKeepsData(t *testing.T) {
 	if err := os.WriteFile(volume, []byte("precious"), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	if r, err := h.server().Remove(t.Context(), web, "", true, quiet); err != nil || !r.Kept {
+	if r, err := h.server().Remove(t.Context(), web, Claim{By: ""}, true, quiet); err != nil || !r.Kept {
 		t.Fatalf("%+v, %v", r, err)
 	}
 	if b, err := os.ReadFile(volume); err != nil || string(b) != "precious" {
@@ -282,7 +282,7 @@ func TestRemoveWhatIsHalfGone(t *testing.T) {
 	if err := os.RemoveAll(h.layout.vmDir(web)); err != nil {
 		t.Fatal(err)
 	}
-	if r, err := h.server().Remove(t.Context(), web, "", false, quiet); err != nil || !r.Removed {
+	if r, err := h.server().Remove(t.Context(), web, Claim{By: ""}, false, quiet); err != nil || !r.Removed {
 		t.Fatalf("%+v, %v", r, err)
 	}
 	if left := h.layout.leftovers(web); len(left) != 0 {
@@ -296,17 +296,17 @@ func TestRemoveRefuses(t *testing.T) {
 	deployment := h.session()
 	deployment.prepare(runnerA)
 	var f *Failure
-	if _, err := h.server().Remove(t.Context(), web, "", false, quiet); !errors.As(err, &f) || f.Kind != KindLocked {
+	if _, err := h.server().Remove(t.Context(), web, Claim{By: ""}, false, quiet); !errors.As(err, &f) || f.Kind != KindLocked {
 		t.Errorf("during a deployment: %v", err)
 	}
 	deployment.leave()
 	h.units.declared = "install-microvm-web.service"
-	if _, err := h.server().Remove(t.Context(), web, "", false, quiet); !IsRefused(err) {
+	if _, err := h.server().Remove(t.Context(), web, Claim{By: ""}, false, quiet); !IsRefused(err) {
 		t.Errorf("a declared VM: %v", err)
 	}
 	h.units.declared = ""
 	h.units.fail = &Failure{Kind: KindUnit, Message: "it does not stop"}
-	if _, err := h.server().Remove(t.Context(), web, "", false, quiet); err == nil {
+	if _, err := h.server().Remove(t.Context(), web, Claim{By: ""}, false, quiet); err == nil {
 		t.Error("removed though the VM did not stop")
 	}
 	if after := h.everything(); after != before {
@@ -328,7 +328,7 @@ func TestRemoveSparesMounts(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(at, "precious"), nil, 0o644); err != nil {
 		t.Fatal(err)
 	}
-	_, err := h.server().Remove(t.Context(), web, "", false, quiet)
+	_, err := h.server().Remove(t.Context(), web, Claim{By: ""}, false, quiet)
 	if !IsRefused(err) || !strings.Contains(err.Error(), at) || h.units.stops != 0 {
 		t.Errorf("got %v, %d stops", err, h.units.stops)
 	}

@@ -160,12 +160,17 @@ func (s *session) prepare(ctx context.Context, req PrepareRequest) (*Prepared, e
 	}
 	l := s.srv.layout
 	d := req.Deployment
+	var waited bool
 	err = do(StepLock, func() error {
-		s.lock, err = l.lockVM(ctx, req.Name, Lock{By: d.By, Deployment: d.ID, Since: d.Started, PID: os.Getpid()})
+		mine := Lock{By: d.By, Deployment: d.ID, Since: d.Started, PID: os.Getpid()}
+		s.lock, waited, err = l.waitVM(ctx, req.Name, mine, time.Duration(req.WaitSeconds)*time.Second, s.log)
 		return err
 	})
 	if err != nil {
 		return nil, err
+	}
+	if waited {
+		req.GuestSystem = "" // seen before that
 	}
 	s.name, s.work = req.Name, unfinished{Deployment: d, Runner: req.Runner}
 	vm, err := s.srv.locate(ctx, req.Name) // as it is now that nobody else works on it
@@ -184,7 +189,7 @@ func (s *session) prepare(ctx context.Context, req PrepareRequest) (*Prepared, e
 	if err != nil {
 		return nil, err
 	}
-	return &Prepared{NixVersion: version.String()}, nil
+	return &Prepared{NixVersion: version.String(), Waited: waited}, nil
 }
 
 // settleEarlier deals with a deployment that was interrupted, and keeps what its

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"strconv"
+	"time"
 
 	"ferry/internal/deploy"
 	"ferry/internal/flake"
@@ -12,10 +13,21 @@ import (
 	"ferry/internal/microvm"
 )
 
-// Live starts, stops or restarts a VM.
-func (h *Host) Live(ctx context.Context, n microvm.Name, verb host.Action) (host.Life, error) {
+// Live starts, stops or restarts a VM. wait is how long it waits for the VM's
+// lock.
+func (h *Host) Live(ctx context.Context, n microvm.Name, verb host.Action, wait time.Duration) (host.Life, error) {
 	var l host.Life
-	return l, h.Run(ctx, string(n), &l, string(verb), "--by", deploy.Operator(), string(n))
+	args := append([]string{string(verb)}, claim(wait)...)
+	return l, h.Run(ctx, string(n), &l, append(args, string(n))...)
+}
+
+// claim are the words that say who wants the VM's lock.
+func claim(wait time.Duration) []string {
+	words := []string{"--by", deploy.Operator()}
+	if wait > 0 {
+		words = append(words, "--wait="+wait.String())
+	}
+	return words
 }
 
 // Logs hands on the journal of a VM.
@@ -62,8 +74,8 @@ func (h *Host) LookRemove(ctx context.Context, n microvm.Name) (host.Removal, er
 }
 
 // Remove removes a VM; see host.Server.Remove.
-func (h *Host) Remove(ctx context.Context, n microvm.Name, keepData bool) (host.Removal, error) {
-	args := []string{"remove", "--by", deploy.Operator()}
+func (h *Host) Remove(ctx context.Context, n microvm.Name, keepData bool, wait time.Duration) (host.Removal, error) {
+	args := append([]string{"remove"}, claim(wait)...)
 	if keepData {
 		args = append(args, "--keep-data")
 	}
