@@ -75,10 +75,14 @@ type deployment struct {
 	facts   host.Facts
 	plan    host.Plan
 	guest   *guestSide
+	before  unitsBefore
 	back    *goBack // nil: no rollback
 
 	result   Result
 	prepared bool
+	// undone: what had been changed was put back. ended: the host has closed the
+	// deployment already.
+	undone, ended bool
 	// state tells the user how things are when a step fails.
 	state string
 }
@@ -126,20 +130,35 @@ func (d *deployment) end(ctx context.Context, err error) (*Result, error) {
 // failed ends a deployment whose step went wrong: the host writes it down, and
 // the user learns how things are.
 func (d *deployment) failed(ctx context.Context, err error) error {
+	var failure *host.Failure
+	if errors.As(err, &failure) && failure.State != "" { // the host has dealt with it
+		d.state, d.undone, d.ended = failure.State, failure.RolledBack, true
+	}
+	d.result.Outcome = OutcomeFailed
+	if d.undone {
+		d.result.Outcome = OutcomeRolledBack
+	}
 	if ctx.Err() != nil {
 		err = fmt.Errorf("interrupted: %w", ctx.Err())
-	} else if d.prepared && d.session != nil && !d.session.closed && !d.guest.unsure() {
-		finish := host.FinishRequest{Name: d.req.Name, Outcome: "failed", Error: err.Error()}
+	}
+	if d.prepared && !d.ended && !d.session.closed && !d.guest.unsure() && (d.undone || ctx.Err() == nil) {
+		finish := host.FinishRequest{Name: d.req.Name, Outcome: string(d.result.Outcome), Error: err.Error()}
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), closeTimeout)
+		defer cancel()
 		if ferr := d.session.call(ctx, host.Request{Finish: &finish}, nil); ferr != nil {
 			d.Report.Detail(d.subject(), "the failure could not be written to the history: %v", ferr)
 		}
 	}
-	d.result.Outcome, d.result.Error, d.result.State = OutcomeFailed, err.Error(), d.state
-	return &Error{VM: d.req.Name, State: d.state, Err: err}
+	d.result.Error, d.result.State = err.Error(), d.state
+	return &Error{VM: d.req.Name, State: d.state, Err: err, RolledBack: d.undone}
 }
 
 func (d *deployment) close() {
 	d.guest.close()
+	d.closeHost()
+}
+
+func (d *deployment) closeHost() {
 	if d.session != nil {
 		if err := d.session.close(); err != nil {
 			d.Report.Detail(d.subject(), "ending the session on the host: %v", err)
@@ -262,26 +281,6 @@ func (d *deployment) prepare(ctx context.Context) error {
 		return d.seeAnew(ctx)
 	}
 	return nil
-}
-
-func (d *deployment) commit(ctx context.Context, c host.CommitRequest) (host.Committed, error) {
-	c.Name, c.Runner, c.Record = d.req.Name, d.plan.Runner, d.knownRecord()
-	if d.back != nil {
-		c.Generation = d.back.to.Number
-	}
-	c.UpdateFlake = ""
-	if d.plan.WriteFlake {
-		c.UpdateFlake = d.req.UpdateFlake
-	}
-	var done host.Committed
-	err := d.session.call(ctx, host.Request{Commit: &c}, &done)
-	return done, err
-}
-
-func (d *deployment) finish(ctx context.Context, outcome Outcome) error {
-	d.result.Outcome = outcome
-	req := host.FinishRequest{Name: d.req.Name, Outcome: string(outcome)}
-	return d.session.call(ctx, host.Request{Finish: &req}, nil)
 }
 
 func newID() string {

@@ -135,30 +135,3 @@ func (d *deployment) carryOut(ctx context.Context) error {
 	}
 	return d.finish(ctx, OutcomeInstalled)
 }
-
-// restart commits first: the unit boots what `current` names.
-func (d *deployment) restart(ctx context.Context) error {
-	d.state = fmt.Sprintf("the host may be restarting %s: it goes on by itself; see systemctl status %s there", d.req.Name, d.req.Name.Unit())
-	done, err := d.commit(ctx, host.CommitRequest{Install: d.plan.Install, Activation: d.plan.Activation})
-	if err != nil {
-		d.state = fmt.Sprintf("`current` is the new runner and the unit has failed; the previous runner is %s", orNone(d.plan.Previous))
-		return err
-	}
-	d.result.Generation = done.Generation
-	d.state = "installed, and its unit is up"
-	outcome := OutcomeRestarted
-	if d.plan.Activation == host.ActivateStart {
-		outcome = OutcomeStarted
-	}
-	if err := d.awaitGuest(ctx); err != nil {
-		return err
-	}
-	return d.finish(ctx, outcome)
-}
-
-func orNone(p microvm.StorePath) string {
-	if p == "" {
-		return "none: the VM is new"
-	}
-	return string(p)
-}

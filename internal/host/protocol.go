@@ -350,6 +350,7 @@ type Resumed struct {
 	Runner     microvm.StorePath `json:"runner,omitempty"`
 	Outcome    string            `json:"outcome,omitempty"`
 	Error      string            `json:"error,omitempty"`
+	Settled    Settled           `json:"settled,omitempty"`
 	Phase      Phase             `json:"phase,omitempty"` // empty: a live switch is under way
 	Deadline   time.Time         `json:"deadline,omitzero"`
 	Commit     *CommitRequest    `json:"commit,omitempty"`

@@ -205,14 +205,6 @@ func (s *session) settleEarlier(ctx context.Context, vm *VMState, req PrepareReq
 	if l.readNote(req.Name, noteDeployment, &left) != nil {
 		return nil
 	}
-	if left.awaits() > 0 {
-		return &Failure{
-			Kind: KindLocked,
-			Message: fmt.Sprintf("%s is locked by %s since %s, deployment %s: until %s it may still be confirmed", req.Name,
-				left.By, left.Started.Format("15:04:05 MST"), left.ID, left.Deadline.Format("15:04:05 MST")),
-			Hint: "wait until then, or confirm it: ferry attach " + left.ID,
-		}
-	}
 	if err := s.keepUnsure(req.Name, vm, &left); err != nil {
 		return err
 	}

@@ -55,6 +55,13 @@ func (u *unfinished) awaits() time.Duration {
 	return max(0, time.Until(u.Deadline))
 }
 
+// refusal tells somebody else that an answer is awaited.
+func (u *unfinished) refusal(n microvm.Name) *Failure {
+	f := Lock{By: u.By, Deployment: u.ID, Since: u.Started}.Refusal(n)
+	f.Message += ", which may be confirmed until " + u.Deadline.Format("15:04:05 MST")
+	return f
+}
+
 // snapshot is a VM as it was before a deployment changed it.
 type snapshot struct {
 	Directory  bool              `json:"directory"` // the VM's directory was there

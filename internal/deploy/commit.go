@@ -1,0 +1,197 @@
+package deploy
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/cenkalti/backoff/v5"
+
+	"ferry/internal/host"
+)
+
+const (
+	// hostReturn bounds how long a host may be out of reach in the middle of a
+	// deployment before the user is told how things are instead.
+	hostReturn = 3 * time.Minute
+	hostPoll   = time.Second
+	// undoWait bounds how long the host may take to undo: a stop and a start.
+	undoWait = 11 * time.Minute
+)
+
+// commit has the host install, and start the unit where the plan says so. Where
+// the connection is lost meanwhile, the host goes on; what has become of it is
+// asked over a new one.
+func (d *deployment) commit(ctx context.Context, c host.CommitRequest) (host.Committed, error) {
+	c.Name, c.Runner, c.Record = d.req.Name, d.plan.Runner, d.knownRecord()
+	if d.back != nil {
+		c.Generation = d.back.to.Number
+	}
+	c.UpdateFlake = ""
+	if d.plan.WriteFlake {
+		c.UpdateFlake = d.req.UpdateFlake
+	}
+	var done host.Committed
+	err := d.session.call(ctx, host.Request{Commit: &c}, &done)
+	if !isLost(err) {
+		return done, err
+	}
+	r, rerr := d.reattach(ctx, err)
+	switch {
+	case rerr != nil:
+		return done, rerr
+	case r.Phase == host.PhaseAwait:
+		return host.Committed{Deadline: r.Deadline}, nil
+	case r.Outcome == "": // a live switch whose commit never arrived
+		return done, d.session.call(ctx, host.Request{Commit: &c}, &done)
+	}
+	d.ended = true
+	return done, d.endedAs(r, err)
+}
+
+// endedAs is nil where the host has brought the deployment to a good end by
+// itself, else what it did instead.
+func (d *deployment) endedAs(r *host.Resumed, lost error) error {
+	switch outcome := Outcome(r.Outcome); {
+	case slices.Contains([]Outcome{OutcomeInstalled, OutcomeSwitched, OutcomeRestarted, OutcomeStarted}, outcome),
+		r.Settled == host.SettledFinished:
+		return nil
+	case outcome == OutcomeRolledBack, r.Settled == host.SettledUndone:
+		return &host.Failure{Kind: host.KindFailed, Message: lost.Error(), RolledBack: true, State: r.Error}
+	case outcome == outcomeInterrupted:
+		return &host.Failure{Kind: host.KindFailed, Message: lost.Error(), State: nothingChanged}
+	}
+	return fmt.Errorf("deployment %s: %s: %s", d.id, r.Outcome, r.Error)
+}
+
+// outcomeInterrupted is the history's word for a deployment that was cut off.
+const outcomeInterrupted Outcome = "interrupted"
+
+// confirmation says what the host has to see after it has started the unit.
+func (d *deployment) confirmation() host.Confirmation {
+	c := d.req.Confirm
+	return host.Confirmation{
+		NoRollback: c.NoRollback, Checks: c.Checks, Await: d.asksGuest(),
+		Seconds: int(c.within(confirmRestart).Seconds()),
+	}
+}
+
+// asksGuest: after a restart the operator logs in and finds the new system.
+func (d *deployment) asksGuest() bool {
+	return d.req.Target != nil && d.plan.System != "" && d.record.SSH != nil && *d.record.SSH
+}
+
+// restart commits first: the unit boots what `current` names.
+func (d *deployment) restart(ctx context.Context) error {
+	d.state = fmt.Sprintf("the host goes on by itself, and undoes what fails; how it ended: ferry attach %s %s", d.req.Name, d.id)
+	d.noteUnits(ctx)
+	done, err := d.commit(ctx, host.CommitRequest{
+		Install: d.plan.Install, Activation: d.plan.Activation, Confirm: d.confirmation(),
+	})
+	if err != nil {
+		return err
+	}
+	d.result.Generation = done.Generation
+	if d.asksGuest() && !d.ended {
+		if err := d.awaitGuest(ctx); err != nil {
+			return d.undoRestart(ctx, err, done.Deadline)
+		}
+	}
+	d.state = "installed, and its unit is up"
+	outcome := OutcomeRestarted
+	if d.plan.Activation == host.ActivateStart {
+		outcome = OutcomeStarted
+	}
+	return d.finish(ctx, outcome)
+}
+
+// undoRestart has the host bring back what ran before.
+func (d *deployment) undoRestart(ctx context.Context, cause error, deadline time.Time) error {
+	if d.req.Confirm.NoRollback {
+		d.state = "installed, and its unit is up; --no-rollback leaves it so"
+		return cause
+	}
+	d.state = fmt.Sprintf("the host undoes it by itself at %s; how it ended: ferry attach %s %s", deadline.Local().Format(time.TimeOnly), d.req.Name, d.id)
+	d.step("undoing: %v", cause)
+	own, cancel := context.WithTimeout(context.WithoutCancel(ctx), undoWait)
+	defer cancel()
+	undo := host.UndoRequest{Name: d.req.Name, Why: cause.Error()}
+	var undone host.Undone
+	err := d.session.call(own, host.Request{Undo: &undo}, &undone)
+	if isLost(err) {
+		if r, rerr := d.reattach(own, err); rerr == nil && r.Outcome == "" {
+			err = d.session.call(own, host.Request{Undo: &undo}, &undone)
+		} else if rerr == nil {
+			err = d.endedAs(r, cause)
+		}
+	}
+	var failure *host.Failure
+	switch {
+	case errors.As(err, &failure) && failure.State != "":
+		d.state, d.undone, d.ended = failure.State, failure.RolledBack, true
+	case err != nil:
+		d.Report.Warn("%v", err)
+		d.ended = true
+	default:
+		d.state, d.undone, d.ended = undone.State, true, true
+	}
+	return cause
+}
+
+// finish is the last word of a deployment that went well. Where the host waits
+// for it, it is the confirmation.
+func (d *deployment) finish(ctx context.Context, outcome Outcome) error {
+	d.result.Outcome = outcome
+	if d.ended {
+		return nil
+	}
+	req := host.Request{Finish: &host.FinishRequest{Name: d.req.Name, Outcome: string(outcome)}}
+	err := d.session.call(ctx, req, nil)
+	if !isLost(err) {
+		return err
+	}
+	r, err := d.reattach(ctx, err)
+	switch {
+	case err != nil:
+		return err
+	case r.Outcome == "":
+		return d.session.call(ctx, req, nil)
+	}
+	return d.endedAs(r, errors.New("the connection was lost"))
+}
+
+// reattach connects to a host again whose connection was lost, and takes the
+// deployment over or learns how it has ended. It waits for what is under way
+// there.
+func (d *deployment) reattach(ctx context.Context, lost error) (*host.Resumed, error) {
+	d.step("%v; connecting again", lost)
+	r, err := backoff.Retry(ctx, func() (*host.Resumed, error) {
+		d.closeHost()
+		if err := d.openHost(ctx); err != nil {
+			if isLost(err) {
+				return nil, err
+			}
+			return nil, retryable(err)
+		}
+		var r host.Resumed
+		err := d.session.call(ctx, host.Request{Resume: &host.ResumeRequest{Name: d.req.Name, ID: d.id}}, &r)
+		switch {
+		case isLost(err):
+			return nil, err
+		case err != nil:
+			return nil, backoff.Permanent(err)
+		}
+		return &r, nil
+	}, backoff.WithBackOff(backoff.NewConstantBackOff(hostPoll)), backoff.WithMaxElapsedTime(hostReturn))
+	if err != nil {
+		return nil, fmt.Errorf("%w; connecting again: %w", lost, err)
+	}
+	return r, nil
+}
+
+func isLost(err error) bool {
+	var l *lostError
+	return errors.As(err, &l)
+}
