@@ -3,12 +3,9 @@ package deploy
 import (
 	"bytes"
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"time"
-
-	"github.com/cenkalti/backoff/v5"
 
 	"ferry/internal/guest"
 	"ferry/internal/host"
@@ -17,96 +14,16 @@ import (
 )
 
 const (
-	// guestReturn bounds how long a guest may be out of reach: after its unit
-	// was restarted (a boot), or when its switch cut the connection.
-	guestReturn = 3 * time.Minute
-	guestPoll   = time.Second
+	// confirmGrace is how much longer than the operator the guest waits, so that
+	// an operator who is there always decides.
+	confirmGrace = 30 * time.Second
+	// switchStart bounds what precedes a switch: the registration, the profile.
+	switchStart = 10 * time.Minute
+	// afterConfirm bounds what follows the confirmation: the commit.
+	afterConfirm = 20 * time.Minute
 	// maxRegistration bounds the registration of a closure, in bytes.
 	maxRegistration = 64 << 20
 )
-
-// guestSide is the connection to the system inside the VM. A nil *guestSide is
-// one that nobody asked.
-type guestSide struct {
-	conn  remote.Conn
-	facts guest.Facts
-	// open: a switch began and its outcome is not known.
-	open bool
-}
-
-func (g *guestSide) current() microvm.StorePath {
-	if g == nil {
-		return ""
-	}
-	return g.facts.Current
-}
-
-func (g *guestSide) unsure() bool { return g != nil && g.open }
-
-func (g *guestSide) close() {
-	if g != nil && g.conn != nil {
-		_ = g.conn.Close()
-	}
-}
-
-// openGuest connects and looks whether this is the right machine, where a
-// switch can work. Nothing is changed. probe: see guest.Look.
-func (d *deployment) openGuest(ctx context.Context, probe microvm.StorePath) (*guestSide, error) {
-	d.result.Target = d.req.Target.String()
-	conn, err := d.dialGuest(ctx, false)
-	if err != nil {
-		return nil, &guestDownError{target: *d.req.Target, name: d.req.Name, err: err}
-	}
-	g := &guestSide{conn: conn}
-	if err := conn.Root(ctx); err != nil {
-		g.close()
-		return nil, fmt.Errorf("the guest at %s: %w", d.req.Target, err)
-	}
-	if g.facts, err = guest.Look(ctx, conn, probe); err == nil {
-		err = d.checkGuest(g.facts, probe)
-	}
-	if err == nil && g.facts.Switching != "" {
-		err = d.awaitEarlierSwitch(ctx, g, probe)
-	}
-	if err != nil {
-		g.close()
-		return nil, err
-	}
-	return g, nil
-}
-
-func (d *deployment) dialGuest(ctx context.Context, fresh bool) (remote.Conn, error) {
-	return remote.Dial(ctx, remote.Options{
-		Address: *d.req.Target, Sudo: d.req.TargetSudo, Dir: d.SocketDir, AskPassword: d.AskPassword, Fresh: fresh,
-	})
-}
-
-func (d *deployment) checkGuest(f guest.Facts, probe microvm.StorePath) error {
-	want := d.record.HostName
-	switch {
-	case want != "" && f.HostName != want:
-		return &RefusedError{
-			Message: fmt.Sprintf("the machine at %s calls itself %.80q, but %s is configured as %q", d.req.Target, f.HostName, d.req.Attribute, want),
-			Next:    "check the target's address",
-		}
-	case !f.Root:
-		return &RefusedError{
-			Message: fmt.Sprintf("the login at %s is not root", d.req.Target),
-			Next:    "use root@…, or --target-sudo",
-		}
-	case !f.Systemd:
-		return &RefusedError{
-			Message: fmt.Sprintf("the machine at %s has no systemd-run", d.req.Target),
-			Next:    "a live switch needs NixOS with systemd inside; otherwise use --restart=always",
-		}
-	case probe != "" && !f.HasStore:
-		return &RefusedError{
-			Message: fmt.Sprintf("the machine at %s does not see the host's /nix/store (%s is not there)", d.req.Target, probe),
-			Next:    "check that the target is the VM on this host, and that it has booted with the store's share; --restart=always restarts instead",
-		}
-	}
-	return nil
-}
 
 // switchLive switches the running guest, makes sure over a new connection that
 // it runs the new system, and only then moves `current` on the host.
@@ -128,6 +45,9 @@ func (d *deployment) switchLive(ctx context.Context) error {
 	if err := d.runInGuest(ctx, sw); err != nil {
 		return err
 	}
+	// The guest stays as it is now: what is left must follow, also after Ctrl-C.
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), afterConfirm)
+	defer cancel()
 	if d.req.Action == host.ActionDryActivate {
 		return d.finish(ctx, OutcomeDryActivated)
 	}
@@ -148,82 +68,103 @@ func (d *deployment) switchLive(ctx context.Context) error {
 	return d.finish(ctx, OutcomeSwitched)
 }
 
-// runInGuest does the switch and confirms it.
+// runInGuest does the switch and confirms it, or has it undone.
 func (d *deployment) runInGuest(ctx context.Context, sw guest.Switch) error {
+	c := d.req.Confirm
+	sw.Window, sw.Limit, sw.NoRollback = c.within(confirmLive)+confirmGrace, c.ActivationLimit, c.NoRollback
 	d.step("%s in %s: %s", sw.Action, d.req.Target, microvm.SystemBaseName(string(sw.System)))
-	if err := guest.Start(ctx, d.guest.conn, sw); err != nil {
-		d.guest.open = !isRefused(err)
-		return err
-	}
-	d.guest.open = true
-	d.state = fmt.Sprintf("the switch goes on in the guest as unit ferry-switch-%s; `current` on the host is unchanged; running the same command again settles it", sw.ID)
-	status, err := d.follow(ctx, d.guest.conn, sw.ID)
-	if err != nil {
-		return err
-	}
 	if sw.Action == string(host.ActionDryActivate) {
-		d.guest.open, d.state = false, nothingChanged
-		return switchFailure(status, d.req.Target)
+		return d.dryActivate(ctx, sw)
 	}
-	facts, err := d.confirm(ctx)
+	answer, err := d.switchAndConfirm(ctx, sw)
+	switch {
+	case isRefused(err):
+		d.guest.open = false
+		return err
+	case err != nil && sw.NoRollback:
+		return d.leaveGuest(ctx, err)
+	case err != nil:
+		if err = d.undoGuest(ctx, sw, err); err != nil {
+			return err
+		}
+		answer.BootID = d.guest.facts.BootID // it was confirmed after all
+	}
+	d.guest.open = false
+	d.guest.facts.Current, d.guest.facts.BootID = sw.System, answer.BootID
+	d.result.BootID = answer.BootID
+	return nil
+}
+
+func (d *deployment) dryActivate(ctx context.Context, sw guest.Switch) error {
+	if err := d.start(ctx, sw); err != nil {
+		return err
+	}
+	return d.followSwitch(ctx, sw)
+}
+
+// switchAndConfirm is the way forward. Whatever fails on it is undone.
+func (d *deployment) switchAndConfirm(ctx context.Context, sw guest.Switch) (guest.ConfirmAnswer, error) {
+	none := guest.ConfirmAnswer{}
+	d.guest.open = true
+	d.state = "the guest undoes the switch by itself when it has ended and nobody confirms it; `current` on the host is unchanged; running the same command again settles it"
+	if sw.NoRollback {
+		d.state = fmt.Sprintf("the switch goes on in the guest as unit ferry-switch-%s; `current` on the host is unchanged; running the same command again settles it", sw.ID)
+	}
+	if err := d.start(ctx, sw); err != nil {
+		return none, err
+	}
+	if err := d.followSwitch(ctx, sw); err != nil {
+		return none, err
+	}
+	within := d.req.Confirm.within(confirmLive)
+	until := time.Now().Add(within)
+	if !sw.NoRollback {
+		d.state = fmt.Sprintf("the guest undoes the switch by itself at %s if nobody confirms it; `current` on the host is unchanged; running the same command again settles it",
+			until.Add(confirmGrace).Format(time.TimeOnly))
+	}
+	if err := d.checkOnHost(ctx, until); err != nil {
+		return none, err
+	}
+	return d.confirmGuest(ctx, sw, until)
+}
+
+func (d *deployment) start(ctx context.Context, sw guest.Switch) error {
+	ctx, cancel := context.WithTimeout(ctx, switchStart)
+	defer cancel()
+	return guest.Start(ctx, d.guest.conn, sw)
+}
+
+// followSwitch shows the switch's output until it has ended. The error has the
+// end of that output.
+func (d *deployment) followSwitch(ctx context.Context, sw guest.Switch) error {
+	log := &logTail{to: d.Report.Log(d.subject())}
+	defer log.to.Close()
+	began := time.Now()
+	status, err := d.follow(ctx, sw.ID, log)
 	if err != nil {
 		return err
 	}
-	d.guest.open, d.guest.facts = false, facts
-	d.result.BootID = facts.BootID
-	failure := switchFailure(status, d.req.Target)
-	if failure == nil && facts.Current != sw.System {
-		failure = fmt.Errorf("after the switch the guest at %s runs %s instead of %s", d.req.Target, facts.Current, sw.System)
+	if status.Code == 4 && d.req.Confirm.AcceptFailedUnits {
+		d.Report.Warn("%s: units failed in the guest; accepted", d.req.Name)
+		return nil
 	}
-	if failure != nil {
-		d.state = fmt.Sprintf("the guest runs %s; `current` on the host is unchanged", orUnknown(facts.Current))
-		if facts.Current != "" {
-			if err := d.observe(ctx, true); err != nil {
-				d.Report.Warn("the host could not note what the guest runs: %v", err)
-			}
-		}
+	if err = switchFailure(status, d.req.Target); err == nil {
+		return nil
 	}
-	return failure
+	if status.Died && sw.Limit > 0 && time.Since(began) >= sw.Limit {
+		err = fmt.Errorf("the switch in the guest at %s took longer than %s, the activation limit", d.req.Target, sw.Limit)
+	}
+	return &host.Failure{Kind: host.KindFailed, Message: err.Error(), Log: log.lines}
 }
 
-// observe tells the host what the guest runs, so that it is kept there.
-func (d *deployment) observe(ctx context.Context, failed bool) error {
-	req := host.ObserveRequest{Name: d.req.Name, System: d.guest.current(), Failed: failed}
-	return d.session.call(ctx, host.Request{Observe: &req}, nil)
-}
-
-// follow shows the switch's output until it ends, over new connections where
-// the switch cut the old one (a new network configuration, say).
-func (d *deployment) follow(ctx context.Context, shell guest.Shell, id string) (guest.Status, error) {
-	log := d.Report.Log(d.subject())
-	defer log.Close()
+func (d *deployment) follow(ctx context.Context, id string, log io.Writer) (guest.Status, error) {
+	var status guest.Status
 	var offset int64
-	return backoff.Retry(ctx, func() (guest.Status, error) {
-		if shell == nil {
-			conn, err := d.dialGuest(ctx, true)
-			if err != nil {
-				return guest.Status{}, retryable(err)
-			}
-			defer conn.Close()
-			shell = conn
-		}
-		status, n, err := guest.Follow(ctx, shell, id, offset, log)
-		offset, shell = n, nil
-		if err != nil {
-			d.step("the connection to the guest was lost during the switch; connecting again")
-			return status, retryable(err)
-		}
-		return status, nil
-	}, backoff.WithBackOff(backoff.NewConstantBackOff(guestPoll)), backoff.WithMaxElapsedTime(guestReturn))
-}
-
-// retryable makes errors that waiting can't cure final.
-func retryable(err error) error {
-	var ce *remote.ConnectError
-	if errors.As(err, &ce) && (ce.Kind == remote.Unreachable || ce.Kind == remote.Dropped) {
+	err := d.following(ctx, func(sh guest.Shell) (err error) {
+		status, offset, err = guest.Follow(ctx, sh, id, offset, log)
 		return err
-	}
-	return backoff.Permanent(err)
+	})
+	return status, err
 }
 
 func switchFailure(s guest.Status, target *microvm.Address) error {
@@ -231,7 +172,7 @@ func switchFailure(s guest.Status, target *microvm.Address) error {
 	case s.Lost:
 		return fmt.Errorf("the guest at %s was booted while it was being switched", target)
 	case s.Died:
-		return fmt.Errorf("the switch in the guest at %s was killed", target)
+		return fmt.Errorf("the switch in the guest at %s was ended before it was done", target)
 	case s.Code == 4:
 		return fmt.Errorf("units failed in the guest at %s (exit status 4 of switch-to-configuration)", target)
 	case s.Code != 0:
@@ -240,44 +181,56 @@ func switchFailure(s guest.Status, target *microvm.Address) error {
 	return nil
 }
 
-// confirm asks the guest over a connection of its own what it runs.
-func (d *deployment) confirm(ctx context.Context) (guest.Facts, error) {
-	return backoff.Retry(ctx, func() (guest.Facts, error) {
-		conn, err := d.dialGuest(ctx, true)
-		if err != nil {
-			return guest.Facts{}, retryable(err)
-		}
-		defer conn.Close()
-		facts, err := guest.Look(ctx, conn, "")
-		if err != nil {
-			return facts, retryable(err)
-		}
-		return facts, nil
-	}, backoff.WithBackOff(backoff.NewConstantBackOff(guestPoll)), backoff.WithMaxElapsedTime(guestReturn))
+// leaveGuest ends a failed switch that is not to be undone: the host notes what
+// the guest runs.
+func (d *deployment) leaveGuest(ctx context.Context, cause error) error {
+	ctx, cancel := context.WithTimeout(ctx, guestReturn)
+	defer cancel()
+	facts, err := d.askAgain(ctx)
+	if err != nil {
+		d.Report.Warn("the guest at %s can't be asked what it runs: %v", d.req.Target, err)
+		return cause
+	}
+	if facts.Switching != "" {
+		return cause
+	}
+	d.guest.open, d.guest.facts = false, facts
+	d.result.BootID = facts.BootID
+	d.state = fmt.Sprintf("the guest runs %s; `current` on the host is unchanged", orUnknown(facts.Current))
+	d.tellHost(ctx, true)
+	return cause
 }
 
-var errOldSystem = errors.New("it does not run the new system")
-
-// awaitGuest logs in after a restart, where the target is known, and finds the
-// new system.
-func (d *deployment) awaitGuest(ctx context.Context) error {
-	if d.req.Target == nil || d.plan.System == "" || d.record.SSH == nil || !*d.record.SSH {
-		return nil
-	}
-	d.result.Target = d.req.Target.String()
-	d.step("waiting for %s to boot", d.req.Target)
-	facts, err := backoff.Retry(ctx, func() (guest.Facts, error) {
-		facts, err := d.confirm(ctx)
-		if err == nil && facts.Current != d.plan.System {
-			err = fmt.Errorf("%w but %s", errOldSystem, orUnknown(facts.Current))
-		}
-		return facts, err
-	}, backoff.WithBackOff(backoff.NewConstantBackOff(guestPoll)), backoff.WithMaxElapsedTime(guestReturn))
+// askAgain asks the guest over a connection of its own what it runs.
+func (d *deployment) askAgain(ctx context.Context) (guest.Facts, error) {
+	conn, err := d.reach(ctx, time.Now().Add(guestReturn))
 	if err != nil {
-		return fmt.Errorf("the guest at %s, after the restart: %w", d.req.Target, err)
+		return guest.Facts{}, err
 	}
-	d.result.BootID = facts.BootID
-	return nil
+	defer conn.Close()
+	return guest.Look(ctx, conn, "")
+}
+
+// observe tells the host what the guest runs, so that it is kept there.
+func (d *deployment) observe(ctx context.Context, failed bool) error {
+	req := host.ObserveRequest{Name: d.req.Name, System: d.guest.current(), Failed: failed}
+	return d.session.call(ctx, host.Request{Observe: &req}, nil)
+}
+
+// tellHost observes, also where the connection to the host was lost meanwhile.
+func (d *deployment) tellHost(ctx context.Context, failed bool) {
+	if d.session == nil || d.guest.current() == "" {
+		return
+	}
+	err := d.observe(ctx, failed)
+	if isLost(err) {
+		if _, err = d.reattach(ctx, err); err == nil {
+			err = d.observe(ctx, failed)
+		}
+	}
+	if err != nil {
+		d.Report.Warn("the host could not note what the guest runs: %v", err)
+	}
 }
 
 // registration has the host dump what the system's closure is registered with,
@@ -294,16 +247,4 @@ func (d *deployment) registration(ctx context.Context) (io.Reader, error) {
 		return nil, fmt.Errorf("reading the registration of %s: %w", d.plan.System, werr)
 	}
 	return &buf, err
-}
-
-func isRefused(err error) bool {
-	var r *guest.RefusedError
-	return errors.As(err, &r)
-}
-
-func orUnknown(p microvm.StorePath) string {
-	if p == "" {
-		return "a system outside the store"
-	}
-	return string(p)
 }

@@ -1,31 +1,40 @@
-# Prints the output of the switch ID from byte OFFSET on until it has ended,
-# then its exit status. Arguments: marker, deployment id, offset.
+# Prints the output of the switch ID, or of its undo, from byte OFFSET on until it
+# has ended, then its exit status. Arguments: marker, deployment id, offset,
+# `switch` or `undo`.
 set -eu
-PATH="$PATH:/run/current-system/sw/bin:/usr/bin:/bin"
-marker=$1 id=$2 offset=$3
+marker=$1 id=$2 offset=$3 what=$4
 dir=/run/ferry/$id
-if [ ! -d "$dir" ]; then
-  printf '%s status=unknown\n' "$marker"
-  exit 0
+if [ "$what" = undo ]; then
+  log=$dir/undo.log status=$dir/undo.status unit=ferry-rollback-$id
+else
+  log=$dir/log status=$dir/status unit=ferry-switch-$id
 fi
 drain() {
-  size=$(wc -c <"$dir/log")
+  [ -e "$log" ] || return 0
+  size=$(wc -c <"$log")
   if [ "$size" -gt "$offset" ]; then
-    tail -c "+$((offset + 1))" "$dir/log" | head -c "$((size - offset))"
+    tail -c "+$((offset + 1))" "$log" | head -c "$((size - offset))"
     offset=$size
   fi
 }
-turns=0
-while [ ! -s "$dir/status" ]; do
+end() {
+  drain
+  printf '\n'
+  say status "$1"
+  exit 0
+}
+[ -d "$dir" ] || end unknown
+turns=0 gone=0
+while [ ! -s "$status" ]; do
+  [ "$what" != undo ] || [ ! -L "$dir/decided" ] || [ "$(readlink "$dir/decided")" = undo ] || end confirmed
   drain
   turns=$((turns + 1))
-  if [ $((turns % 10)) = 0 ] && ! systemctl is-active --quiet "ferry-switch-$id" && [ ! -s "$dir/status" ]; then
-    drain
-    printf '\n%s status=died\n' "$marker"
-    exit 0
+  # Twice: between two starts a unit is not active either.
+  if [ $((turns % 5)) = 0 ]; then
+    if systemctl is-active --quiet "$unit"; then gone=0; else gone=$((gone + 1)); fi
+    [ "$gone" -lt 2 ] || [ -s "$status" ] || end died
   fi
-  sleep 0.2 2>/dev/null || sleep 1
+  nap
 done
-drain
-read -r status <"$dir/status"
-printf '\n%s status=%s\n' "$marker" "$status"
+read -r said <"$status"
+end "$said"

@@ -80,7 +80,7 @@ func TestFollowGoesOnWhereItStopped(t *testing.T) {
 	if err != nil || !status.Died {
 		t.Fatalf("got %+v, %v", status, err)
 	}
-	if g.args[len(g.args)-1] != fmt.Sprint(offset) {
+	if g.args[len(g.args)-2] != fmt.Sprint(offset) {
 		t.Errorf("asked with %q", g.args[5:])
 	}
 	if status, _, _ := Follow(t.Context(), &scripted{output: "MARKER status=unknown\n"}, "id", 0, nil); !status.Lost {
@@ -94,8 +94,8 @@ func TestStartSendsTheRegistration(t *testing.T) {
 	if err := Start(t.Context(), g, sw); err != nil {
 		t.Fatal(err)
 	}
-	if g.stdin != "closure" || g.args[len(g.args)-1] != "-" {
-		t.Errorf("sent %q with %q", g.stdin, g.args[5:])
+	if g.stdin != "closure" || g.args[9] != "-" {
+		t.Errorf("sent %q with %q", g.stdin, g.args[5:10])
 	}
 	var refused *RefusedError
 	if err := Start(t.Context(), &scripted{output: "MARKER refused=this machine is db, not web\n"}, sw); !errors.As(err, &refused) || !strings.Contains(err.Error(), "db, not web") {

@@ -1,9 +1,6 @@
 # Tells what this machine is. Arguments: marker, a store path to look for (or
-# empty). Changes nothing. Builtins where they do: a process is expensive in an
-# emulated guest.
-PATH="$PATH:/run/current-system/sw/bin:/usr/bin:/bin"
+# empty). Changes nothing.
 marker=$1 probe=$2
-say() { printf '%s %s=%s\n' "$marker" "$1" "$2"; }
 name=
 [ -r /etc/hostname ] && read -r name </etc/hostname
 [ -n "$name" ] || name=$(uname -n)
@@ -14,9 +11,12 @@ say uid "$(id -u)"
 say current "$(readlink -f /run/current-system)"
 say booted "$(readlink -f /run/booted-system)"
 if [ -n "$probe" ] && [ -e "$probe" ]; then say store yes; else say store no; fi
-command -v systemd-run >/dev/null && say systemd yes
+command -v systemd-run >/dev/null || exit 0
+say systemd yes
+say failed "$(failed_units)"
 for dir in /run/ferry/*; do
-  [ -d "$dir" ] && [ ! -s "$dir/status" ] || continue
-  systemctl is-active --quiet "ferry-switch-${dir##*/}" && say switching "${dir##*/}"
+  [ -d "$dir" ] || continue
+  undecided "$dir" && say armed "${dir##*/}"
+  [ ! -s "$dir/status" ] && systemctl is-active --quiet "ferry-switch-${dir##*/}" && say switching "${dir##*/}"
 done
 exit 0

@@ -1,14 +1,26 @@
 # Switches this machine to a system of the store. Arguments: marker, system,
 # action, deployment id, host name that must be ours, registration (a file,
 # `-` for standard input, `runner:PATH` for the one that this runner names, or
-# empty for none).
-# The switch itself runs in a unit of its own, with its output in a file: it
-# outlives the connection and never writes into one.
+# empty for none), seconds to wait for a confirmation once the switch has ended,
+# seconds that the switch may take (0: any), and the script that goes back
+# (empty: none).
+# The switch and the way back run in units of their own, with their output in
+# files: they outlive the connection and never write into one.
 set -eu
-PATH="$PATH:/run/current-system/sw/bin:/usr/bin:/bin"
-marker=$1 system=$2 action=$3 id=$4 want=$5 registration=$6
-die() { printf '%s refused=%s\n' "$marker" "$1"; exit 0; }
-oneline() { printf %s "$1" | tr '\n' ' '; }
+marker=$1 system=$2 action=$3 id=$4 want=$5 registration=$6 window=$7 limit=$8 rollback=$9
+dir=/run/ferry/$id profile=/nix/var/nix/profiles/system armed=
+die() {
+  if [ -n "$armed" ]; then
+    : >"$dir/undo-now"
+    tries=0
+    while [ ! -s "$dir/undo.status" ] && [ "$tries" -lt 150 ]; do
+      tries=$((tries + 1))
+      nap
+    done
+  fi
+  say refused "$1"
+  exit 0
+}
 umask 077
 name=
 [ -r /etc/hostname ] && read -r name </etc/hostname
@@ -23,13 +35,21 @@ until [ -x "$system/bin/switch-to-configuration" ]; do
   [ "$tries" -le 20 ] || die "$system is not in this machine's store: the host's /nix/store is not shared here"
   sleep 0.25 2>/dev/null || sleep 1
 done
+# What others have settled goes; what they have not must not be disturbed.
+for other in /run/ferry/*; do
+  [ -d "$other" ] && [ "$other" != "$dir" ] || continue
+  ! undecided "$other" || die "deployment ${other##*/} is neither confirmed nor undone yet"
+  [ -s "$other/status" ] || ! systemctl is-active --quiet "ferry-switch-${other##*/}" || continue
+  rm -rf "$other"
+done
 
 case $registration in
   runner:*)
     registration=$(sed -n 's|.*regInfo=\(/nix/store/[A-Za-z0-9+._?=/-]*\).*|\1|p' "${registration#runner:}/bin/microvm-run" | head -n 1)
-    [ -n "$registration" ] || printf '%s unregistered=yes\n' "$marker"
+    [ -n "$registration" ] || say unregistered yes
     ;;
 esac
+at guest-register
 if [ "$action" != dry-activate ] && [ -x "$system/sw/bin/nix-store" ]; then
   case $registration in
     '') ;;
@@ -38,27 +58,55 @@ if [ "$action" != dry-activate ] && [ -x "$system/sw/bin/nix-store" ]; then
       die "the registration $registration could not be loaded: $(oneline "$said")" ;;
   esac
 fi
+
+mkdir -p "$dir"
+: >"$dir/log"
+if [ "$action" != dry-activate ]; then
+  # What it takes to go back, all before anything is touched.
+  failed_units >"$dir/failed"
+  if [ "$action" = switch ]; then
+    readlink "$profile" >"$dir/profile" || :
+    for link in "$profile"-*-link; do
+      [ ! -L "$link" ] || printf '%s ' "${link##*/}"
+    done >"$dir/generations"
+  fi
+  previous=$(readlink -f /run/current-system) || previous=
+  clock
+  printf '%s %s %s %s %s %s\n' "$system" "$action" "$window" "$limit" "$now" "$previous" >"$dir/note"
+  at guest-arm
+  if [ -n "$rollback" ]; then
+    printf '%s' "$rollback" >"$dir/rollback.new"
+    mv "$dir/rollback.new" "$dir/rollback"
+    arm "$id" || die "the way back could not be armed"
+    armed=yes
+  fi
+  [ ! -L "$dir/decided" ] || die "it was called off"
+fi
+
+at guest-profile
 if [ "$action" = switch ] && [ -x "$system/sw/bin/nix-env" ]; then
-  profile=/nix/var/nix/profiles/system
   # Empty after a boot from a fresh root: without this there would be no way back.
-  if [ ! -e "$profile" ] && [ -e /run/current-system ]; then
-    now=$(readlink -f /run/current-system)
-    "$system/sw/bin/nix-env" -p "$profile" --set "$now" 2>/dev/null || {
+  if [ ! -e "$profile" ] && [ -n "$previous" ]; then
+    "$system/sw/bin/nix-env" -p "$profile" --set "$previous" 2>/dev/null || {
       # Not registered in this machine's database: the links do as well.
       mkdir -p "${profile%/*}"
-      ln -sfn "$now" "$profile-1-link"
+      ln -sfn "$previous" "$profile-1-link"
       ln -sfn "${profile##*/}-1-link" "$profile"
     }
   fi
   said=$("$system/sw/bin/nix-env" -p "$profile" --set "$system" 2>&1) ||
     die "the system profile could not be set: $(oneline "$said")"
+  if [ -n "$armed" ] && [ -L "$dir/decided" ]; then
+    /bin/sh "$dir/rollback" "$id" profile
+    die "it was called off"
+  fi
 fi
 
-dir=/run/ferry/$id
-mkdir -p "$dir"
-: >"$dir/log"
+at guest-switch
 systemd-run --quiet --collect --no-ask-password --unit="ferry-switch-$id" \
-  --description="ferry: switch to $system" --setenv=NIXOS_INSTALL_BOOTLOADER= \
-  /bin/sh -c '"$1/bin/switch-to-configuration" "$2" >"$3/log" 2>&1; echo $? >"$3/status"' \
+  --description="ferry: switch to $system" --property=TimeoutStopSec=20 --setenv=NIXOS_INSTALL_BOOTLOADER= \
+  /bin/sh -c '[ ! -L "$3/decided" ] || exit 1
+read -r up _ </proc/uptime && echo "${up%%.*}" >"$3/begun"
+"$1/bin/switch-to-configuration" "$2" >"$3/log" 2>&1; echo $? >"$3/status"' \
   sh "$system" "$action" "$dir" || die "systemd-run failed"
-printf '%s started=%s\n' "$marker" "$id"
+say started "$id"

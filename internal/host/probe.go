@@ -126,14 +126,19 @@ func (s *Server) running(n microvm.Name, vm *VMState) (system microvm.StorePath,
 	if s.layout.readNote(n, noteRunning, &note) == nil && note.InvocationID == vm.Unit.InvocationID && note.InvocationID != "" {
 		return note.System, unsure || note.Failed
 	}
-	if vm.Booted == "" {
-		return "", unsure
+	return s.systemIn(vm.Booted), unsure
+}
+
+// systemIn is the system in a runner; empty where that can't be told.
+func (s *Server) systemIn(runner microvm.StorePath) microvm.StorePath {
+	if runner == "" {
+		return ""
 	}
-	r, err := s.layout.openRunner(vm.Booted)
+	r, err := s.layout.openRunner(runner)
 	if err != nil {
-		return "", unsure
+		return ""
 	}
-	return r.system, unsure
+	return r.system
 }
 
 // checkNames refuses a VM whose links would be another VM's, and one that

@@ -282,6 +282,9 @@ func (s *session) observe(ctx context.Context, req ObserveRequest) (struct{}, er
 	if err != nil {
 		return struct{}{}, err
 	}
+	if !req.Failed && vm.Booted != "" && s.srv.systemIn(vm.Booted) == req.System {
+		return struct{}{}, s.srv.layout.dropRunning(req.Name) // as booted, and kept with that
+	}
 	err = s.srv.rootRunning(ctx, req.Name, runningNote{InvocationID: vm.Unit.InvocationID, System: req.System, Failed: req.Failed})
 	if err != nil {
 		return struct{}{}, err

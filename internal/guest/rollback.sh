@@ -1,0 +1,110 @@
+# The way back of one switch, in the unit ferry-rollback-ID. Arguments: deployment
+# id, and `profile` to put back nothing but the system profile. Waits for the
+# switch to end and then for a confirmation; without one in time, or when told to
+# (undo-now), or when the switch was killed or takes longer than allowed, it goes
+# back. Killed at any point and started again, it goes on: what it knows is in
+# files.
+set -u
+id=$1 only=${2-}
+dir=/run/ferry/$id profile=/nix/var/nix/profiles/system
+read -r system action window limit armed previous <"$dir/note" || exit 0
+PATH="$previous/sw/bin:/run/current-system/sw/bin:/usr/bin:/bin:/usr/sbin:/sbin"
+# A switch that was never begun is not waited for longer than this, in seconds.
+begins=180
+# So long may the way back take before the machine is booted instead, in seconds.
+patience=900
+
+# Returns when it is time to go back, or when somebody has decided.
+wait_for_reason() {
+  turns=0
+  while [ ! -L "$dir/decided" ] && [ ! -e "$dir/undo-now" ]; do
+    clock
+    if [ -s "$dir/status" ]; then
+      [ -s "$dir/deadline" ] || echo $((now + window)) >"$dir/deadline"
+      read -r deadline <"$dir/deadline"
+      [ "$now" -lt "$deadline" ] || return 0
+    elif [ -s "$dir/begun" ]; then
+      read -r begun <"$dir/begun"
+      [ "$limit" = 0 ] || [ "$now" -lt $((begun + limit)) ] || return 0
+      turns=$((turns + 1))
+      [ $((turns % 5)) != 0 ] || systemctl is-active --quiet "ferry-switch-$id" || [ -s "$dir/status" ] || return 0
+    else
+      [ "$now" -lt $((armed + begins)) ] || return 0
+    fi
+    sleep 1
+  done
+}
+
+# The links as they were; a generation that is neither the new system nor the one
+# noted as the way back is somebody else's.
+restore_profile() {
+  [ -e "$dir/profile" ] || return 0
+  was= generations=
+  read -r was <"$dir/profile"
+  read -r generations <"$dir/generations"
+  if [ -z "$was" ]; then
+    rm -f "$profile"
+  elif [ "$(readlink "$profile")" != "$was" ]; then
+    ln -sfn "$was" "$profile.ferry" && { mv -fT "$profile.ferry" "$profile" 2>/dev/null || { rm -f "$profile.ferry" && ln -sfn "$was" "$profile"; }; }
+  fi
+  for link in "$profile"-*-link; do
+    case " $generations " in *" ${link##*/} "*) continue ;; esac
+    case $(readlink "$link") in "$system" | "$previous") rm -f "$link" ;; esac
+  done
+}
+
+# Sets code to the exit status of the previous system's switch-to-configuration.
+switch_back() {
+  rm -f "$dir/undo.code"
+  { "$previous/bin/switch-to-configuration" "$action"; echo $? >"$dir/undo.code"; } &
+  clock
+  end=$((now + patience))
+  until [ -s "$dir/undo.code" ]; do
+    clock
+    [ "$now" -lt "$end" ] || { code=124 && return 0; }
+    nap
+  done
+  read -r code <"$dir/undo.code"
+}
+
+# Somebody else's switch may hold NixOS's lock for a moment.
+go_back() {
+  code=127
+  [ -x "$previous/bin/switch-to-configuration" ] || { echo "ferry: $previous can't be switched to" && return 0; }
+  tries=0
+  while switch_back && [ "$code" = 1 ] && [ "$tries" -lt 5 ] && tail -n 3 "$dir/undo.log" | grep -qi 'acquire lock'; do
+    tries=$((tries + 1))
+    sleep 3
+  done
+  case $code in
+    0 | 4) [ "$(readlink -f /run/current-system)" = "$previous" ] || { echo "ferry: the switch back left another system" && code=125; } ;;
+  esac
+}
+
+if [ "$only" = profile ]; then
+  restore_profile
+  exit 0
+fi
+wait_for_reason
+claim "$dir" undo || [ "$(readlink "$dir/decided")" = undo ] || exit 0
+[ ! -s "$dir/undo.status" ] || exit 0
+exec >>"$dir/undo.log" 2>&1
+at guest-undo
+# It may hold NixOS's lock; and a switch that is yet to begin sees the decision.
+systemctl stop "ferry-switch-$id" 2>/dev/null
+at guest-undo-profile
+restore_profile
+code=0
+if [ -s "$dir/begun" ]; then
+  at guest-undo-switch
+  go_back
+fi
+case $code in
+  0 | 4) echo "$code" >"$dir/undo.status" ;;
+  *)
+    echo "ferry: going back ended with status $code; booting instead"
+    echo reboot >"$dir/undo.status"
+    systemctl reboot || systemctl reboot --force
+    ;;
+esac
+exit 0
