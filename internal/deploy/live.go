@@ -139,7 +139,6 @@ func (d *deployment) start(ctx context.Context, sw guest.Switch) error {
 func (d *deployment) followSwitch(ctx context.Context, sw guest.Switch) error {
 	log := &logTail{to: d.Report.Log(d.subject())}
 	defer log.to.Close()
-	began := time.Now()
 	status, err := d.follow(ctx, sw.ID, log)
 	if err != nil {
 		return err
@@ -151,7 +150,7 @@ func (d *deployment) followSwitch(ctx context.Context, sw guest.Switch) error {
 	if err = switchFailure(status, d.req.Target); err == nil {
 		return nil
 	}
-	if status.Died && sw.Limit > 0 && time.Since(began) >= sw.Limit {
+	if status.Late {
 		err = fmt.Errorf("the switch in the guest at %s took longer than %s, the activation limit", d.req.Target, sw.Limit)
 	}
 	return &host.Failure{Kind: host.KindFailed, Message: err.Error(), Log: log.lines}
@@ -171,7 +170,7 @@ func switchFailure(s guest.Status, target *microvm.Address) error {
 	switch {
 	case s.Lost:
 		return fmt.Errorf("the guest at %s was booted while it was being switched", target)
-	case s.Died:
+	case s.Died, s.Late:
 		return fmt.Errorf("the switch in the guest at %s was ended before it was done", target)
 	case s.Code == 4:
 		return fmt.Errorf("units failed in the guest at %s (exit status 4 of switch-to-configuration)", target)

@@ -12,7 +12,7 @@ clock() { read -r now _ </proc/uptime && now=${now%%.*}; }
 claim() { ln -s "$2" "$1/decided" 2>/dev/null; }
 # Whether the way back of a switch still lies ahead, or is being gone.
 undecided() {
-  [ -s "$1/rollback" ] && [ ! -s "$1/undo.status" ] && { [ ! -L "$1/decided" ] || [ "$(readlink "$1/decided")" != confirm ]; }
+  [ -s "$1/rollback" ] && [ -s "$1/note" ] && [ ! -s "$1/undo.status" ] && { [ ! -L "$1/decided" ] || [ "$(readlink "$1/decided")" != confirm ]; }
 }
 failed_units() {
   systemctl list-units --state=failed --plain --no-legend --full 2>/dev/null | while read -r unit _; do

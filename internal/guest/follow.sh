@@ -32,6 +32,7 @@ while [ ! -s "$status" ]; do
   # Twice: between two starts a unit is not active either.
   if [ $((turns % 5)) = 0 ]; then
     if systemctl is-active --quiet "$unit"; then gone=0; else gone=$((gone + 1)); fi
+    [ "$gone" -lt 2 ] || [ -s "$status" ] || [ ! -e "$dir/overdue" ] || end overdue
     [ "$gone" -lt 2 ] || [ -s "$status" ] || end died
   fi
   nap

@@ -25,7 +25,7 @@ wait_for_reason() {
       [ "$now" -lt "$deadline" ] || return 0
     elif [ -s "$dir/begun" ]; then
       read -r begun <"$dir/begun"
-      [ "$limit" = 0 ] || [ "$now" -lt $((begun + limit)) ] || return 0
+      [ "$limit" = 0 ] || [ "$now" -lt $((begun + limit)) ] || { : >"$dir/overdue" && return 0; }
       turns=$((turns + 1))
       [ $((turns % 5)) != 0 ] || systemctl is-active --quiet "ferry-switch-$id" || [ -s "$dir/status" ] || return 0
     else

@@ -86,6 +86,7 @@ func seconds(d time.Duration) string {
 type Status struct {
 	Code int  // exit status of switch-to-configuration; 4 means that units failed
 	Died bool // its unit is gone without one
+	Late bool // it took longer than Switch.Limit, and was ended
 	Lost bool // the guest knows nothing of it: it was booted since
 }
 
@@ -102,6 +103,8 @@ func Follow(ctx context.Context, sh Shell, id string, offset int64, log io.Write
 		return Status{Lost: true}, offset, nil
 	case "died":
 		return Status{Died: true}, offset, nil
+	case "overdue":
+		return Status{Late: true}, offset, nil
 	}
 	code, err := strconv.Atoi(word)
 	if err != nil {

@@ -170,45 +170,6 @@ func TestCtrlC(t *testing.T) {
 	vm.noDirectory()
 }
 
-// During a live switch Ctrl-C leaves the guest to finish; ferry says how things
-// are, and running it again finishes the rest.
-func TestInterruptedLiveSwitch(t *testing.T) {
-	in, vm := newLive(t, "intlive")
-	first := vm.link("current")
-	in.write("intlive.nix", liveModule("intlive", "second", "lab.switchSleep = 15;"))
-	run := in.begin("rebuild", "intlive")
-	run.says("activating the configuration")
-	run.signal("INT")
-	run.wait().want(130, "intlive: interrupted", "the switch goes on in the guest", "`current` on the host is unchanged", "the same command again")
-	if vm.link("current") != first {
-		t.Error("`current` moved")
-	}
-	if vm.locked() {
-		t.Error("the VM is still locked")
-	}
-	pending := vm.root("ferry/intlive/pending")
-	collectGarbage(t, world.host1)
-	valid(t, world.host1, pending) // the guest may be running it
-	in.ferry("rebuild", "intlive", "--dry-run").want(0, "is still under way in root@box")
-	in.ferry("rebuild", "intlive").want(0, "is still under way in root@box", "was interrupted")
-	if vm.link("current") != pending || vm.link("old") != first {
-		t.Errorf("current %s, wanted %s", vm.link("current"), pending)
-	}
-	if got := runningSystem(t, world.guest1); got != output(t, world.host1, "readlink", pending+"/share/microvm/system") {
-		t.Errorf("the guest runs %s", got)
-	}
-	if got := output(t, world.guest1, "systemctl", "list-units", "--plain", "--no-legend", "ferry-switch-*"); got != "" {
-		t.Errorf("the switch still runs: %s", got)
-	}
-	if got := output(t, world.guest1, "curl", "-s", "http://localhost/"); !strings.Contains(got, "second") {
-		t.Errorf("the page is %s", got)
-	}
-	in.ferry("rebuild", "intlive").want(0, "unchanged")
-	if got := vm.root("ferry/intlive/pending"); got != "" {
-		t.Errorf("the pending root %s is left", got)
-	}
-}
-
 // One deployment for a VM at a time; other VMs don't wait.
 func TestLockedVM(t *testing.T) {
 	in := newInfra(t, "", map[string]string{

@@ -180,13 +180,13 @@ func TestSwitchWithoutRegInfo(t *testing.T) {
 	output(t, world.guest1, "nix-store", "--check-validity", string(res.System))
 }
 
-// A switch that fails leaves `current` alone, says what the guest runs, and
-// what it runs is kept.
+// A switch that fails and is not to be undone leaves `current` alone, says what
+// the guest runs, and what it runs is kept.
 func TestFailedSwitchLeavesCurrent(t *testing.T) {
 	in, vm := newLive(t, "fails")
 	runner := vm.link("current")
 	in.write("fails.nix", liveModule("fails", "second", "lab.failingUnit = true;"))
-	in.ferry("rebuild", "fails").want(1, "exit status 4", "`current` on the host is unchanged")
+	in.ferry("rebuild", "fails", "--no-rollback").want(1, "exit status 4", "`current` on the host is unchanged")
 	if vm.link("current") != runner {
 		t.Fatal("`current` moved")
 	}
@@ -194,7 +194,7 @@ func TestFailedSwitchLeavesCurrent(t *testing.T) {
 	valid(t, world.host1, runningSystem(t, world.guest1))
 	// Running the same again is no way around: the units still fail.
 	in.ferry("rebuild", "fails", "--dry-run").want(0, "switch live")
-	in.ferry("rebuild", "fails").want(1, "exit status 4")
+	in.ferry("rebuild", "fails", "--no-rollback").want(1, "exit status 4")
 	if vm.link("current") != runner {
 		t.Fatal("`current` moved")
 	}

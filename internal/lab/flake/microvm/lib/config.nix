@@ -26,6 +26,7 @@ let
       buildFails = false; # building the system fails, after 40 lines of log
       failingUnit = false; # switch-to-configuration ends with status 4
       failingActivation = false; # … with status 2, and changes no unit
+      activation = ""; # shell lines that a switch, not a boot, ends its activation with
       switchSleep = 0; # seconds that a switch takes longer
       note = ""; # any text: another one is another system, and restarts nothing
       shutdownSleep = 0; # seconds that a process runner takes to shut down

@@ -66,8 +66,8 @@ let
   '';
 
   script = name: writeShellScript name (fill
-    [ "sleep" "failActivation" ]
-    [ (toString config.lab.switchSleep) (if config.lab.failingActivation then "1" else "") ]
+    [ "sleep" "failActivation" "activation" ]
+    [ (toString config.lab.switchSleep) (if config.lab.failingActivation then "1" else "") config.lab.activation ]
     (builtins.readFile (./system + "/${name}.sh")));
 in
 run "nixos-system-${hostName}-${config.system.nixos.version}" {

@@ -19,3 +19,7 @@ for unit in "$system"/etc/systemd/system/*.service; do
 	ln -sfn "../${unit##*/}" "/etc/systemd/system/multi-user.target.wants/${unit##*/}"
 done
 ln -sfn "$system" /run/current-system
+if [ -z "${booting-}" ]; then
+	:
+	@activation@
+fi
