@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"regexp"
@@ -19,6 +20,15 @@ import (
 // handshakes is how often a connection is tried that sshd drops before the
 // login, as it does at random when many come at once (MaxStartups).
 const handshakes = 5
+
+const (
+	// loginLimit is a little more than the two minutes of sshd's LoginGraceTime.
+	// ConnectTimeout covers, by version, only the server's greeting or the keys'
+	// exchange too: a machine that freezes later would be waited for for ever.
+	loginLimit = 150 * time.Second
+	// controlLimit bounds what is asked of a master, which is a process here.
+	controlLimit = 10 * time.Second
+)
 
 // master is the connection that the sessions share. It is opened explicitly:
 // parallel clients with ControlMaster=auto would each open one.
@@ -65,10 +75,16 @@ func (m *master) openPersistent(ctx context.Context) error {
 }
 
 func (m *master) login(ctx context.Context, args []string) (string, error) {
+	limit := m.s.limit
+	if limit == 0 {
+		limit = loginLimit
+	}
+	own, cancel := context.WithTimeout(ctx, limit)
+	defer cancel()
 	wait := backoff.NewExponentialBackOff()
 	wait.InitialInterval, wait.Multiplier = 500*time.Millisecond, 2 // 7.5 s in all
-	messages, err := backoff.Retry(ctx, func() (string, error) {
-		messages, err := m.try(ctx, args)
+	messages, err := backoff.Retry(own, func() (string, error) {
+		messages, err := m.try(own, args)
 		var dropped *ConnectError
 		if err != nil && !(errors.As(err, &dropped) && dropped.Kind == Dropped) {
 			err = backoff.Permanent(err)
@@ -78,6 +94,11 @@ func (m *master) login(ctx context.Context, args []string) (string, error) {
 	var permanent *backoff.PermanentError
 	if errors.As(err, &permanent) {
 		err = permanent.Unwrap()
+	}
+	if err != nil && own.Err() != nil && ctx.Err() == nil {
+		e := newConnectError(m.s.addr, messages)
+		e.Kind, e.cause = Unreachable, fmt.Errorf("the login did not end within %s", limit)
+		err = e
 	}
 	return messages, err
 }
@@ -122,9 +143,7 @@ var masterPid = regexp.MustCompile(`pid=(\d+)`)
 // it (0: not told).
 func (m *master) check(ctx context.Context) (pid int, alive bool) {
 	var out bytes.Buffer
-	cmd := m.control(ctx, "check")
-	cmd.Stdout, cmd.Stderr = &out, &out
-	if cmd.Run() != nil {
+	if m.control(ctx, "check", &out) != nil {
 		return 0, false
 	}
 	if found := masterPid.FindSubmatch(out.Bytes()); found != nil {
@@ -138,10 +157,12 @@ func (m *master) alive(ctx context.Context) bool {
 	return alive
 }
 
-func (m *master) control(ctx context.Context, what string) *exec.Cmd {
+func (m *master) control(ctx context.Context, what string, out io.Writer) error {
+	ctx, cancel := context.WithTimeout(ctx, controlLimit)
+	defer cancel()
 	cmd := exec.CommandContext(ctx, "ssh", m.s.args("-O", what, "-o", "ControlPath="+m.option())...)
-	cmd.WaitDelay = grace
-	return cmd
+	cmd.Stdout, cmd.Stderr, cmd.WaitDelay = out, out, time.Second
+	return cmd.Run()
 }
 
 // close ends the connection, also when the run was interrupted.
@@ -153,7 +174,7 @@ func (m *master) close() error {
 	}()
 	ctx, cancel := context.WithTimeout(context.Background(), grace)
 	defer cancel()
-	if m.control(ctx, "exit").Run() == nil {
+	if m.control(ctx, "exit", nil) == nil {
 		return nil
 	}
 	if _, err := os.Lstat(m.path); errors.Is(err, os.ErrNotExist) {

@@ -10,6 +10,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"time"
 
 	"ferry/internal/microvm"
 )
@@ -30,6 +31,9 @@ type Options struct {
 	// Fresh makes a connection of its own, also where the user multiplexes: it
 	// shows that the machine still lets one log in.
 	Fresh bool
+	// LoginLimit bounds the login, with all that a person may be asked for; 0:
+	// longer than sshd itself gives anybody.
+	LoginLimit time.Duration
 	// Stderr receives the messages of ssh itself, which errors keep as well. It
 	// may be nil.
 	Stderr io.Writer

@@ -26,10 +26,11 @@ type ssh struct {
 	session []string // options of every session
 	env     []string // options for the sessions that nix starts
 	master  *master  // nil: the user's own, which we leave alone
+	limit   time.Duration
 }
 
 func dialSSH(ctx context.Context, o Options) (*ssh, error) {
-	s := &ssh{addr: o.Address, stderr: o.Stderr, words: strings.Fields(os.Getenv("NIX_SSHOPTS")), rmdir: func() {}}
+	s := &ssh{addr: o.Address, stderr: o.Stderr, words: strings.Fields(os.Getenv("NIX_SSHOPTS")), rmdir: func() {}, limit: o.LoginLimit}
 	parent := o.Dir
 	if parent == "" {
 		var err error
@@ -57,12 +58,12 @@ func (s *ssh) connect(ctx context.Context, parent string, fresh bool) error {
 	m := &master{s: s, path: filepath.Join(s.dir, "s"), options: append(cfg.sane(), cfg.defaults()...)}
 	if theirs := cfg.controlPath(); theirs != "" && !fresh {
 		shared := &master{s: s, path: theirs, options: m.options}
+		// A session of a connection that ends may connect anew.
+		s.session, s.env = m.options, cfg.defaults()
 		if shared.alive(ctx) {
-			s.session = cfg.sane()
 			return nil
 		}
 		if cfg.multiplexes() && cfg.persists() {
-			s.session = cfg.sane()
 			return shared.openPersistent(ctx)
 		}
 		if cfg.multiplexes() {
@@ -77,7 +78,7 @@ func (s *ssh) connect(ctx context.Context, parent string, fresh bool) error {
 	s.env = []string{"-o", "ControlMaster=no", "-o", "ControlPath=" + m.option(), "-o", "ProxyCommand=false"}
 	s.session = append(append(s.env[:len(s.env):len(s.env)], "-o", "ClearAllForwardings=yes"), cfg.sane()...)
 	if m.theirs {
-		s.env, s.session = nil, cfg.sane()
+		s.env, s.session = cfg.defaults(), m.options
 		return nil
 	}
 	s.master = m
@@ -153,11 +154,13 @@ func (s *ssh) lost(ctx context.Context, c *child, code int) error {
 		return nil
 	}
 	e := newConnectError(s.addr, messages.String())
-	if kind == Other {
-		e.Kind = Dropped
+	if kind == Other { // only the master knows more, and its messages went nowhere
+		e.Kind, e.cause = Dropped, errCut
 	}
 	return e
 }
+
+var errCut = errors.New("it was cut, or nothing came through any more")
 
 // failure is the error of an ssh that did not run a command.
 func (s *ssh) failure(ctx context.Context, err error, messages string) error {

@@ -83,7 +83,7 @@ func TestUsersMultiplexing_KF26(t *testing.T) {
 		if got := output(t, c, "echo", "a b"); got != "a b\n" {
 			t.Errorf("got %q", got)
 		}
-		if n := c.NixCopy(); len(n.Env) != 1 || n.Env[0] != "NIX_SSHOPTS=-F "+s.config {
+		if n := c.NixCopy(); len(n.Env) != 1 || n.Env[0] != "NIX_SSHOPTS=-o ConnectTimeout=10 -o ServerAliveInterval=15 -o ServerAliveCountMax=4 -F "+s.config {
 			t.Errorf("nix gets %q", n.Env)
 		}
 		if err := c.Close(); err != nil {
