@@ -127,6 +127,14 @@ func (l Layout) removeIn(n microvm.Name, name string) error {
 
 func (l Layout) restoreFlake(n microvm.Name, content *string) error {
 	if content == nil {
+		dir, err := l.openVMDir(n)
+		if err != nil || dir == nil {
+			return err
+		}
+		defer dir.close()
+		if _, err := dir.readSmall(flakeFile, maxFlakeFile); err != nil {
+			return nil // none, or not what ferry has written
+		}
 		return l.removeIn(n, flakeFile)
 	}
 	return writeFile(l.vmDir(n), flakeFile, []byte(*content), 0o644)

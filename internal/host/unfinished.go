@@ -102,11 +102,12 @@ func (s *Server) snapshot(n microvm.Name, vm *VMState) (*snapshot, error) {
 		return b, err
 	}
 	defer dir.close()
+	var notOurs *notOursError
 	switch content, err := dir.readSmall(flakeFile, maxFlakeFile); {
 	case err == nil:
 		text := string(content)
 		b.Flake = &text
-	case !errors.Is(err, fs.ErrNotExist):
+	case !errors.Is(err, fs.ErrNotExist) && !errors.As(err, &notOurs): // which must never come back as root's
 		return nil, err
 	}
 	return b, nil

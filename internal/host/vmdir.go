@@ -157,6 +157,11 @@ func (d *vmDir) readSmall(name string, limit int64) ([]byte, error) {
 	return content, nil
 }
 
+// notOursError says why an entry can't be one that root has made.
+type notOursError struct{ why string }
+
+func (e *notOursError) Error() string { return e.why }
+
 // readEntry is readSmall with errors that do not name the file.
 func (d *vmDir) readEntry(name string, limit int64) ([]byte, error) {
 	fi, err := d.root.Lstat(name)
@@ -164,10 +169,10 @@ func (d *vmDir) readEntry(name string, limit int64) ([]byte, error) {
 		return nil, err
 	}
 	if !fi.Mode().IsRegular() {
-		return nil, errors.New("it is no regular file")
+		return nil, &notOursError{"it is no regular file"}
 	}
 	if why := d.distrust(fi); why != "" {
-		return nil, fmt.Errorf("it %s, so a program in the VM's user may have written it", why)
+		return nil, &notOursError{"it " + why + ", so a program in the VM's user may have written it"}
 	}
 	// Not blocking, and compared with what was looked at: it may be something
 	// else by now.
