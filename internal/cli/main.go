@@ -16,6 +16,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"ferry/internal/deploy"
+	"ferry/internal/flakeupdate"
 	"ferry/internal/host"
 	"ferry/internal/ui"
 )
@@ -104,14 +105,16 @@ func exitCode(err error) int {
 	var missing *deploy.UsageError
 	var failure *host.Failure
 	var undone *deploy.Error
+	var request *flakeupdate.UsageError
+	var busy *flakeupdate.BusyError
 	switch {
-	case errors.As(err, &usage), errors.As(err, &missing), isWrongOption(err):
+	case errors.As(err, &usage), errors.As(err, &missing), errors.As(err, &request), isWrongOption(err):
 		return exitUsage
 	case errors.As(err, &undone) && undone.RolledBack:
 		return exitRolledBack
 	case someDone(err):
 		return exitSome
-	case errors.As(err, &failure) && failure.Kind == host.KindLocked:
+	case errors.As(err, &failure) && failure.Kind == host.KindLocked, errors.As(err, &busy):
 		return exitLocked
 	}
 	return exitFailed
@@ -198,7 +201,7 @@ is needed.`,
 		}
 	}
 	root.SetHelpTemplate(root.HelpTemplate() + "\n" + exitCodes + "\n")
-	root.AddCommand(a.rebuildCommand(), a.installCommand(), a.switchCommand(), a.autostartCommand(), a.listCommand(), a.hostCommand())
+	root.AddCommand(a.rebuildCommand(), a.installCommand(), a.switchCommand(), a.autostartCommand(), a.listCommand(), a.flakeUpdateCommand(), a.hostCommand())
 	root.AddCommand(a.startCommand(), a.stopCommand(), a.restartCommand(), a.logsCommand(), a.sshCommand(), a.historyCommand(),
 		a.generationsCommand(), a.rollbackCommand(), a.diffCommand(), a.removeCommand())
 	usageErrors(root)

@@ -110,6 +110,22 @@ func TestFlakeMetadataAfterLocking(t *testing.T) {
 	}
 }
 
+// The inputs come last, behind what keeps one from being taken for an option.
+func TestFlakeUpdate(t *testing.T) {
+	const tree = "git+file:///tmp/tree"
+	n := nixtest.New(t,
+		nixtest.Call{Args: nixCall("flake", "update", "--commit-lock-file", "--netrc-file", "n", "--flake", tree, "--", "a", "b")},
+		nixtest.Call{Args: nixCall("flake", "update", "--commit-lock-file", "--flake", tree, "--"), Stderr: "error: unable to download\n", Exit: 1},
+	)
+	if err := n.FlakeUpdate(t.Context(), nix.FlakeUpdate{Flake: tree, Inputs: []string{"a", "b"}, Options: []string{"--netrc-file", "n"}}); err != nil {
+		t.Error(err)
+	}
+	var failure *nix.EvalFailure
+	if err := n.FlakeUpdate(t.Context(), nix.FlakeUpdate{Flake: tree}); !errors.As(err, &failure) {
+		t.Error(err)
+	}
+}
+
 func TestSettings(t *testing.T) {
 	n := nixtest.New(t, nixtest.Call{Args: nixCall("config", "show", "--json"), Stdout: `{"pure-eval":{"value":true,"description":"x"},"cores":{"value":2}}`})
 	s, err := n.Settings(t.Context())

@@ -1,0 +1,69 @@
+package cli
+
+import (
+	"context"
+	"strings"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"ferry/internal/flakeupdate"
+	"ferry/internal/nix"
+)
+
+// flakeUpdateOptions are Nix's options that make sense for fetching inputs.
+func flakeUpdateOptions() []string {
+	return []string{"option", "netrc-file", "accept-flake-config", "extra-experimental-features", "no-registries", "override-flake"}
+}
+
+func (a *app) flakeUpdateCommand() *cobra.Command {
+	var r flakeupdate.Request
+	var options nixOptions
+	cmd := &cobra.Command{
+		Use:   "flake-update [INPUT…]",
+		Short: "Update flake.lock on a branch of its own, for CI to build",
+		Long: `Updates the flake's inputs (all, or those named) on the branch for updates, and
+commits the lock file there: in a work tree of its own, so that yours, its index
+and all other branches stay as they are. With --push the branch goes to REMOTE,
+where CI can build it before anything is deployed. Nothing is ever forced.
+
+It begins with what is on the branch already, brought up to date with the default
+branch (REMOTE's with --push, else HEAD). Where nothing is new, no branch moves.`,
+		Example: `  ferry flake-update
+  ferry flake-update --push origin
+  ferry flake-update --push origin nixpkgs`,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			r.Inputs, r.Options = args, options.words
+			return a.runFlakeUpdate(cmd.Context(), r)
+		},
+	}
+	fs := cmd.Flags()
+	fs.StringVarP(&r.Flake, "flake", "f", ".", "the flake's directory, or a bare repository with the flake; with ?dir=SUB for a flake below it")
+	fs.StringVar(&r.Branch, "branch", "flake-update", "the branch for updates")
+	fs.StringVar(&r.Remote, "push", "", "push the branch to this remote, a name or a URL")
+	all := pflag.NewFlagSet("", pflag.ContinueOnError)
+	options.addFlags(all)
+	for _, name := range flakeUpdateOptions() {
+		fs.AddFlag(all.Lookup(name))
+	}
+	return cmd
+}
+
+func (a *app) runFlakeUpdate(ctx context.Context, r flakeupdate.Request) error {
+	log := a.ui.Log("nix")
+	defer log.Close()
+	u := &flakeupdate.Updater{Nix: &nix.Nix{Log: log}, Report: a.ui}
+	result, err := u.Run(ctx, r)
+	if err != nil {
+		return err
+	}
+	if a.ui.JSON {
+		return a.ui.Data(result)
+	}
+	for line := range strings.Lines(result.Text()) {
+		if err := a.ui.Text(cleaned(line)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
