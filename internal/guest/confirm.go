@@ -1,7 +1,6 @@
 package guest
 
 import (
-	"bytes"
 	"context"
 	_ "embed" // the scripts
 	"fmt"
@@ -79,14 +78,14 @@ func confirm(ctx context.Context, sh Shell, r ConfirmRequest) (ConfirmAnswer, er
 		accept = "yes"
 	}
 	said := map[string]string{}
-	var output bytes.Buffer
+	var output end
 	_, err := run(ctx, sh, call{
 		script: confirmScript, name: "confirm", said: said, log: &output,
 		args: []string{r.ID, string(r.System), accept, strings.Join(r.FailedBefore, " "), r.Command},
 	})
 	a := ConfirmAnswer{
 		Confirmed: said["confirmed"] == "yes", Undone: said["undone"] == "yes", Refused: Refusal(said["refused"]),
-		BootID: said["boot"], FailedUnits: strings.Fields(said["failed"]), Output: strings.TrimSpace(output.String()),
+		BootID: said["boot"], FailedUnits: strings.Fields(said["failed"]), Output: strings.TrimSpace(string(output.kept)),
 	}
 	a.Current, _ = microvm.ParseStorePath(said["current"])
 	a.Code, _ = strconv.Atoi(said["code"])

@@ -124,3 +124,32 @@ func FuzzAnswers(f *testing.F) {
 		}
 	})
 }
+
+// A guest that never stops talking is not listened to for ever, and nothing of it
+// is kept.
+func TestFloodIsBounded(t *testing.T) {
+	said, flooded := map[string]string{}, 0
+	a := &answers{marker: []byte("MARKER "), said: said, flood: func() { flooded++ }}
+	for i := range 100_000 {
+		_, _ = fmt.Fprintf(a, "MARKER key%d=%s\n", i, strings.Repeat("x", 100))
+	}
+	if len(said) > maxAnswers || flooded > 0 {
+		t.Errorf("%d answers are kept, flooded %d", len(said), flooded)
+	}
+	block := bytes.Repeat([]byte("y"), 1<<20)
+	for range 8 { // one line without end
+		_, _ = a.Write(block)
+		if len(a.rest) > maxLine {
+			t.Fatalf("%d bytes are held", len(a.rest))
+		}
+	}
+	if flooded == 0 {
+		t.Error("nobody noticed")
+	}
+	var e end
+	_, _ = e.Write(block)
+	_, _ = e.Write([]byte("the end"))
+	if len(e.kept) != maxEnd || !bytes.HasSuffix(e.kept, []byte("the end")) {
+		t.Errorf("kept %d bytes", len(e.kept))
+	}
+}

@@ -35,7 +35,9 @@ func run(ctx context.Context, sh Shell, c call) (int64, error) {
 	var nonce [12]byte
 	_, _ = rand.Read(nonce[:]) // never fails, as documented
 	marker := "ferry-" + hex.EncodeToString(nonce[:])
-	out := &answers{marker: []byte(marker + " "), said: c.said, log: c.log}
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	out := &answers{marker: []byte(marker + " "), said: c.said, log: c.log, flood: func() { cancel(errFlood) }}
 	err := sh.Run(ctx, remote.Command{
 		Args:   append([]string{"sh", "-c", whole(c.script), "ferry", marker}, c.args...),
 		AsRoot: true, Stdin: c.stdin, Stdout: out, Shown: "ferry's script `" + c.name + "`",
@@ -47,6 +49,17 @@ func run(ctx context.Context, sh Shell, c call) (int64, error) {
 	return out.other, nil
 }
 
+var errFlood = fmt.Errorf("the guest sends more than %d MiB that nobody asked for", maxIdle>>20)
+
+// end keeps the end of what is written to it.
+type end struct{ kept []byte }
+
+func (e *end) Write(p []byte) (int, error) {
+	e.kept = append(e.kept, p[max(0, len(p)-maxEnd):]...)
+	e.kept = e.kept[max(0, len(e.kept)-maxEnd):]
+	return len(p), nil
+}
+
 // answers tells a script's answers from other output.
 type answers struct {
 	marker []byte
@@ -54,9 +67,16 @@ type answers struct {
 	log    io.Writer
 	other  int64
 	rest   []byte
+	flood  func() // called where there is more than anybody wants
 }
 
-const maxLine = 64 << 10
+// A guest may be anybody's: what it sends is bounded.
+const (
+	maxLine    = 64 << 10 // bytes of a line
+	maxAnswers = 64       // of one script
+	maxIdle    = 1 << 20  // bytes that are no answers, where nobody wants a log
+	maxEnd     = 4 << 10  // bytes kept of a command's output
+)
 
 func (a *answers) Write(p []byte) (int, error) {
 	a.rest = append(a.rest, p...)
@@ -84,11 +104,16 @@ func (a *answers) flush() {
 func (a *answers) line(l []byte) {
 	if answer, ok := bytes.CutPrefix(l, a.marker); ok {
 		if key, value, ok := strings.Cut(strings.TrimRight(string(answer), "\r\n"), "="); ok {
-			a.said[key] = value
+			if _, again := a.said[key]; again || len(a.said) < maxAnswers {
+				a.said[key] = value
+			}
 		}
 		return
 	}
 	a.other += int64(len(l))
+	if a.log == nil && a.other > maxIdle && a.flood != nil {
+		a.flood()
+	}
 	if a.log != nil && len(bytes.TrimSpace(l)) > 0 {
 		_, _ = a.log.Write(l)
 	}
