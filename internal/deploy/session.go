@@ -51,7 +51,7 @@ func openSession(ctx context.Context, c remote.Conn, noTrace bool, log func(sour
 		cancel()
 		return nil, uploaded, errors.Join(err, context.Cause(ctx))
 	}
-	s := &hostSession{address: c.Address().String(), stdin: proc.Stdin, ended: proc.Wait, cancel: cancel, events: make(chan host.Event, maxWaiting), log: log}
+	s := &hostSession{address: c.Address().String(), stdin: newLiving(proc.Stdin, aliveEvery), ended: proc.Wait, cancel: cancel, events: make(chan host.Event, maxWaiting), log: log}
 	go s.read(proc.Stdout)
 	return s, uploaded, nil
 }

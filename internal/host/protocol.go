@@ -30,6 +30,7 @@ type Request struct {
 	Resume   *ResumeRequest   `json:"resume,omitempty"`
 	Rollback *RollbackRequest `json:"rollback,omitempty"`
 	Check    *CheckRequest    `json:"check,omitempty"`
+	Alive    *AliveRequest    `json:"alive,omitempty"`
 }
 
 // Event is one line of JSON on the helper's stdout.

@@ -59,7 +59,13 @@ func serve(ctx context.Context, srv *Server, ew *eventWriter, in io.Reader) erro
 		defer cancel() // end-of-file: nobody waits for an answer any more
 		sc := bufio.NewScanner(in)
 		sc.Buffer(make([]byte, 0, 64<<10), maxRequest)
+		watch := watch{end: cancel}
+		defer watch.stop()
 		for sc.Scan() {
+			if within, ok := signOfLife(sc.Bytes()); ok {
+				watch.feed(within)
+				continue
+			}
 			select {
 			case requests <- slices.Clone(sc.Bytes()):
 			case <-ctx.Done():
