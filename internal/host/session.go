@@ -2,9 +2,7 @@ package host
 
 import (
 	"bufio"
-	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -90,11 +88,9 @@ func serve(ctx context.Context, srv *Server, ew *eventWriter, in io.Reader) erro
 
 // handle answers one line.
 func (s *session) handle(ctx context.Context, line []byte) {
-	var req Request
-	dec := json.NewDecoder(bytes.NewReader(line))
-	dec.DisallowUnknownFields()
-	if err := dec.Decode(&req); err != nil {
-		s.out.fail(refuse(fmt.Sprintf("the request cannot be read: %v", err), "operator and host run different versions of ferry"))
+	req, err := decodeRequest(line)
+	if err != nil {
+		s.out.fail(refuse(err.Error(), "operator and host run different versions of ferry"))
 		return
 	}
 	result, err := s.answer(ctx, req)
