@@ -153,7 +153,7 @@ func TestEscapedGuestCannotReplace(t *testing.T) {
 			"mkdir d; mv -T d "+name+"; code=$?; rmdir d; exit $code", "chown -h microvm "+name, "ln -P "+name+" x")
 	}
 	tries = append(tries, "echo evil >flake", "echo evil >>flake", "chmod 666 flake", "truncate -s 0 flake",
-		"mv ../escape ../gone", "rm -rf ../escape", "mkdir ../new", "ln -s "+evil+" ../new", "chmod 777 .", "chmod -t .", "chown microvm .",
+		"mv ../escape ../gone", "rm -rf ../escape/current ../escape/booted", "rmdir ../escape", "mkdir ../new", "ln -s "+evil+" ../new", "chmod 777 .", "chmod -t .", "chown microvm .",
 		"ls /var/lib/ferry", "cat /var/lib/ferry/vms/escape/history.jsonl", "echo x >/var/lib/ferry/x",
 		"ln -sfn "+evil+" /nix/var/nix/gcroots/microvm/escape", "rm /nix/var/nix/profiles/ferry/escape/runner",
 		"timeout 5 systemctl --no-ask-password restart microvm@escape", "timeout 5 systemctl --no-ask-password stop microvm@escape", "echo x >/run/ferry-hold")
@@ -339,7 +339,7 @@ done 2>/dev/null`)
 		stop()
 	})
 	t.Logf("%d of 6 deployments went through, the others were refused", good)
-	output(t, e.host, "sh", "-c", `cd "$1" && find . -mindepth 1 ! -user root -exec rm -rf {} + && systemctl reset-failed 'microvm*@racing.service' 2>/dev/null || :`, "sh", e.dir())
+	output(t, e.host, "sh", "-c", `cd "$1" && find . -maxdepth 1 ! -user root \( -name current -o -name old -o -name booted -o -name flake -o -name toplevel -o -name x -o -name '.ferry-*' \) -exec rm -rf {} + && systemctl reset-failed 'microvm*@racing.service' 2>/dev/null || :`, "sh", e.dir())
 	if got := output(t, e.host, "stat", "-c", "%U %F", e.dir()+"/current"); got != "root symbolic link" {
 		t.Fatalf("current is %s", got)
 	}
