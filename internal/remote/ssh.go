@@ -143,7 +143,7 @@ func (s *ssh) lost(ctx context.Context, c *child, code int) error {
 	if code != 255 {
 		return nil
 	}
-	text, _ := os.ReadFile(c.log)
+	text := readEnd(c.log)
 	messages := &tail{}
 	_, _ = messages.Write(text)
 	if s.stderr != nil {
@@ -161,6 +161,20 @@ func (s *ssh) lost(ctx context.Context, c *child, code int) error {
 }
 
 var errCut = errors.New("it was cut, or nothing came through any more")
+
+// readEnd reads the end of ssh's messages, which the other side has a say in.
+func readEnd(path string) []byte {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil
+	}
+	defer func() { _ = f.Close() }()
+	if fi, err := f.Stat(); err == nil && fi.Size() > tailSize {
+		_, _ = f.Seek(-tailSize, io.SeekEnd)
+	}
+	text, _ := io.ReadAll(io.LimitReader(f, tailSize))
+	return text
+}
 
 // failure is the error of an ssh that did not run a command.
 func (s *ssh) failure(ctx context.Context, err error, messages string) error {

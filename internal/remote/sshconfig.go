@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"io"
 	"os/exec"
 	"strings"
 )
@@ -21,17 +22,22 @@ func readConfig(ctx context.Context, s *ssh) (sshConfig, error) {
 	if err := cmd.Run(); err != nil {
 		return nil, s.failure(ctx, err, messages.String())
 	}
+	cfg := parseConfig(&out)
+	if cfg["hostname"] == "" {
+		return nil, s.failure(ctx, errors.New("`ssh -G` says nothing"), messages.String())
+	}
+	return cfg, nil
+}
+
+func parseConfig(r io.Reader) sshConfig {
 	cfg := sshConfig{}
-	for lines := bufio.NewScanner(&out); lines.Scan(); {
+	for lines := bufio.NewScanner(r); lines.Scan(); {
 		key, value, _ := strings.Cut(lines.Text(), " ")
 		if _, has := cfg[key]; !has {
 			cfg[key] = value
 		}
 	}
-	if cfg["hostname"] == "" {
-		return nil, s.failure(ctx, errors.New("`ssh -G` says nothing"), messages.String())
-	}
-	return cfg, nil
+	return cfg
 }
 
 // controlPath is where the user's connections are shared, or empty.
