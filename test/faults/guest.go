@@ -5,6 +5,8 @@ package main
 import (
 	"context"
 	"fmt"
+	"os"
+	"path/filepath"
 	"strings"
 	"sync"
 	"time"
@@ -15,14 +17,6 @@ const lookInsideScript = `readlink -f /run/current-system
 readlink -f /nix/var/nix/profiles/system || echo
 systemctl list-units --all --plain --no-legend 'ferry-*' | cut -d' ' -f1`
 
-// inside runs a script in the guest: in the container itself, and by SSH in QEMU.
-func (s *subject) inside(ctx context.Context, script string) (string, error) {
-	if s.way.machine == container {
-		return s.guest.Output(ctx, "sh", "-c", script)
-	}
-	return s.operator.Output(ctx, "ssh", "-o", "BatchMode=yes", "root@"+s.way.target, script)
-}
-
 // lookInside fills in what the guest says, where the way has a guest.
 func (s *subject) lookInside(ctx context.Context, st *state) error {
 	if s.way.target == "" {
@@ -30,7 +24,7 @@ func (s *subject) lookInside(ctx context.Context, st *state) error {
 	}
 	var out string
 	err := until(ctx, 2*time.Minute, func() (err error) {
-		out, err = s.inside(ctx, lookInsideScript)
+		out, err = s.on(ctx, inGuest, lookInsideScript)
 		return err
 	})
 	if err != nil {
@@ -44,15 +38,24 @@ func (s *subject) lookInside(ctx context.Context, st *state) error {
 	return nil
 }
 
-// bootGuest boots the container guest with what the unit has booted, as a guest
-// whose root file system is new at each boot.
+// bootGuest boots the container guest with what the unit has booted, without a
+// system profile: as a guest whose root file system is new at each boot.
 func (s *subject) bootGuest(ctx context.Context) error {
-	system, err := s.sh(ctx, `readlink "/var/lib/microvms/$1/booted/share/microvm/system"`, s.name)
+	system, err := s.on(ctx, onHost, `readlink "/var/lib/microvms/$1/booted/share/microvm/system"`, s.name)
 	if err != nil {
 		return fmt.Errorf("looking for the booted system: %w", err)
 	}
-	if err := s.guest.Reset(ctx); err != nil {
+	if err := s.guest.Kill(ctx); err != nil {
 		return err
+	}
+	links, err := filepath.Glob(s.guest.Path("/nix/var/nix/profiles/system*"))
+	if err != nil {
+		return err
+	}
+	for _, link := range links {
+		if err := os.Remove(link); err != nil {
+			return err
+		}
 	}
 	s.playing = s.name
 	return s.BootGuest(ctx, s.guest.Name, system)
@@ -111,7 +114,7 @@ func (s *subject) follow(ctx context.Context) (func() error, error) {
 
 // invocation names the current start of the VM's unit; empty while it is down.
 func (s *subject) invocation(ctx context.Context) (string, error) {
-	return s.sh(ctx, `systemctl is-active --quiet "microvm@$1" || exit 0; systemctl show --value -p InvocationID "microvm@$1"`, s.name)
+	return s.on(ctx, onHost, `systemctl is-active --quiet "microvm@$1" || exit 0; systemctl show --value -p InvocationID "microvm@$1"`, s.name)
 }
 
 // until tries every 200 ms until there is no error.

@@ -27,7 +27,9 @@ func (a *attempt) examine(ctx context.Context) (err error) {
 		a.violation("the VM is %s", a.after.active)
 	}
 	for _, b := range a.after.broken {
-		a.violation("%s", b)
+		if !slices.Contains(a.before.broken, b) {
+			a.violation("%s", b)
+		}
 	}
 	for _, u := range slices.Concat(a.after.units, a.after.guestUnits) {
 		a.violation("%s is left", u)
@@ -56,12 +58,11 @@ func (a *attempt) examine(ctx context.Context) (err error) {
 // converge runs the same command again: B is deployed, or undone where it can't
 // come up, and then there is nothing left to do.
 func (a *attempt) converge(ctx context.Context) (err error) {
-	again := a.args()
 	agree, err := a.follow(ctx)
 	if err != nil {
 		return err
 	}
-	a.again = a.ferry(ctx, again...)
+	a.again = a.ferry(ctx, a.args()...)
 	if err := agree(); err != nil {
 		return err
 	}
@@ -75,7 +76,7 @@ func (a *attempt) converge(ctx context.Context) (err error) {
 		if a.again.code != exitRolledBack {
 			a.violation("the same again ended with exit code %d", a.again.code)
 		}
-		for _, d := range a.last.differences(a.before, true) {
+		for _, d := range a.last.differences(a.before, a.last.invocation != a.before.invocation) {
 			a.violation("after the same again: %s", d)
 		}
 		if err := a.revise(ctx, func(name string, rev int) string { return a.way.module(name, rev-1) }); err != nil {
@@ -91,7 +92,7 @@ func (a *attempt) converge(ctx context.Context) (err error) {
 	if a.last.torn > a.before.torn {
 		a.violation("the history has a line that can't be read")
 	}
-	a.once = a.ferry(ctx, again...)
+	a.once = a.ferry(ctx, a.plainArgs()...)
 	if a.once.code != 0 || a.once.result.Outcome != deploy.OutcomeUnchanged {
 		a.violation("once more: exit code %d, %s", a.once.code, a.once.result.Outcome)
 	}

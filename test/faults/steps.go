@@ -4,7 +4,9 @@ package main
 
 import (
 	"slices"
+	"strings"
 
+	"ferry/internal/guest"
 	"ferry/internal/host"
 )
 
@@ -14,10 +16,22 @@ func allTrials() []trial {
 	var all []trial
 	for _, step := range host.Steps() {
 		for _, f := range []fault{helperKilled, hostKilled, connectionCut} {
-			all = append(all, trial{way: wayTo(step), step: string(step), held: true, fault: f, unnoted: step == host.StepLock || step == host.StepNote})
+			all = append(all, trial{
+				way: wayTo(step), step: string(step), where: onHost, fault: f,
+				unnoted: step == host.StepLock || step == host.StepNote,
+			})
 		}
 	}
-	return all
+	for _, step := range guest.Steps() {
+		way := &switched
+		if strings.HasPrefix(string(step), string(guest.StepUndo)) {
+			way = &takenBack
+		}
+		for _, f := range []fault{scriptKilled, guestKilled, hostKilled, connectionCut} {
+			all = append(all, trial{way: way, step: string(step), where: inGuest, fault: f})
+		}
+	}
+	return slices.Concat(all, namedTrials(), qemuTrials())
 }
 
 // wayTo is a deployment that reaches a step. One that is not named here is tried

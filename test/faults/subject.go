@@ -51,7 +51,8 @@ func (l *lane) subjectOf(ctx context.Context, w *way) (*subject, error) {
 	return s, nil
 }
 
-// first brings a new subject to state A.
+// first brings a new subject to state A. On host2 VMs don't start with their
+// host: somebody has to.
 func (s *subject) first(ctx context.Context) error {
 	if s.way.onFirst != nil {
 		if err := s.way.onFirst(ctx, s); err != nil {
@@ -59,6 +60,12 @@ func (s *subject) first(ctx context.Context) error {
 		}
 	} else if r := s.ferry(ctx, s.args()...); r.code != 0 {
 		return fmt.Errorf("the first deployment: %s", r)
+	}
+	if s.host.Name == "host2" {
+		return nil
+	}
+	if r := s.ferry(ctx, "autostart", s.name, "on", "--host", "root@"+s.host.Name); r.code != 0 {
+		return fmt.Errorf("making it start with the host: %s", r)
 	}
 	return nil
 }
@@ -69,12 +76,15 @@ func (s *subject) revise(ctx context.Context, module func(name string, rev int) 
 }
 
 // args are those of the deployment that faults disturb.
-func (s *subject) args() []string {
+func (s *subject) args() []string { return slices.Concat(s.plainArgs(), s.way.args) }
+
+// plainArgs leave out what the way demands: they change nothing where all is done.
+func (s *subject) plainArgs() []string {
 	args := []string{"rebuild", s.name, "root@" + s.host.Name}
 	if s.way.target != "" {
 		args = append(args, "root@"+s.way.target)
 	}
-	return slices.Concat(args, []string{"--json", "--update-flake", s.flakeRef()}, s.way.args)
+	return append(args, "--json", "--update-flake", s.flakeRef())
 }
 
 func (s *subject) flakeRef() string {
@@ -127,14 +137,9 @@ func (s *subject) killFerry(ctx context.Context) {
 	_, _ = s.operator.Output(ctx, "sh", "-c", `kill -s KILL -- "-$(cat "$1")"`, "sh", s.pidFile())
 }
 
-// sh runs a script on the subject's host.
-func (s *subject) sh(ctx context.Context, script string, args ...string) (string, error) {
-	return s.host.Output(ctx, slices.Concat([]string{"sh", "-c", script, "sh"}, args)...)
-}
-
 // start starts the VM where it is down: after the host's death nobody has.
 func (s *subject) start(ctx context.Context) error {
-	out, err := s.sh(ctx, `systemctl start "microvm@$1" && systemctl is-active "microvm@$1"`, s.name)
+	out, err := s.on(ctx, onHost, `systemctl start "microvm@$1" && systemctl is-active "microvm@$1"`, s.name)
 	if err != nil {
 		return fmt.Errorf("the VM does not start: %s (%w)", strings.TrimSpace(out), err)
 	}

@@ -20,8 +20,8 @@ const (
 // trial is one fault at one moment of one deployment.
 type trial struct {
 	way   *way
-	step  string // in words, or the step that is held
-	held  bool
+	step  string // the step that is held, or in words what is under way
+	where place  // it is held; nowhere: nothing is
 	fault fault
 	// before is done before the deployment begins, after when it has ended: for
 	// faults of the surroundings.
@@ -83,7 +83,7 @@ func (l *lane) try(ctx context.Context, t trial) row {
 // new one.
 func (l *lane) abandon(ctx context.Context, w *way) {
 	if s := l.subjects[w.name]; s != nil && l.host.Running() {
-		_ = s.letGo(ctx)
+		_ = s.letGo(ctx, onHost)
 	}
 	delete(l.subjects, w.name)
 }
@@ -91,7 +91,7 @@ func (l *lane) abandon(ctx context.Context, w *way) {
 // disturb deploys revision B, has the fault happen, and waits until ferry has
 // ended and nothing works on the VM any more.
 func (a *attempt) disturb(ctx context.Context) (err error) {
-	if err := a.playedByGuest(ctx); err != nil {
+	if err := errors.Join(a.start(ctx), a.playedByGuest(ctx)); err != nil {
 		return err
 	}
 	if a.before, err = a.look(ctx); err != nil {
@@ -126,8 +126,8 @@ func (a *attempt) run(ctx context.Context) error {
 			return err
 		}
 	}
-	if a.t.held {
-		if err := a.hold(ctx, a.t.step); err != nil {
+	if a.t.where != nowhere {
+		if err := a.hold(ctx, a.t.where, a.t.step); err != nil {
 			return err
 		}
 	}
@@ -145,40 +145,40 @@ func (a *attempt) command() []string { return append(a.args(), a.t.args...) }
 
 // inflictOn waits until the deployment is held, and lets the fault happen.
 func (a *attempt) inflictOn(ctx context.Context, done chan *ran) error {
-	if !a.t.held {
+	if a.t.where == nowhere {
 		if a.t.fault.inflict == nil {
 			return nil
 		}
-		return a.t.fault.inflict(ctx, a.subject, "")
+		return a.t.fault.inflict(ctx, a.subject, held{})
 	}
 	hctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	pid := make(chan string, 1)
+	reached := make(chan held, 1)
 	go func() {
-		p, err := a.held(hctx)
-		if err != nil {
-			p = ""
+		if h, err := a.awaitHeld(hctx, a.t.where); err == nil {
+			reached <- h
 		}
-		pid <- p
 	}()
 	select {
-	case p := <-pid:
-		if p == "" {
-			return fmt.Errorf("waiting for the step %s failed", a.t.step)
-		}
-		return a.t.fault.inflict(ctx, a.subject, p)
+	case h := <-reached:
+		return a.t.fault.inflict(ctx, a.subject, h)
 	case r := <-done:
 		done <- r
-		// A guard may be what reaches the step, after the operator's end.
-		select {
-		case p := <-pid:
-			return a.t.fault.inflict(ctx, a.subject, p)
-		case <-time.After(15 * time.Second):
-		}
+	}
+	// What stands by may reach the step after the operator's end.
+	select {
+	case h := <-reached:
+		return a.t.fault.inflict(ctx, a.subject, h)
+	case <-time.After(reachLimit):
 		a.violation("the step %s was never reached", a.t.step)
-		return a.letGo(ctx)
+		return a.letGo(ctx, a.t.where)
+	case <-ctx.Done():
+		return ctx.Err()
 	}
 }
+
+// reachLimit is how long after ferry's end a step may still be reached.
+const reachLimit = 20 * time.Second
 
 // settleLimit is how long the host and the guest may be busy after ferry's end.
 const settleLimit = 4 * time.Minute
@@ -189,7 +189,7 @@ func (a *attempt) settled(ctx context.Context) error {
 	const quiet = `{ flock -n "/var/lib/ferry/locks/$1" true 2>/dev/null || [ ! -e "/var/lib/ferry/locks/$1" ]; } &&
 		[ -z "$(systemctl list-units --plain --no-legend 'ferry-*' --state=active,activating,deactivating,reloading | grep -v '^ferry-settle\.service ')" ] && ! systemctl list-jobs --no-legend | grep -q "microvm@$1"`
 	err := until(ctx, settleLimit, func() error {
-		_, err := a.sh(ctx, quiet, a.name)
+		_, err := a.on(ctx, onHost, quiet, a.name)
 		return err
 	})
 	if err != nil {

@@ -37,6 +37,7 @@ func note(name string, rev int) string {
 // switched is a live switch: the container guest1 plays the system inside.
 var switched = way{
 	name: "live", machine: container, on: "host1", target: "box",
+	args:    []string{"--confirm-timeout=30s"},
 	module:  func(name string, rev int) string { return lab.LiveVM(name, fmt.Sprintf("revision %d", rev)) },
 	onFirst: bootContainer,
 }
@@ -62,7 +63,18 @@ func bootContainer(ctx context.Context, s *subject) error {
 // answered is a restart that the operator confirms by logging in to the guest.
 var answered = way{
 	name: "answer", machine: container, on: "host1", target: "box",
-	args:    []string{"--restart=always"},
+	args:    []string{"--restart=always", "--confirm-timeout=30s"},
 	module:  switched.module,
+	onFirst: bootContainer,
+}
+
+// takenBack is a live switch after which a unit fails.
+var takenBack = way{
+	name: "live-undo", machine: container, on: "host1", target: "box",
+	args:   switched.args,
+	module: switched.module,
+	bad: func(name string, rev int) string {
+		return lab.LiveVM(name, fmt.Sprintf("revision %d", rev), "lab.failingUnit = true;")
+	},
 	onFirst: bootContainer,
 }

@@ -1,0 +1,5 @@
+//go:build lab
+
+package main
+
+func namedTrials() []trial { return nil }
