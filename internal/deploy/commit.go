@@ -1,6 +1,7 @@
 package deploy
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -75,6 +76,7 @@ func (d *deployment) confirmation() host.Confirmation {
 	return host.Confirmation{
 		NoRollback: c.NoRollback, Checks: c.Checks, Await: d.asksGuest(),
 		Seconds: int(c.within(confirmRestart).Seconds()),
+		Command: c.Command, AcceptFailedUnits: c.AcceptFailedUnits,
 	}
 }
 
@@ -91,6 +93,9 @@ func (d *deployment) restart(ctx context.Context) error {
 		Install: d.plan.Install, Activation: d.plan.Activation, Confirm: d.confirmation(),
 	})
 	if err != nil {
+		if d.req.Confirm.NoRollback && !isLost(err) && ctx.Err() == nil {
+			d.state = fmt.Sprintf("`current` is the new runner, and --no-rollback leaves it so; the previous one is %s", cmp.Or(string(d.plan.Previous), "none: the VM is new"))
+		}
 		return err
 	}
 	d.result.Generation = done.Generation
@@ -176,7 +181,7 @@ func (d *deployment) reattach(ctx context.Context, lost error) (*host.Resumed, e
 			return nil, retryable(err)
 		}
 		var r host.Resumed
-		err := d.session.call(ctx, host.Request{Resume: &host.ResumeRequest{Name: d.req.Name, ID: d.id}}, &r)
+		err := d.session.call(ctx, host.Request{Resume: &host.ResumeRequest{Name: d.req.Name, ID: d.id, TakeOver: true}}, &r)
 		switch {
 		case isLost(err):
 			return nil, err

@@ -43,15 +43,15 @@ func (s *Server) guard(ctx context.Context, n microvm.Name, id string) error {
 // Guard waits until the deployment is over. One that is left unfinished it
 // settles, once nobody works on the VM any more and no answer is awaited.
 func (s *Server) Guard(ctx context.Context, n microvm.Name, id string, log func(string)) error {
-	tick := time.NewTicker(guardPoll)
-	defer tick.Stop()
 	for tries := 0; ; {
 		var left unfinished
 		if s.layout.readNote(n, noteDeployment, &left) != nil || left.ID != id {
 			return nil
 		}
-		err := s.settleOne(ctx, n, id, false, log)
-		wait := guardPoll
+		err, wait := errBusy, guardPoll
+		if left.awaits() == 0 { // else it would hold the lock now and then
+			err = s.settleOne(ctx, n, id, false, log)
+		}
 		if err != nil && !errors.Is(err, errBusy) {
 			if tries++; tries == guardTries {
 				return err

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"ferry/internal/microvm"
 )
@@ -149,8 +150,12 @@ func (l *Lister) compare(ctx context.Context, n microvm.Name, v *Listed) {
 	v.Lock = l.layout.lockHolder(n)
 	var left unfinished
 	if v.Lock == nil && l.layout.readNote(n, noteDeployment, &left) == nil {
-		v.problem("deployment %s by %s was cut off; the next one settles it", left.ID, left.By)
-		if left.Activating {
+		if left.awaits() > 0 {
+			v.problem("deployment %s by %s may be confirmed until %s, then it is undone", left.ID, left.By, left.Deadline.Local().Format(time.TimeOnly))
+		} else {
+			v.problem("deployment %s by %s was cut off; the next one settles it", left.ID, left.By)
+		}
+		if left.Activating || left.Phase != "" {
 			v.State = StateUnconfirmed
 		}
 	}

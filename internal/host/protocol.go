@@ -28,6 +28,7 @@ type Request struct {
 	Finish   *FinishRequest   `json:"finish,omitempty"`
 	Undo     *UndoRequest     `json:"undo,omitempty"`
 	Resume   *ResumeRequest   `json:"resume,omitempty"`
+	Underway *UnderwayRequest `json:"underway,omitempty"`
 	Rollback *RollbackRequest `json:"rollback,omitempty"`
 	Check    *CheckRequest    `json:"check,omitempty"`
 	Alive    *AliveRequest    `json:"alive,omitempty"`
@@ -282,6 +283,8 @@ func (p Plan) Nothing() bool {
 type ActivateRequest struct {
 	Name   microvm.Name      `json:"name"`
 	Runner microvm.StorePath `json:"runner"`
+	// Commit is what comes after it, for whoever takes the deployment over.
+	Commit *CommitRequest `json:"commit,omitempty"`
 }
 
 // ObserveRequest tells the host what a guest runs, so that it is kept from
@@ -317,6 +320,9 @@ type Confirmation struct {
 	Seconds int `json:"seconds,omitempty"`
 	// Await: the operator looks into the guest and says `finish` or `undo`.
 	Await bool `json:"await,omitempty"`
+	// Command and AcceptFailedUnits are for the operator's look into the guest.
+	Command           string `json:"command,omitempty"`
+	AcceptFailedUnits bool   `json:"acceptFailedUnits,omitempty"`
 }
 
 // Committed answers a CommitRequest.
@@ -338,10 +344,28 @@ type Undone struct {
 	State string `json:"state"` // how things are
 }
 
-// ResumeRequest takes over a deployment whose connection was lost.
+// UnderwayRequest asks which deployments have not ended; with ID for that one
+// only, also where it has.
+type UnderwayRequest struct {
+	ID string `json:"id,omitempty"`
+}
+
+// Underway is a deployment that has not ended, or the one that was asked for.
+type Underway struct {
+	Name       microvm.Name `json:"name"`
+	Deployment Deployment   `json:"deployment"`
+	Phase      Phase        `json:"phase,omitempty"`
+	Outcome    string       `json:"outcome,omitempty"` // it has ended
+	Working    bool         `json:"working,omitempty"` // a process works on it
+}
+
+// ResumeRequest takes over a deployment whose connection was lost. The work that
+// is under way is waited for, and what it says is shown.
 type ResumeRequest struct {
 	Name microvm.Name `json:"name"`
 	ID   string       `json:"id"`
+	// TakeOver tells a session that has the deployment to end.
+	TakeOver bool `json:"takeOver,omitempty"`
 }
 
 // Resumed answers a ResumeRequest: with Outcome the deployment is over, else the
@@ -355,6 +379,8 @@ type Resumed struct {
 	Phase      Phase             `json:"phase,omitempty"` // empty: a live switch is under way
 	Deadline   time.Time         `json:"deadline,omitzero"`
 	Commit     *CommitRequest    `json:"commit,omitempty"`
+	System     microvm.StorePath `json:"system,omitempty"`   // in Runner
+	HostName   string            `json:"hostName,omitempty"` // of it
 }
 
 // CheckRequest asks the VM's checks from the host until all pass, for at most

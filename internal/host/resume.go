@@ -29,7 +29,9 @@ func (s *session) resume(ctx context.Context, req ResumeRequest) (*Resumed, erro
 	}
 	ctx, cancel := context.WithTimeout(ctx, resumeWait)
 	defer cancel()
+	shown := 0
 	for asked := false; ; asked = true {
+		shown += s.showLog(req, shown)
 		if entry := s.srv.layout.entry(req.Name, req.ID); entry != nil {
 			return &Resumed{Deployment: entry.Deployment, Runner: entry.Runner, Outcome: entry.Outcome, Error: entry.Error, Settled: entry.Settled}, nil
 		}
@@ -37,10 +39,7 @@ func (s *session) resume(ctx context.Context, req ResumeRequest) (*Resumed, erro
 			return nil, err
 		}
 		if s.lock != nil {
-			return &Resumed{
-				Deployment: s.work.Deployment, Runner: s.work.Runner, Phase: s.work.Phase,
-				Deadline: s.work.Deadline, Commit: s.work.Commit,
-			}, nil
+			return s.resumed()
 		}
 		select {
 		case <-time.After(resumePoll):
@@ -48,6 +47,32 @@ func (s *session) resume(ctx context.Context, req ResumeRequest) (*Resumed, erro
 			return nil, fmt.Errorf("waiting for deployment %s: %w", req.ID, ctx.Err())
 		}
 	}
+}
+
+// resumed is the deployment that this session has taken over.
+func (s *session) resumed() (*Resumed, error) {
+	r := &Resumed{
+		Deployment: s.work.Deployment, Runner: s.work.Runner, Phase: s.work.Phase,
+		Deadline: s.work.Deadline, Commit: s.work.Commit,
+	}
+	next, err := s.srv.layout.openRunner(s.work.Runner)
+	if err != nil {
+		return nil, err
+	}
+	r.System, r.HostName = next.system, next.hostName()
+	return r, nil
+}
+
+// showLog repeats what the deployment has said, from line number shown on.
+func (s *session) showLog(req ResumeRequest, shown int) int {
+	if s.lock != nil {
+		return 0
+	}
+	lines := s.srv.layout.readLog(req.Name, req.ID)
+	for _, line := range lines[min(shown, len(lines)):] {
+		s.out.log("host", line)
+	}
+	return max(0, len(lines)-shown)
 }
 
 // takeOver takes the lock if it is free, and with it the deployment where that
@@ -61,7 +86,7 @@ func (s *session) takeOver(ctx context.Context, req ResumeRequest, tell bool) er
 			"ferry history "+string(req.Name)+" lists them")
 	}
 	if held := l.lockHolder(req.Name); held != nil {
-		if tell && held.Deployment == req.ID && held.PID > 1 {
+		if tell && req.TakeOver && held.Deployment == req.ID && held.PID > 1 {
 			s.log("waiting for what is under way for deployment " + req.ID)
 			_ = syscall.Kill(held.PID, syscall.SIGTERM)
 		}

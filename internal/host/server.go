@@ -44,7 +44,9 @@ type nixTool interface {
 // NewServer connects to systemd and uses the machine's Nix, whose messages go
 // to log.
 func NewServer(ctx context.Context, layout Layout, log io.Writer) (*Server, error) {
-	units, err := connectSystemd(ctx)
+	// The connection would end with its context, but what must be finished goes
+	// on when this process is told to end.
+	units, err := connectSystemd(context.WithoutCancel(ctx))
 	if err != nil {
 		return nil, err
 	}

@@ -101,7 +101,13 @@ func (s *session) handle(ctx context.Context, line []byte) {
 	s.out.result(result)
 }
 
-func (s *session) log(line string) { s.out.log("host", line) }
+// log tells the operator, and whoever attaches to the deployment later.
+func (s *session) log(line string) {
+	s.out.log("host", line)
+	if s.lock != nil && s.name != "" {
+		s.srv.layout.appendLog(s.name, s.work.ID, line)
+	}
+}
 
 func (s *session) answer(ctx context.Context, req Request) (any, error) {
 	switch {
@@ -127,6 +133,8 @@ func (s *session) answer(ctx context.Context, req Request) (any, error) {
 		return s.undoNow(ctx, *req.Undo)
 	case req.Resume != nil:
 		return s.resume(ctx, *req.Resume)
+	case req.Underway != nil:
+		return s.srv.layout.underway(req.Underway.ID)
 	case req.Rollback != nil:
 		return s.srv.Rollback(ctx, *req.Rollback)
 	case req.Check != nil:
@@ -265,7 +273,7 @@ func (s *session) activate(ctx context.Context, req ActivateRequest) (*UnitState
 	if err != nil {
 		return nil, err
 	}
-	s.work.Activating, s.work.Runner = true, req.Runner
+	s.work.Activating, s.work.Runner, s.work.Commit = true, req.Runner, req.Commit
 	if err := do(StepActivate, func() error { return s.srv.layout.writeNote(req.Name, noteDeployment, s.work) }); err != nil {
 		return nil, err
 	}

@@ -35,13 +35,16 @@ func (s *Server) settle(ctx context.Context, n microvm.Name, left *unfinished, b
 		if left.Why == "" {
 			left.Why = "it was interrupted"
 		}
-		if left.Phase == PhaseAwait {
+		if left.Phase == PhaseAwait && !booting {
 			left.Why = "nobody has confirmed it by " + left.Deadline.Local().Format(time.TimeOnly)
 			entry.Outcome = outcomeRolledBack
 		}
 		state, err := s.undoFor(booting)(ctx, n, left, log)
 		if err != nil {
 			return err
+		}
+		if booting {
+			state = "the previous runner is current again"
 		}
 		entry.Error, entry.Settled = left.Why+"; "+state, SettledUndone
 	case left.Phase == PhaseCommit:

@@ -79,7 +79,7 @@ func TestFailingHelperIsNamed(t *testing.T) {
 			in := newInfra(t, "", map[string]string{"helpless": vmModule("helpless",
 				fmt.Sprintf(`microvm.binScripts.%s = "echo no luck with %s >&2; exit 1";`, script, script))})
 			vm := onHost(t, world.host1, "helpless")
-			in.ferry("rebuild", "helpless", toHost1).want(1, unit, "no luck with "+script, "`current` is the new runner")
+			in.ferry("rebuild", "helpless", toHost1).want(4, unit, "no luck with "+script, "not installed any more")
 			in.write("helpless.nix", vmModule("helpless"))
 			in.ferry("rebuild", "helpless", toHost1).want(0, "started")
 			if vm.property("ActiveState") != "active" {
@@ -105,7 +105,7 @@ func TestForeignCurrentIsNamed(t *testing.T) {
 // A hypervisor that ends at once is no success, though systemd's start was one.
 func TestImmediateExitIsNoticed(t *testing.T) {
 	in := newInfra(t, "", map[string]string{"brief": vmModule("brief", `microvm.preStart = "echo out of luck; exit 3";`)})
-	in.ferry("rebuild", "brief", toHost1).want(1, "microvm@brief.service", "out of luck")
+	in.ferry("rebuild", "brief", toHost1).want(4, "microvm@brief.service", "out of luck")
 	vm := onHost(t, world.host1, "brief")
 	in.write("brief.nix", vmModule("brief"))
 	in.ferry("rebuild", "brief", toHost1).want(0, "started")
