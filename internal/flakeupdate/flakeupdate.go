@@ -91,13 +91,9 @@ func (u *Updater) Run(ctx context.Context, r Request) (*Result, error) {
 	return j.update(ctx, t)
 }
 
-// open checks the request and finds the repository.
+// open checks the request, finds the repository and looks at Nix.
 func (j *job) open(ctx context.Context) error {
-	version, err := j.nix.Version(ctx)
-	if err != nil {
-		return err
-	}
-	if err := nix.CheckVersion(version, "this machine"); err != nil {
+	if err := checkInputs(j.Inputs); err != nil {
 		return err
 	}
 	dir, sub, err := splitFlake(j.Flake)
@@ -107,13 +103,17 @@ func (j *job) open(ctx context.Context) error {
 	if j.repo, err = openRepository(ctx, dir, sub); err != nil {
 		return err
 	}
-	if err := checkInputs(j.Inputs); err != nil {
-		return err
-	}
 	if err := j.checkBranch(ctx); err != nil {
 		return err
 	}
-	return j.checkRemote(ctx)
+	if err := j.checkRemote(ctx); err != nil {
+		return err
+	}
+	version, err := j.nix.Version(ctx)
+	if err != nil {
+		return err
+	}
+	return nix.CheckVersion(version, "this machine")
 }
 
 func (j *job) notCheckedOut(trees []worktree) error {
