@@ -104,6 +104,7 @@ case $code in
   *)
     echo "ferry: going back ended with status $code; booting instead"
     echo reboot >"$dir/undo.status"
+    sleep 1 # so that those who follow this hear of it
     systemctl reboot || systemctl reboot --force
     ;;
 esac
