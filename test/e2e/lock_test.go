@@ -3,6 +3,7 @@
 package e2e
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -16,11 +17,12 @@ type gate struct {
 	t    *testing.T
 	host *lab.Machine
 	name string
+	made int64 // nothing of an earlier run in a lab that was kept will do
 }
 
 func newGate(t *testing.T, h *lab.Machine, name string) gate {
 	t.Helper()
-	g := gate{t, h, name}
+	g := gate{t, h, name, time.Now().UnixNano()}
 	during(t, h, "rm -f "+g.file(), "touch "+g.file()) // no builder is left waiting
 	return g
 }
@@ -29,7 +31,8 @@ func (g gate) file() string { return "/tmp/ferry-gate-" + g.name }
 
 // line is for the module of what has to wait.
 func (g gate) line() string {
-	return `environment.systemPackages = [ (packages.run "gate-` + g.name + `" { } "while [ ! -e ` + g.file() + ` ]; do sleep 0.2; done; mkdir $out") ];`
+	return fmt.Sprintf(`environment.systemPackages = [ (packages.run "gate-%s" { } ": %d; while [ ! -e %s ]; do sleep 0.2; done; mkdir $out") ];`,
+		g.name, g.made, g.file())
 }
 
 func (g gate) open() { g.t.Helper(); output(g.t, g.host, "touch", g.file()) }
@@ -42,8 +45,7 @@ func (g gate) reached() {
 	})
 }
 
-// deployments are who has deployed the VM, by the generations they were, oldest
-// first, as the history has them.
+// outcomes are those of the VM's history, oldest first.
 func (v vmOn) outcomes() string {
 	v.t.Helper()
 	return output(v.t, v.host, "sh", "-c", `sed 's/.*"outcome":"\([a-z-]*\)".*/\1/' "$1" | tr '\n' ' '`, "sh", "/var/lib/ferry/vms/"+v.name+"/history.jsonl")
