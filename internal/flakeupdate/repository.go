@@ -42,6 +42,7 @@ func openRepository(ctx context.Context, dir, sub string) (*repository, error) {
 		}
 	}
 	r := &repository{git: git{dir: dir, env: withoutHooks()}}
+	r.env = append(r.env, "GIT_LFS_SKIP_SMUDGE=1") // no large file matters to a lock file
 	r.common, err = r.run(ctx, "rev-parse", "--path-format=absolute", "--git-common-dir")
 	var failed *gitError
 	switch {
