@@ -48,18 +48,38 @@ func (s *Server) settle(ctx context.Context, n microvm.Name, left *unfinished, b
 		}
 		entry.Error, entry.Settled = left.Why+"; "+state, SettledUndone
 	case left.Phase == PhaseCommit:
-		if err := s.install(ctx, *left.Commit); err != nil {
+		if err := s.finishCommit(ctx, n, left); err != nil {
 			return err
 		}
 		entry.Error, entry.Settled = "the host finished the installation", SettledFinished
-		if left.Commit.Activation == ActivateLive {
-			if err := l.settled(n); err != nil {
+	}
+	entry.Ended = time.Now().UTC()
+	return l.close(n, entry)
+}
+
+// finishCommit does the rest of a commit that is not undone. What the guest was
+// switched to is kept as long as it runs: in the same start of the unit.
+func (s *Server) finishCommit(ctx context.Context, n microvm.Name, left *unfinished) error {
+	c := *left.Commit
+	if c.GuestSystem != "" && left.Before != nil {
+		unit, err := s.units.unit(ctx, n.Unit())
+		if err != nil {
+			return err
+		}
+		if id := left.Before.Unit.InvocationID; unit.Up() && unit.InvocationID == id {
+			note := runningNote{InvocationID: id, System: c.GuestSystem}
+			if err := do(StepRunning, func() error { return s.rootRunning(ctx, n, note) }); err != nil {
 				return err
 			}
 		}
 	}
-	entry.Ended = time.Now().UTC()
-	return l.close(n, entry)
+	if err := s.install(ctx, c); err != nil {
+		return err
+	}
+	if c.Activation == ActivateLive {
+		return s.layout.settled(n)
+	}
+	return nil
 }
 
 func (s *Server) undoFor(booting bool) func(context.Context, microvm.Name, *unfinished, func(string)) (string, error) {
