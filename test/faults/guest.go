@@ -66,6 +66,10 @@ func (s *subject) playedByGuest(ctx context.Context) error {
 	if s.way.machine != container || s.playing == s.name {
 		return nil
 	}
+	// Only with its unit does a VM boot what is current.
+	if _, err := s.on(ctx, onHost, `systemctl restart "microvm@$1"`, s.name); err != nil {
+		return err
+	}
 	return s.bootGuest(ctx)
 }
 

@@ -32,8 +32,9 @@ type held struct {
 type fault struct {
 	name    string
 	inflict func(ctx context.Context, s *subject, h held) error
-	// killsFerry: the operator's ferry can't say how it ended.
-	killsFerry bool
+	// killsFerry: the operator's ferry can't say how it ended. interrupts: it is
+	// told to end.
+	killsFerry, interrupts bool
 }
 
 // The faults that every step is tried with.

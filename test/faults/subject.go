@@ -127,14 +127,16 @@ func (s *subject) ferry(ctx context.Context, args ...string) *ran {
 		r.code, r.stderr = -1, r.stderr+err.Error()
 	}
 	if r.hung {
-		s.killFerry(context.WithoutCancel(ctx))
+		_ = s.signalFerry(context.WithoutCancel(ctx), "KILL") // it may just have ended
 	}
 	return r
 }
 
-// killFerry kills the operator's ferry and all that it started.
-func (s *subject) killFerry(ctx context.Context) {
-	_, _ = s.operator.Output(ctx, "sh", "-c", `kill -s KILL -- "-$(cat "$1")"`, "sh", s.pidFile())
+// signalFerry sends a signal to the operator's ferry and all in its process group,
+// as a terminal does.
+func (s *subject) signalFerry(ctx context.Context, name string) error {
+	_, err := s.operator.Output(ctx, "sh", "-c", `kill -s "$1" -- "-$(cat "$2")"`, "sh", name, s.pidFile())
+	return err
 }
 
 // start starts the VM where it is down: after the host's death nobody has.

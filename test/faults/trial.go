@@ -23,15 +23,17 @@ type trial struct {
 	step  string // the step that is held, or in words what is under way
 	where place  // it is held; nowhere: nothing is
 	fault fault
-	// before is done before the deployment begins, after when it has ended: for
-	// faults of the surroundings.
-	before, after func(ctx context.Context, s *subject) error
-	args          []string // besides the way's
+	// before is done before the deployment begins, after when it has ended, cleanup
+	// when all has been checked; the subject is given up then.
+	before, after, cleanup func(ctx context.Context, s *subject) error
+	args                   []string // besides the way's
 	// ends is the only state that it may end in; empty: either.
 	ends string
 	says string // what ferry must say; empty: nothing in particular
 	// unnoted: the host knows nothing of the deployment yet.
 	unnoted bool
+	// once: what can't come up is not tried a second time, where that takes long.
+	once bool
 }
 
 func (t trial) String() string {
@@ -67,6 +69,12 @@ func (l *lane) try(ctx context.Context, t trial) row {
 	}
 	if err != nil {
 		a.violation("%v", err)
+	}
+	if t.cleanup != nil && a.subject != nil {
+		if err := errors.Join(t.cleanup(ctx, a.subject), l.host.ForgetVM(ctx, a.name)); err != nil {
+			a.violation("cleaning up: %v", err)
+		}
+		delete(l.subjects, t.way.name)
 	}
 	r.End, r.Violations, r.Total = a.end, a.violations, time.Since(began).Seconds()
 	if a.ran != nil {

@@ -1,0 +1,96 @@
+//go:build lab
+
+package main
+
+import (
+	"context"
+	"fmt"
+
+	"ferry/internal/host"
+	"ferry/internal/lab"
+)
+
+// Disk full: the directory in question is on a small file system of its own,
+// which runs out of blocks and of inodes; so no link can be made either. These
+// trials are host3's, whose store no daemon holds open.
+
+const noSpace = "no space left"
+
+// big is a deployment whose build needs 64 MiB of the store.
+var big = way{name: "restart", machine: process, on: "host3", module: func(name string, rev int) string {
+	return lab.ProcessVM(name, fmt.Sprintf(`lab.note = "%d";`, rev),
+		fmt.Sprintf(`environment.systemPackages = [ (packages.run "big-%s-%d" { } "mkdir $out; dd if=/dev/zero of=$out/big bs=1M count=64 status=none") ];`, name, rev))
+}}
+
+func diskFullTrials() []trial {
+	full := func(dir, step string, where place, left int) trial {
+		t := trial{
+			way: &big, step: step, where: where, fault: fault{name: "full " + dir}, ends: "A", says: noSpace,
+			after:   func(ctx context.Context, s *subject) error { return s.free(ctx, dir) },
+			cleanup: func(ctx context.Context, s *subject) error { return s.restoreDisk(ctx, dir) },
+			before: func(ctx context.Context, s *subject) error {
+				if err := s.smallDisk(ctx, dir); err != nil || where != nowhere {
+					return err
+				}
+				return s.fill(ctx, dir, left)
+			},
+		}
+		if where != nowhere {
+			t.fault.inflict = func(ctx context.Context, s *subject, h held) error {
+				if err := s.fill(ctx, dir, left); err != nil {
+					return err
+				}
+				return s.letGo(ctx, h.where)
+			}
+		}
+		return t
+	}
+	notes := full("/var/lib/ferry", "noting it", nowhere, 0)
+	notes.unnoted = true
+	return []trial{
+		full("/nix", "copying", nowhere, 0),
+		full("/nix", "building", nowhere, 16<<20),
+		full("/nix", string(host.StepProfile), onHost, 0),
+		full("/var/lib/microvms", string(host.StepOld), onHost, 0),
+		full("/var/lib/microvms", string(host.StepCurrent), onHost, 0),
+		full("/var/lib/microvms", string(host.StepFlake), onHost, 0),
+		notes,
+		full("/var/lib/ferry", string(host.StepProfile), onHost, 0),
+		full("/var/lib/ferry", string(host.StepRestart), onHost, 0),
+	}
+}
+
+// smallDisk puts a directory of the host on a file system of 256 MiB.
+func (s *subject) smallDisk(ctx context.Context, dir string) error {
+	_, err := s.on(ctx, onHost, `set -e
+mkdir -p /run/small
+mount -t tmpfs -o size=256m,nr_inodes=20000,mode=755 small /run/small
+cp -a "$1/." /run/small/
+mount --bind /run/small "$1"
+umount /run/small`, dir)
+	return err
+}
+
+// fill leaves so many bytes, and no inode if these are 0.
+func (s *subject) fill(ctx context.Context, dir string, left int) error {
+	_, err := s.on(ctx, onHost, `set -e
+mkdir "$1/filler"
+if [ "$2" = 0 ]; then
+	cd "$1/filler"
+	seq 20000 | xargs touch 2>/dev/null || :
+fi
+fallocate -l $(($(stat -f -c '%a * %S' "$1") - $2)) /proc/self/fd/9 9>"$1/filler/1"`, dir, fmt.Sprint(left))
+	return err
+}
+
+func (s *subject) free(ctx context.Context, dir string) error {
+	_, err := s.on(ctx, onHost, `rm -rf "$1/filler"`, dir)
+	return err
+}
+
+// restoreDisk gives the host its own directory again, in which the VM is as it
+// was before the trial: it is removed.
+func (s *subject) restoreDisk(ctx context.Context, dir string) error {
+	_, err := s.on(ctx, onHost, `systemctl stop "microvm@$2"; umount -l "$1"`, dir, s.name)
+	return err
+}
