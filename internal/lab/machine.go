@@ -46,7 +46,8 @@ type Machine struct {
 
 // plan lists the machines of a lab with l.hosts hosts. Even hosts have the
 // multi-user Nix daemon, odd ones root's own store. Both container guests share
-// the store of host1. Up starts and sets up all but the machine `bare`.
+// the store of host1. Up starts and sets up all but `bare` and `builder`, which
+// only builds for others and has the daemon.
 func (l *Lab) plan() {
 	l.machines = []*Machine{{Name: "operator", Addr: operatorAddr, kind: kindOperator}}
 	for n := 1; n <= l.hosts; n++ {
@@ -54,7 +55,8 @@ func (l *Lab) plan() {
 			Name: "host" + strconv.Itoa(n), Addr: hostAddr(n), kind: kindHost, daemon: n%2 == 0,
 		})
 	}
-	l.machines = append(l.machines, &Machine{Name: "bare", Addr: bareAddr, kind: kindHost, bare: true})
+	l.machines = append(l.machines, &Machine{Name: "bare", Addr: bareAddr, kind: kindHost, bare: true},
+		&Machine{Name: "builder", Addr: builderAddr, kind: kindHost, bare: true, daemon: true})
 	for n := 1; n <= 2; n++ {
 		l.machines = append(l.machines, &Machine{
 			Name: "guest" + strconv.Itoa(n), Addr: guestAddr(n), kind: kindGuest, host: l.machines[1],

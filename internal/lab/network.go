@@ -16,6 +16,7 @@ const (
 	gatewayAddr  = subnetPrefix + "1"
 	operatorAddr = subnetPrefix + "2"
 	bareAddr     = subnetPrefix + "3"
+	builderAddr  = subnetPrefix + "4"
 )
 
 func hostAddr(n int) string  { return fmt.Sprintf("%s%d", subnetPrefix, 10+n) }
