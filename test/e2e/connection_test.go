@@ -4,6 +4,7 @@ package e2e
 
 import (
 	"context"
+	"strings"
 	"testing"
 	"time"
 
@@ -140,4 +141,68 @@ func TestConnectionKilledDuringBuild(t *testing.T) {
 	vm.untouched(before)
 	in.write("cutbuild.nix", vmModule("cutbuild", `lab.note = "after";`))
 	in.deploy(deploy.OutcomeRestarted, "rebuild", "cutbuild", toHost1)
+}
+
+// KF 17: the network of the guest, then that of its host, goes away during a
+// live switch and comes back. The switch goes on meanwhile, and is confirmed.
+func TestFrozenLiveSwitch_KF17(t *testing.T) {
+	impatient(t)
+	in, vm := newLive(t, "icelive")
+	for _, m := range []*lab.Machine{world.guest1, world.host1} {
+		in.write("icelive.nix", liveModule("icelive", "on "+m.Name, "lab.switchSleep = 5;"))
+		run := in.begin("rebuild", "icelive")
+		run.says("activating the configuration")
+		c := newCable(t, m)
+		c.cut()
+		run.says("connecting again") // so it knows before the network is back
+		c.plug()
+		run.wait().want(0, "was lost", "icelive: switched live")
+		if got := output(t, world.guest1, "curl", "-s", "http://localhost/"); !strings.Contains(got, "on "+m.Name) {
+			t.Errorf("the page is %s", got)
+		}
+		if runningSystem(t, world.guest1) != output(t, world.host1, "readlink", vm.link("current")+"/share/microvm/system") {
+			t.Error("`current` is not what runs")
+		}
+		vm.free()
+	}
+}
+
+// KF 17: the network goes away while the host installs and restarts the VM.
+func TestFrozenRestart_KF17(t *testing.T) {
+	impatient(t)
+	in, vm := lives(t, "icestart")
+	in.write("icestart.nix", vmModule("icestart", `microvm.preStart = "sleep 4";`))
+	run := in.begin("rebuild", "icestart", toHost1)
+	run.says("restarting microvm@icestart.service")
+	c := newCable(t, world.host1)
+	c.cut()
+	run.says("connecting again")
+	c.plug()
+	run.wait().want(0, "the connection to root@host1 was lost", "icestart: restarted")
+	if vm.link("booted") != vm.link("current") {
+		t.Error("the new runner does not run")
+	}
+	in.ferry("rebuild", "icestart", toHost1).want(0, "unchanged")
+}
+
+// KF 24: waiting for a VM that was restarted has an end, whether its address is
+// nobody's, or takes connections and says nothing.
+func TestRebootHasADeadline_KF24(t *testing.T) {
+	impatient(t)
+	in := newInfra(t, "", map[string]string{"noboot": liveModule("noboot", "first")})
+	in.deploy(deploy.OutcomeStarted, "rebuild", "noboot", toHost1, "--restart=always")
+	vm := onHost(t, world.host1, "noboot")
+	first := vm.link("current")
+	in.write("noboot.nix", liveModule("noboot", "second"))
+	during(t, world.guest1, "systemctl kill --kill-whom=main --signal=STOP ssh", "systemctl kill --kill-whom=main --signal=CONT ssh")
+	for _, target := range []string{"root@10.23.0.99", "root@box"} {
+		began := time.Now()
+		in.ferry("rebuild", "noboot", toHost1, target, "--restart=always", "--confirm-timeout=6").want(4, "waiting for "+target+" to boot", "after the restart: ")
+		if took := time.Since(began); took < 6*time.Second || took > 45*time.Second {
+			t.Errorf("%s: it ended after %s", target, took)
+		}
+		if vm.link("current") != first || vm.link("booted") != first {
+			t.Errorf("%s: current %s, booted %s, wanted %s", target, vm.link("current"), vm.link("booted"), first)
+		}
+	}
 }
