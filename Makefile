@@ -7,7 +7,7 @@ FUZZTIME ?= 10000x
 
 .PHONY: help
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: demo
 demo: ## show the main job in a lab of containers and a virtual machine (root); KEEP=1 leaves it up
@@ -23,6 +23,10 @@ unit: ## the tests that need nothing but Go
 .PHONY: lab
 lab: ## the tests with real Nix, OpenSSH, systemd and QEMU, in the lab (root, Debian)
 	$(GO) test -tags lab -count=1 -timeout 40m ./internal/lab/... ./test/...
+
+.PHONY: test-faults
+test-faults: ## break deployments off at every step, and much else (root, Debian); RUN=REGEXP: only some
+	$(GO) run -tags lab ./test/faults $(if $(RUN),-run '$(RUN)')
 
 .PHONY: fuzz
 fuzz: ## each fuzz target for FUZZTIME runs (default 10000x)
