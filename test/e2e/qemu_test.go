@@ -75,3 +75,45 @@ func TestRealGuest(t *testing.T) {
 	}
 	vm.systemctl("stop")
 }
+
+// A guest in QEMU goes back from a switch whose units fail. Where something
+// holds NixOS's lock, so that it can't be switched back, it boots what it had.
+func TestRealGuestGoesBack(t *testing.T) {
+	forget(t, "web")
+	if err := world.ResetFlake(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	in := &infra{t: t, dir: "/root/infra"}
+	vm := onHost(t, world.host1, "web")
+	edit := func(old, new string) {
+		t.Helper()
+		if err := world.EditFlake("vms/web.nix", old, new); err != nil {
+			t.Fatal(err)
+		}
+	}
+	inside := func() string {
+		return in.op("ssh", "root@web", "ls -l /nix/var/nix/profiles | grep -o 'system.*'; readlink -f /run/current-system; cat /proc/sys/kernel/random/boot_id; curl -s http://localhost/; ls /etc/systemd/system/*.service")
+	}
+	first := in.deploy(deploy.OutcomeStarted, "rebuild", "web")
+	before, host := inside(), vm.contract()
+
+	edit(`text = "Hello"`, `text = "Wrong"`)
+	edit(`services.page.enable`, "lab.failingUnit = true;\n  services.page.enable")
+	in.ferry("rebuild", "web").want(4, "failing.service", "undone: the guest runs "+string(first.System))
+	if after := inside(); after != before {
+		t.Errorf("the guest was not put back:\n%s", difference(before, after))
+	}
+	vm.wantContract(host)
+
+	edit(`lab.failingUnit = true;`, `lab.failingUnit = true;
+  lab.activation = "systemd-run --quiet flock /run/nixos/switch-to-configuration.lock sleep 600";`)
+	r := in.ferry("rebuild", "web", "--json").want(4, "undone by a boot: the guest runs "+string(first.System)).result()
+	if r.BootID == "" || strings.Contains(before, r.BootID) || !strings.Contains(inside(), r.BootID) {
+		t.Errorf("ferry reports boot id %q; before:\n%s\nafter:\n%s", r.BootID, before, inside())
+	}
+	if page := in.op("curl", "-s", "--max-time", "20", "http://web/"); !strings.Contains(page, "Hello") {
+		t.Errorf("the page is %s", page)
+	}
+	vm.wantContract(host)
+	vm.systemctl("stop")
+}
