@@ -283,15 +283,17 @@ func gzipped(r io.Reader) io.ReadCloser {
 
 // readAnswer skips what a login shell may say first, up to 64 KiB of it.
 func readAnswer(out *bufio.Reader) (string, error) {
+	begins := true // what is read next begins a line
 	for left := 64 << 10; left > 0; {
-		line, err := out.ReadString('\n')
-		if answer, ok := strings.CutPrefix(line, "ferry-helper: "); ok && err == nil {
+		part, err := out.ReadSlice('\n')
+		if answer, ok := strings.CutPrefix(string(part), "ferry-helper: "); ok && begins && err == nil {
 			return strings.TrimSpace(answer), nil
 		}
-		if err != nil {
+		if err != nil && !errors.Is(err, bufio.ErrBufferFull) {
 			return "", errors.New("no answer from the script")
 		}
-		left -= len(line)
+		begins = err == nil
+		left -= len(part)
 	}
 	return "", errors.New("no answer from the script in much output")
 }
