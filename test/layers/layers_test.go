@@ -154,10 +154,10 @@ func outside(name string) bool {
 // forbidden says why from must not import to.
 func forbidden(from, to string) string {
 	switch {
-	case strings.HasSuffix(to, "test"):
-		return fmt.Sprintf("%s imports %s, which is for tests only", from, to)
 	case outside(from):
 		return ""
+	case strings.HasSuffix(to, "test"):
+		return fmt.Sprintf("%s imports %s, which is for tests only", from, to)
 	case from == "cmd/ferry" && to != "internal/cli":
 		return fmt.Sprintf("%s imports %s: it only starts internal/cli", from, to)
 	case layer(to) == lab:
@@ -206,6 +206,7 @@ func TestCheckFinds(t *testing.T) {
 		{"ferry in the lab", pkg{path: "ferry/internal/lab", imports: []string{"ferry/internal/host/units"}}, ""},
 		{"a fake in ferry", pkg{path: "ferry/internal/flake", imports: []string{"ferry/internal/nix/nixtest"}}, "tests only"},
 		{"a fake in a test", pkg{path: "ferry/internal/flake", testImports: []string{"ferry/internal/nix/nixtest"}}, ""},
+		{"a fake in a program for tests", pkg{path: "ferry/test/e2e/standin", imports: []string{"ferry/internal/hydra/hydratest"}}, ""},
 		{"upwards in a test", pkg{path: "ferry/internal/nix", testImports: []string{"ferry/internal/deploy"}}, "which is above it"},
 		{"a new package", pkg{path: "ferry/internal/helpers"}, "internal/helpers is not in the order"},
 		{"import of a new package", pkg{path: "ferry/internal/cli", imports: []string{"ferry/internal/helpers"}}, "no place among the layers"},
