@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"time"
 
 	"github.com/cenkalti/backoff/v5"
@@ -26,14 +25,7 @@ const (
 // the connection is lost meanwhile, the host goes on; what has become of it is
 // asked over a new one.
 func (d *deployment) commit(ctx context.Context, c host.CommitRequest) (host.Committed, error) {
-	c.Name, c.Runner, c.Record = d.req.Name, d.plan.Runner, d.knownRecord()
-	if d.back != nil {
-		c.Generation = d.back.to.Number
-	}
-	c.UpdateFlake = ""
-	if d.plan.WriteFlake {
-		c.UpdateFlake = d.req.UpdateFlake
-	}
+	c = d.complete(c)
 	var done host.Committed
 	err := d.session.call(ctx, host.Request{Commit: &c}, &done)
 	if !isLost(err) {
@@ -52,19 +44,30 @@ func (d *deployment) commit(ctx context.Context, c host.CommitRequest) (host.Com
 	return done, d.endedAs(r, err)
 }
 
+// complete fills in what is the same in all commits of a deployment.
+func (d *deployment) complete(c host.CommitRequest) host.CommitRequest {
+	c.Name, c.Runner, c.Record, c.UpdateFlake = d.req.Name, d.plan.Runner, d.knownRecord(), ""
+	if d.back != nil {
+		c.Generation = d.back.to.Number
+	}
+	if d.plan.WriteFlake {
+		c.UpdateFlake = d.req.UpdateFlake
+	}
+	return c
+}
+
 // endedAs is nil where the host has brought the deployment to a good end by
 // itself, else what it did instead.
 func (d *deployment) endedAs(r *host.Resumed, lost error) error {
 	switch outcome := Outcome(r.Outcome); {
-	case slices.Contains([]Outcome{OutcomeInstalled, OutcomeSwitched, OutcomeRestarted, OutcomeStarted}, outcome),
-		r.Settled == host.SettledFinished:
-		return nil
 	case outcome == OutcomeRolledBack, r.Settled == host.SettledUndone:
 		return &host.Failure{Kind: host.KindFailed, Message: lost.Error(), RolledBack: true, State: r.Error}
-	case outcome == outcomeInterrupted:
+	case outcome == outcomeInterrupted && r.Settled == "":
 		return &host.Failure{Kind: host.KindFailed, Message: lost.Error(), State: nothingChanged}
+	case outcome == OutcomeFailed:
+		return fmt.Errorf("deployment %s: %s", d.id, r.Error)
 	}
-	return fmt.Errorf("deployment %s: %s: %s", d.id, r.Outcome, r.Error)
+	return nil
 }
 
 // outcomeInterrupted is the history's word for a deployment that was cut off.
@@ -87,7 +90,7 @@ func (d *deployment) asksGuest() bool {
 
 // restart commits first: the unit boots what `current` names.
 func (d *deployment) restart(ctx context.Context) error {
-	d.state = fmt.Sprintf("the host goes on by itself, and undoes what fails; how it ended: ferry attach %s %s", d.req.Name, d.id)
+	d.state = fmt.Sprintf("the host goes on by itself, and undoes what fails; how it ended: %s", d.attachHint())
 	d.noteUnits(ctx)
 	done, err := d.commit(ctx, host.CommitRequest{
 		Install: d.plan.Install, Activation: d.plan.Activation, Confirm: d.confirmation(),
@@ -99,10 +102,16 @@ func (d *deployment) restart(ctx context.Context) error {
 		return err
 	}
 	d.result.Generation = done.Generation
-	if d.asksGuest() && !d.ended {
-		if err := d.awaitGuest(ctx); err != nil {
-			return d.undoRestart(ctx, err, done.Deadline)
-		}
+	if d.ended {
+		return nil
+	}
+	return d.confirmRestart(ctx, done.Deadline)
+}
+
+// confirmRestart looks into the guest, and tells the host.
+func (d *deployment) confirmRestart(ctx context.Context, deadline time.Time) error {
+	if err := d.awaitGuest(ctx); err != nil {
+		return d.undoRestart(ctx, err, deadline)
 	}
 	d.state = "installed, and its unit is up"
 	outcome := OutcomeRestarted
@@ -112,14 +121,18 @@ func (d *deployment) restart(ctx context.Context) error {
 	return d.finish(ctx, outcome)
 }
 
+// attachHint is how to learn what has become of this deployment.
+func (d *deployment) attachHint() string {
+	return fmt.Sprintf("ferry attach %s --host %s", d.id, d.req.Host)
+}
+
 // undoRestart has the host bring back what ran before.
 func (d *deployment) undoRestart(ctx context.Context, cause error, deadline time.Time) error {
 	if d.req.Confirm.NoRollback {
 		d.state = "installed, and its unit is up; --no-rollback leaves it so"
 		return cause
 	}
-	d.state = fmt.Sprintf("the host undoes it by itself at %s; how it ended: ferry attach %s %s", deadline.Local().Format(time.TimeOnly), d.req.Name, d.id)
-	d.step("undoing: %v", cause)
+	d.state = fmt.Sprintf("the host undoes it by itself at %s; how it ended: %s", deadline.Local().Format(time.TimeOnly), d.attachHint())
 	own, cancel := context.WithTimeout(context.WithoutCancel(ctx), undoWait)
 	defer cancel()
 	undo := host.UndoRequest{Name: d.req.Name, Why: cause.Error()}

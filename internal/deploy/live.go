@@ -28,9 +28,9 @@ const (
 // switchLive switches the running guest, makes sure over a new connection that
 // it runs the new system, and only then moves `current` on the host.
 func (d *deployment) switchLive(ctx context.Context) error {
-	trial := d.req.Action != host.ActionSwitch
 	if d.req.Action != host.ActionDryActivate {
-		if err := d.session.call(ctx, host.Request{Activate: &host.ActivateRequest{Name: d.req.Name, Runner: d.plan.Runner}}, nil); err != nil {
+		req := host.ActivateRequest{Name: d.req.Name, Runner: d.plan.Runner, Commit: d.liveCommit()}
+		if err := d.session.call(ctx, host.Request{Activate: &req}, nil); err != nil {
 			return err
 		}
 	}
@@ -45,13 +45,26 @@ func (d *deployment) switchLive(ctx context.Context) error {
 	if err := d.runInGuest(ctx, sw); err != nil {
 		return err
 	}
+	return d.commitLive(ctx)
+}
+
+// liveCommit is what the host has to do once the guest is confirmed.
+func (d *deployment) liveCommit() *host.CommitRequest {
+	c := d.complete(host.CommitRequest{Install: d.plan.Install, Activation: host.ActivateLive, GuestSystem: d.plan.System})
+	c.Confirm = d.confirmation()
+	c.Confirm.Seconds = int(d.req.Confirm.within(confirmLive).Seconds())
+	return &c
+}
+
+// commitLive tells the host that the guest is confirmed.
+func (d *deployment) commitLive(ctx context.Context) error {
 	// The guest stays as it is now: what is left must follow, also after Ctrl-C.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), afterConfirm)
 	defer cancel()
-	if d.req.Action == host.ActionDryActivate {
+	switch d.req.Action {
+	case host.ActionDryActivate:
 		return d.finish(ctx, OutcomeDryActivated)
-	}
-	if trial {
+	case host.ActionTest:
 		d.state = "the guest runs the new system; `current` and the profile are as they were"
 		if err := d.observe(ctx, false); err != nil {
 			return err
@@ -59,13 +72,24 @@ func (d *deployment) switchLive(ctx context.Context) error {
 		return d.finish(ctx, OutcomeTested)
 	}
 	d.state = "the guest runs the new system, but `current` on the host is the old runner: running the same command again finishes this"
-	done, err := d.commit(ctx, host.CommitRequest{Install: d.plan.Install, Activation: host.ActivateLive, GuestSystem: d.plan.System})
+	done, err := d.commit(ctx, *d.liveCommit())
 	if err != nil {
 		return err
 	}
 	d.result.Generation = done.Generation
 	d.state = "switched and installed"
 	return d.finish(ctx, OutcomeSwitched)
+}
+
+// confirmLive goes on with a switch that an earlier run has begun.
+func (d *deployment) confirmLive(ctx context.Context, sw guest.Switch) error {
+	sw.NoRollback = d.req.Confirm.NoRollback
+	d.guest.open = true
+	answer, err := d.seeSwitch(ctx, sw)
+	if err := d.decided(ctx, sw, answer, err); err != nil {
+		return err
+	}
+	return d.commitLive(ctx)
 }
 
 // runInGuest does the switch and confirms it, or has it undone.
@@ -77,6 +101,11 @@ func (d *deployment) runInGuest(ctx context.Context, sw guest.Switch) error {
 		return d.dryActivate(ctx, sw)
 	}
 	answer, err := d.switchAndConfirm(ctx, sw)
+	return d.decided(ctx, sw, answer, err)
+}
+
+// decided ends a switch: kept, left or undone.
+func (d *deployment) decided(ctx context.Context, sw guest.Switch, answer guest.ConfirmAnswer, err error) error {
 	switch {
 	case isRefused(err):
 		d.guest.open = false
@@ -113,6 +142,12 @@ func (d *deployment) switchAndConfirm(ctx context.Context, sw guest.Switch) (gue
 	if err := d.start(ctx, sw); err != nil {
 		return none, err
 	}
+	return d.seeSwitch(ctx, sw)
+}
+
+// seeSwitch follows a switch to its end and confirms it.
+func (d *deployment) seeSwitch(ctx context.Context, sw guest.Switch) (guest.ConfirmAnswer, error) {
+	none := guest.ConfirmAnswer{}
 	if err := d.followSwitch(ctx, sw); err != nil {
 		return none, err
 	}
@@ -183,6 +218,9 @@ func switchFailure(s guest.Status, target *microvm.Address) error {
 // leaveGuest ends a failed switch that is not to be undone: the host notes what
 // the guest runs.
 func (d *deployment) leaveGuest(ctx context.Context, cause error) error {
+	if ctx.Err() != nil {
+		return cause
+	}
 	ctx, cancel := context.WithTimeout(ctx, guestReturn)
 	defer cancel()
 	facts, err := d.askAgain(ctx)

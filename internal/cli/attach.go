@@ -1,0 +1,117 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"maps"
+	"regexp"
+	"slices"
+
+	"github.com/spf13/cobra"
+
+	"ferry/internal/deploy"
+	"ferry/internal/manage"
+	"ferry/internal/microvm"
+	"ferry/internal/nix"
+)
+
+// attachOptions are those of `ferry attach`.
+type attachOptions struct {
+	place      placeOptions
+	targetSudo bool
+	takeOver   bool
+}
+
+func (a *app) attachCommand() *cobra.Command {
+	var o attachOptions
+	cmd := &cobra.Command{
+		Use:   "attach [NAME] [ID]",
+		Short: "Go on with a deployment whose connection was lost, or learn how it ended",
+		Long: `Takes up a deployment that its operator has left: the connection was lost, or ferry
+was killed. What is under way on the host is waited for, and what it says is shown.
+Where the host or the guest still waits to be told that the VM is well, the checks
+of the deployment are made now, and it is confirmed or undone. Otherwise it says
+how the deployment has ended.
+
+Without ID it is the only one that has not ended; several are listed. The exit code
+is that of the deployment.`,
+		Example: `  ferry attach web
+  ferry attach 20261122T024710-12b4f3 --host root@server`,
+		Args: cobra.MaximumNArgs(2),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			req, err := attachRequest(cmd, args)
+			if err != nil {
+				return err
+			}
+			req.TargetSudo, req.TakeOver = o.targetSudo, o.takeOver
+			return a.attach(cmd.Context(), req, &o)
+		},
+	}
+	o.place.addFlags(cmd)
+	cmd.Flags().BoolVar(&o.targetSudo, "target-sudo", false, "become root in the guest with sudo")
+	cmd.Flags().BoolVar(&o.takeOver, "take-over", false, "end a ferry that still has the deployment, as one behind a frozen connection")
+	return cmd
+}
+
+// deploymentID is what deployments are called.
+var deploymentID = regexp.MustCompile(`^[0-9]{8}T[0-9]{6}-[0-9a-z]{1,32}$`)
+
+func attachRequest(cmd *cobra.Command, args []string) (req deploy.AttachRequest, err error) {
+	for _, word := range args {
+		switch {
+		case deploymentID.MatchString(word) && req.ID == "":
+			req.ID = word
+		case req.Name == "" && req.ID == "":
+			if req.Name, err = microvm.ParseName(word); err != nil {
+				return req, &usageError{err: err, hint: "usage: " + cmd.UseLine()}
+			}
+		default:
+			return req, &usageError{err: errors.New(quoted(word) + " is no deployment"), hint: "they are called as 20261122T024710-12b4f3; ferry history NAME lists them"}
+		}
+	}
+	return req, nil
+}
+
+// attach asks the host that is named, or the VM's, or all of the flake.
+func (a *app) attach(ctx context.Context, req deploy.AttachRequest, o *attachOptions) error {
+	return a.withManager(ctx, &o.place, func(m *manage.Manager) error {
+		places, err := o.places(ctx, m, req.Name)
+		if err != nil {
+			return err
+		}
+		d := &deploy.Deployer{
+			Report: a.ui, Nix: &nix.Nix{Program: "nix", Log: a.ui.Log("nix")},
+			SocketDir: m.SocketDir, AskPassword: m.AskPassword,
+		}
+		var nowhere *deploy.NoDeploymentError
+		for i, place := range places {
+			req.Host, req.HostSudo = place.Address, place.Sudo
+			result, err := d.Attach(ctx, req)
+			if errors.As(err, &nowhere) && i < len(places)-1 {
+				continue
+			}
+			return a.showResult(result, err)
+		}
+		return nil
+	})
+}
+
+func (o *attachOptions) places(ctx context.Context, m *manage.Manager, vm microvm.Name) ([]manage.Place, error) {
+	if o.place.host != "" || vm != "" {
+		place, err := m.PlaceOf(ctx, vm, o.place.host, o.place.hostSudo)
+		return []manage.Place{place}, err
+	}
+	fleet, err := m.Fleet(ctx)
+	if err != nil {
+		return nil, err
+	}
+	var places []manage.Place
+	for _, name := range slices.Sorted(maps.Keys(fleet.Hosts)) {
+		h := fleet.Hosts[name]
+		places = append(places, manage.Place{Name: name, Address: h.Address, Sudo: h.Sudo || o.place.hostSudo})
+	}
+	if len(places) == 0 {
+		return nil, &deploy.UsageError{Message: "the host is not known", Next: "name it: --host root@server"}
+	}
+	return places, nil
+}
