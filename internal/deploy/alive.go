@@ -2,6 +2,7 @@ package deploy
 
 import (
 	"encoding/json"
+	"errors"
 	"io"
 	"sync"
 	"time"
@@ -12,10 +13,13 @@ import (
 const (
 	// aliveEvery is how often a session's host hears that we are here.
 	aliveEvery = 15 * time.Second
-	// aliveLimit is after how much silence it stops waiting for us: a build ends
-	// and the VM's lock is let go, though the connection froze without a word.
+	// aliveLimit is after how much silence each side stops waiting for the other:
+	// a build ends and the VM's lock is let go, though nothing ever said that the
+	// connection, or the process at its end, froze.
 	aliveLimit = 5 * time.Minute
 )
+
+var errSilent = errors.New("nothing was heard from it for too long")
 
 // living writes signs of life between a session's requests.
 type living struct {

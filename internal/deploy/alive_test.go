@@ -2,9 +2,12 @@ package deploy
 
 import (
 	"bufio"
+	"errors"
 	"io"
 	"testing"
 	"time"
+
+	"ferry/internal/host"
 )
 
 // Signs of life stand between requests, never inside one, and end with the
@@ -47,5 +50,29 @@ func TestSignsOfLife(t *testing.T) {
 		if lines.Text() != sign {
 			t.Errorf("after Close: %q", lines.Text())
 		}
+	}
+}
+
+// A host that says nothing any more is lost; one that only shows that it lives
+// is not, however long it works.
+func TestSilentHostIsLost(t *testing.T) {
+	r, w := io.Pipe()
+	s := &hostSession{
+		address: "root@host1", stdin: nopCloser{io.Discard}, events: make(chan host.Event, 1), log: func(string, string) {},
+		ended: func() error { return w.Close() }, cancel: func() {}, silence: 500 * time.Millisecond,
+	}
+	go s.read(r)
+	go func() {
+		for range 10 { // longer than the silence that ends it
+			_, _ = io.WriteString(w, `{"event":"alive"}`+"\n")
+			time.Sleep(100 * time.Millisecond)
+		}
+		_, _ = io.WriteString(w, `{"event":"result","result":{}}`+"\n")
+	}()
+	if err := s.call(t.Context(), host.Request{}, nil); err != nil {
+		t.Fatalf("in spite of signs of life: %v", err)
+	}
+	if err := s.call(t.Context(), host.Request{}, nil); !isLost(err) || !errors.Is(err, errSilent) {
+		t.Fatalf("got %v", err)
 	}
 }

@@ -2,6 +2,7 @@ package deploy
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -30,7 +31,8 @@ type hostSession struct {
 	events  chan host.Event
 	log     func(source, line string)
 	closed  bool
-	broken  error // what can't be read; set before events is closed
+	silence time.Duration // after which the host is taken for lost; 0: aliveLimit
+	broken  error         // what can't be read; set before events is closed
 }
 
 // openSession starts the helper, uploading it where the host lacks it; noTrace
@@ -68,6 +70,13 @@ func (s *hostSession) read(r io.Reader) {
 		if len(ev.Line) > maxLogLine {
 			ev.Line = strings.Clone(ev.Line[:maxLogLine]) // so that the rest can be freed
 		}
+		if ev.Event == "alive" {
+			select {
+			case s.events <- ev:
+			default: // nobody waits for an answer, nor asks for this
+			}
+			continue
+		}
 		s.events <- ev
 	}
 	if errors.Is(sc.Err(), bufio.ErrTooLong) {
@@ -95,11 +104,17 @@ func (s *hostSession) call(ctx context.Context, req host.Request, result any) er
 	if _, err := s.stdin.Write(append(b, '\n')); err != nil {
 		return s.lost(err)
 	}
+	limit := cmp.Or(s.silence, aliveLimit)
+	silence := time.NewTimer(limit)
+	defer silence.Stop()
 	for {
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
+		case <-silence.C:
+			return s.lost(errSilent)
 		case ev, ok := <-s.events:
+			silence.Reset(limit)
 			if !ok {
 				return s.lost(io.ErrUnexpectedEOF)
 			}
@@ -131,7 +146,7 @@ func (s *hostSession) lost(err error) error {
 		_ = s.wait()
 		return s.broken
 	}
-	if werr := s.wait(); werr != nil {
+	if werr := s.wait(); werr != nil && !errors.Is(err, errSilent) {
 		err = werr
 	}
 	return &lostError{where: s.address, err: err}

@@ -8,10 +8,13 @@ import (
 
 // AliveRequest is a sign of life: where no other follows within Seconds, the
 // operator's side is gone, though nothing has told the connection so, and the
-// session ends as at end-of-file. It has no answer and may come at any time.
+// session ends as at end-of-file. It may come at any time, and is met by an
+// `alive` event.
 type AliveRequest struct {
 	Seconds int `json:"seconds"`
 }
+
+const eventAlive = "alive"
 
 // signOfLife reads a line that may be one.
 func signOfLife(line []byte) (within time.Duration, ok bool) {

@@ -18,6 +18,9 @@ func TestSilenceEndsTheSession(t *testing.T) {
 		if _, err := io.WriteString(c.in, `{"alive":{"seconds":1}}`+"\n"); err != nil {
 			t.Fatal(err)
 		}
+		if !c.events.Scan() || c.events.Text() != `{"event":"alive"}` {
+			t.Fatalf("met by %q", c.events.Text())
+		}
 		select {
 		case <-c.done:
 			t.Fatal("the session ended in spite of signs of life")

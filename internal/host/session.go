@@ -62,6 +62,7 @@ func serve(ctx context.Context, srv *Server, ew *eventWriter, in io.Reader) erro
 		for sc.Scan() {
 			if within, ok := signOfLife(sc.Bytes()); ok {
 				watch.feed(within)
+				ew.print(Event{Event: eventAlive})
 				continue
 			}
 			select {
