@@ -132,8 +132,9 @@ func TestSwitchSurvivesItsConnection_KF21(t *testing.T) {
 }
 
 // A switch that keeps everybody out is undone by the guest alone: by one that
-// ends sshd with its sessions, and by one that takes the network away.
-func TestBrokenLoginIsUndone(t *testing.T) {
+// ends sshd with its sessions, and by one that takes the network away. KF 17:
+// ferry does not wait for ever where nothing answers any more.
+func TestBrokenLoginIsUndone_KF17(t *testing.T) {
 	for what, cut := range map[string][2]string{
 		"sshd":    {"systemctl --no-block start ssh.service", "systemctl stop ssh.service; pkill -x sshd-session || :"},
 		"network": {"ip link set host0 up", "ip link set host0 down"},
@@ -179,6 +180,8 @@ func TestGuestGoesBackByItself_KF22(t *testing.T) {
 	if vm.link("current") != first {
 		t.Error("`current` moved")
 	}
+	output(t, world.guest1, "sh", "-c", `systemd-run --quiet --unit=ferry-switch-left false
+mkdir -p /run/ferry/left && echo false >/run/ferry/left/rollback && : >/run/nixos/switch-to-configuration.lock`)
 	in.ferry("rebuild", "alone").want(0, "switched live")
 }
 
@@ -187,7 +190,6 @@ func TestGuestGoesBackByItself_KF22(t *testing.T) {
 func TestEarlierSwitchIsWaitedFor_KF22(t *testing.T) {
 	in, vm := newLive(t, "waits")
 	for _, stopped := range []bool{false, true} {
-		before := runningSystem(t, world.guest1)
 		in.write("waits.nix", liveModule("waits", "never"+map[bool]string{true: " more"}[stopped], "lab.switchSleep = 3;"))
 		run := in.begin("rebuild", "waits", "--confirm-timeout=1s")
 		run.says("activating the configuration")
@@ -196,9 +198,6 @@ func TestEarlierSwitchIsWaitedFor_KF22(t *testing.T) {
 		in.ferry("rebuild", "waits", "--dry-run").want(0, "is still under way in root@box")
 		if stopped {
 			output(t, world.guest1, "systemctl", "stop", "ferry-rollback-*")
-		}
-		if got := runningSystem(t, world.guest1); got != before {
-			t.Logf("the guest runs %s", got)
 		}
 		in.ferry("rebuild", "waits").want(0, "is still under way in root@box", "nobody has confirmed", "was interrupted", "switched live")
 		if vm.locked() {
