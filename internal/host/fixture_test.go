@@ -142,12 +142,15 @@ type fakeNix struct {
 	host     *testHost
 	calls    []string
 	building func(ctx context.Context) error
+	missing  []microvm.StorePath
+	fetched  error // of a download
+	signers  []string
 }
 
 func (f *fakeNix) Version(context.Context) (nix.Version, error) { return nix.OldestVersion(), nil }
 
 func (f *fakeNix) Missing(context.Context, []microvm.StorePath) ([]microvm.StorePath, error) {
-	return nil, nil
+	return f.missing, nil
 }
 
 func (f *fakeNix) Build(ctx context.Context, link string, drvs ...microvm.StorePath) ([]microvm.StorePath, error) {
@@ -160,6 +163,17 @@ func (f *fakeNix) Build(ctx context.Context, link string, drvs ...microvm.StoreP
 	out := microvm.StorePath(strings.TrimSuffix(string(drvs[0]), ".drv"))
 	return []microvm.StorePath{out}, f.AddRoot(ctx, link, out)
 }
+
+func (f *fakeNix) Fetch(_ context.Context, r nix.FetchRequest) error {
+	f.calls = append(f.calls, "fetch "+string(r.Path)+" from "+r.Cache)
+	return f.fetched
+}
+
+func (f *fakeNix) Signers(context.Context, string, microvm.StorePath) ([]string, error) {
+	return f.signers, nil
+}
+
+func (f *fakeNix) TrustedKeys(context.Context) ([]string, error) { return []string{"ours-1"}, nil }
 
 func (f *fakeNix) AddRoot(_ context.Context, link string, p microvm.StorePath) error {
 	f.calls = append(f.calls, "root "+filepath.Base(link))

@@ -33,6 +33,10 @@ func (s *Server) plan(in planInput) (*Plan, error) {
 		if in.record.System != nil {
 			sit.System = in.record.System.Out
 		}
+	} else if rec := s.layout.record(in.name, in.vm.Booted); rec != nil {
+		// Nobody evaluated the new one here: whether the guest that runs can be
+		// switched is in the record of what it booted.
+		sit.LiveObstacle = rec.LiveObstacle()
 	}
 	var next runner
 	var err error

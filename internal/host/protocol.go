@@ -21,6 +21,7 @@ type Request struct {
 	Prepare  *PrepareRequest  `json:"prepare,omitempty"`
 	Missing  *MissingRequest  `json:"missing,omitempty"`
 	Build    *BuildRequest    `json:"build,omitempty"`
+	Fetch    *FetchRequest    `json:"fetch,omitempty"`
 	Plan     *PlanRequest     `json:"plan,omitempty"`
 	Activate *ActivateRequest `json:"activate,omitempty"`
 	Observe  *ObserveRequest  `json:"observe,omitempty"`
@@ -54,6 +55,8 @@ const (
 	KindBuild   FailureKind = "build"
 	KindUnit    FailureKind = "unit"
 	KindHealth  FailureKind = "health"
+	// KindUnreachable: a cache does not answer, or not to its end.
+	KindUnreachable FailureKind = "unreachable"
 )
 
 // Failure is an error that crosses from the host to the operator.
@@ -130,6 +133,10 @@ type Facts struct {
 	Plan *Plan `json:"plan,omitempty"`
 	// Booted is the record of the runner that was booted, where ferry has it.
 	BootedRecord *microvm.Record `json:"bootedRecord,omitempty"`
+	// Target is the address of the guest in the last deployment that knew it;
+	// only where no record was sent.
+	Target     string `json:"target,omitempty"`
+	TargetSudo bool   `json:"targetSudo,omitempty"`
 }
 
 // VMState is one VM on its host: its links and its unit.
@@ -203,6 +210,7 @@ type Deployment struct {
 	Started  time.Time `json:"started"`
 	Flake    string    `json:"flake,omitempty"`
 	Revision string    `json:"revision,omitempty"`
+	Build    string    `json:"build,omitempty"` // where an update came from: a build's page, a URL or a file
 	Action   Action    `json:"action"`
 	// Target is the address of the system inside, where it was known: a later
 	// rollback needs it, and the flake may be gone by then.

@@ -35,6 +35,9 @@ type nixTool interface {
 	Version(ctx context.Context) (nix.Version, error)
 	Missing(ctx context.Context, paths []microvm.StorePath) ([]microvm.StorePath, error)
 	Build(ctx context.Context, link string, drvs ...microvm.StorePath) ([]microvm.StorePath, error)
+	Fetch(ctx context.Context, r nix.FetchRequest) error
+	Signers(ctx context.Context, cache string, p microvm.StorePath) ([]string, error)
+	TrustedKeys(ctx context.Context) ([]string, error)
 	AddRoot(ctx context.Context, link string, p microvm.StorePath) error
 	SetProfile(ctx context.Context, profile string, p microvm.StorePath) error
 	SwitchGeneration(ctx context.Context, profile string, n int) error

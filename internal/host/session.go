@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"time"
 
@@ -18,6 +19,10 @@ import (
 // maxRequest bounds one request line, in bytes: the longest is a list of a
 // closure's store paths.
 const maxRequest = 32 << 20
+
+// deploymentID is what a deployment may be called: a part of names of units and
+// of files.
+var deploymentID = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9-]{0,63}$`)
 
 // session is one deployment as the host sees it.
 type session struct {
@@ -122,6 +127,8 @@ func (s *session) answer(ctx context.Context, req Request) (any, error) {
 		return s.prepare(ctx, *req.Prepare)
 	case req.Build != nil:
 		return s.build(ctx, *req.Build)
+	case req.Fetch != nil:
+		return s.fetch(ctx, *req.Fetch)
 	case req.Activate != nil:
 		return s.activate(ctx, *req.Activate)
 	case req.Observe != nil:
@@ -158,6 +165,9 @@ func (s *session) holds(n microvm.Name) error {
 func (s *session) prepare(ctx context.Context, req PrepareRequest) (*Prepared, error) {
 	if s.lock != nil {
 		return nil, refuse("this session has a deployment already", "")
+	}
+	if !deploymentID.MatchString(req.Deployment.ID) {
+		return nil, refuse(fmt.Sprintf("%.80q is no deployment's id", req.Deployment.ID), "")
 	}
 	if _, err := s.srv.locate(ctx, req.Name); err != nil {
 		return nil, err
@@ -219,7 +229,7 @@ func (s *session) settleEarlier(ctx context.Context, vm *VMState, req PrepareReq
 	if err := s.keepUnsure(req.Name, vm, &left); err != nil {
 		return err
 	}
-	return s.srv.settle(ctx, req.Name, &left, false, s.log)
+	return s.srv.settle(ctx, req.Name, &left, settling{log: s.log})
 }
 
 func (s *session) build(ctx context.Context, req BuildRequest) (*Built, error) {

@@ -1,0 +1,165 @@
+package host
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"ferry/internal/microvm"
+	"ferry/internal/nix"
+)
+
+// FetchRequest downloads the runner that was prepared, with all that it refers
+// to, from a binary cache. The keys that the host trusts decide what comes in.
+type FetchRequest struct {
+	Name  microvm.Name `json:"name"`
+	Cache string       `json:"cache,omitempty"` // a store URL; empty: the host's own substituters
+	// StallSeconds is how long a download may stand still, LimitSeconds how long
+	// all of it may take; 0: the defaults.
+	StallSeconds int `json:"stallSeconds,omitempty"`
+	LimitSeconds int `json:"limitSeconds,omitempty"`
+}
+
+// The defaults of a FetchRequest.
+const (
+	FetchStall = time.Minute
+	FetchLimit = 6 * time.Hour
+)
+
+func (r FetchRequest) times() (stall, limit time.Duration) {
+	stall, limit = FetchStall, FetchLimit
+	if r.StallSeconds > 0 {
+		stall = time.Duration(r.StallSeconds) * time.Second
+	}
+	if r.LimitSeconds > 0 {
+		limit = time.Duration(r.LimitSeconds) * time.Second
+	}
+	return stall, limit
+}
+
+// fetch brings the prepared runner into the store and makes sure that it is one
+// of this VM's. `pending` points to it already, so it is kept from the moment it
+// is there.
+func (s *session) fetch(ctx context.Context, req FetchRequest) (*Built, error) {
+	if err := s.holds(req.Name); err != nil {
+		return nil, err
+	}
+	runner := s.work.Runner
+	if runner == "" {
+		return nil, refuse("it was not said what to download", "")
+	}
+	if err := do(StepBuild, func() error { return s.srv.fetch(ctx, runner, req) }); err != nil {
+		return nil, err
+	}
+	if err := s.srv.fits(ctx, req.Name, runner); err != nil {
+		return nil, err
+	}
+	// Nix makes the link anew, so that a collector at work learns of it.
+	pending := filepath.Join(s.srv.layout.ferryRoots(req.Name), "pending")
+	if err := s.srv.nix.AddRoot(ctx, pending, runner); err != nil {
+		return nil, err
+	}
+	return &Built{Runner: runner}, nil
+}
+
+// fetch downloads what the store lacks.
+func (s *Server) fetch(ctx context.Context, p microvm.StorePath, req FetchRequest) error {
+	missing, err := s.nix.Missing(ctx, []microvm.StorePath{p})
+	if err != nil || len(missing) == 0 {
+		return err
+	}
+	stall, limit := req.times()
+	within, cancel := context.WithTimeout(ctx, limit)
+	defer cancel()
+	err = s.nix.Fetch(within, nix.FetchRequest{Cache: req.Cache, Path: p, Stall: stall})
+	switch {
+	case err == nil:
+		return nil
+	case ctx.Err() == nil && within.Err() != nil:
+		return &Failure{Kind: KindUnreachable, Message: fmt.Sprintf("%s was not there within %s: the download was ended", p, limit), Hint: "a longer time: --fetch-limit"}
+	}
+	return s.fetchFailure(ctx, req, err)
+}
+
+// fetchFailure says what kept a download from coming in, and what would help.
+func (s *Server) fetchFailure(ctx context.Context, req FetchRequest, err error) error {
+	var fe *nix.FetchError
+	if !errors.As(err, &fe) {
+		return err
+	}
+	from := req.Cache
+	if from == "" {
+		from = "the host's substituters"
+	}
+	f := &Failure{Kind: KindRefused, Log: lastLines(err)}
+	switch fe.Kind {
+	case nix.FetchUnsigned:
+		f.Message, f.Hint = s.unsigned(ctx, req, fe.Path)
+	case nix.FetchMissing:
+		f.Message = fmt.Sprintf("%s is not in %s", fe.Path, from)
+		f.Hint = "wait until CI has uploaded it, or name another cache with --cache"
+	case nix.FetchUnreachable:
+		f.Kind, f.Message = KindUnreachable, from+" can't be reached from the host"
+		f.Hint = "check it from there; --relay=always copies through this machine instead"
+	case nix.FetchStalled:
+		f.Kind, f.Message = KindUnreachable, from+" stopped sending"
+		f.Hint = "try again; how long it may stand still: --stall-timeout"
+	default:
+		f.Kind, f.Message = KindFailed, fmt.Sprintf("%s could not be downloaded from %s", fe.Path, from)
+	}
+	return f
+}
+
+// unsigned says which key is needed for a path that came without one that counts.
+func (s *Server) unsigned(ctx context.Context, req FetchRequest, p microvm.StorePath) (message, hint string) {
+	message = fmt.Sprintf("%s has no signature by a key that the host trusts", p)
+	hint = "add the cache's key to trusted-public-keys in the host's nix.conf, if you trust it"
+	if req.Cache == "" {
+		return message, hint
+	}
+	signers, err := s.nix.Signers(ctx, req.Cache, p)
+	if err != nil {
+		return message, hint
+	}
+	trusted, _ := s.nix.TrustedKeys(ctx)
+	message = "not accepted by the host: " + nix.DescribeSigners(p, signers, trusted)
+	if len(trusted) > 0 {
+		hint += "; it trusts " + strings.Join(trusted, ", ")
+	}
+	return message, hint
+}
+
+const maxFetchLog = 8 // lines of Nix's that an error shows
+
+func lastLines(err error) []string {
+	var ce *nix.CommandError
+	if !errors.As(err, &ce) {
+		return nil
+	}
+	return ce.Stderr[max(0, len(ce.Stderr)-maxFetchLog):]
+}
+
+// fits refuses what is no runner, and the runner of another VM: nobody has
+// evaluated it here, so all that is known of it is what is inside.
+func (s *Server) fits(ctx context.Context, n microvm.Name, p microvm.StorePath) error {
+	next, err := s.layout.openRunner(p)
+	if err != nil {
+		return err
+	}
+	vm, err := s.locate(ctx, n)
+	if err != nil || vm.Current == "" {
+		return err
+	}
+	now, err := s.layout.openRunner(vm.Current)
+	if err != nil {
+		return nil // it can't be compared, and is to be replaced
+	}
+	if was, is := now.hostName(), next.hostName(); was != "" && is != "" && was != is {
+		return refuse(fmt.Sprintf("%s is of a system with the host name %.64q, but %s has %q", p, is, n, was),
+			fmt.Sprintf("check what the build is for; to rename the system inside, ferry rebuild %s", n))
+	}
+	return nil
+}
