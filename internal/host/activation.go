@@ -253,7 +253,7 @@ func (s *session) finish(ctx context.Context, req FinishRequest) (struct{}, erro
 	}
 	good := req.Outcome != outcomeFailed && req.Outcome != outcomeRolledBack
 	switch {
-	case s.work.Phase == PhaseAwait && good:
+	case (s.work.Phase == PhaseAwait || s.work.Phase == PhaseRestart) && good:
 		if err := s.stayedUp(ctx, s.work.Started); err != nil {
 			return struct{}{}, s.giveUp(ctx, err)
 		}

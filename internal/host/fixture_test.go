@@ -99,6 +99,7 @@ func (f *fakeUnits) run(_ context.Context, n microvm.Name, how Activation, _ fun
 		return UnitState{}, err
 	}
 	if f.fail != nil {
+		f.state = UnitState{LoadState: "loaded", ActiveState: "failed", SubState: "failed"}
 		return UnitState{}, f.fail
 	}
 	dir := f.host.layout.vmDir(n)
@@ -139,18 +140,29 @@ func (f *fakeUnits) close() {}
 
 // fakeNix builds what the store has already, and notes what it was asked.
 type fakeNix struct {
-	host     *testHost
-	calls    []string
-	building func(ctx context.Context) error
-	missing  []microvm.StorePath
-	fetched  error // of a download
-	signers  []string
+	host      *testHost
+	calls     []string
+	building  func(ctx context.Context) error
+	missing   []microvm.StorePath
+	fetched   error // of a download
+	signers   []string
+	evaluated []byte // what Eval yields
 }
 
 func (f *fakeNix) Version(context.Context) (nix.Version, error) { return nix.OldestVersion(), nil }
 
 func (f *fakeNix) Missing(context.Context, []microvm.StorePath) ([]microvm.StorePath, error) {
 	return f.missing, nil
+}
+
+func (f *fakeNix) Substitute(context.Context, []microvm.StorePath) error {
+	f.calls = append(f.calls, "substitute")
+	return nil
+}
+
+func (f *fakeNix) Eval(_ context.Context, r nix.EvalRequest) ([]byte, error) {
+	f.calls = append(f.calls, "eval "+r.Installable)
+	return f.evaluated, nil
 }
 
 func (f *fakeNix) Build(ctx context.Context, link string, drvs ...microvm.StorePath) ([]microvm.StorePath, error) {

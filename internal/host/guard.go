@@ -50,7 +50,7 @@ func (s *Server) Guard(ctx context.Context, n microvm.Name, id string, log func(
 		}
 		err, wait := errBusy, guardPoll
 		if left.awaits() == 0 { // else it would hold the lock now and then
-			err = s.settleOne(ctx, n, id, false, log)
+			err = s.settleOne(ctx, n, id, settling{again: tries < guardTries-1, log: log})
 		}
 		if err != nil && !errors.Is(err, errBusy) {
 			if tries++; tries == guardTries {

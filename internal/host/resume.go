@@ -105,7 +105,7 @@ func (s *session) takeOver(ctx context.Context, req ResumeRequest, tell bool) er
 		return nil
 	}
 	defer lock.release()
-	return s.srv.settle(ctx, req.Name, &left, false, s.log)
+	return s.srv.settle(ctx, req.Name, &left, settling{log: s.log})
 }
 
 // entry finds a deployment in a VM's history.

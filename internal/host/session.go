@@ -122,7 +122,9 @@ func (s *session) answer(ctx context.Context, req Request) (any, error) {
 	case req.Plan != nil:
 		return s.srv.Plan(ctx, *req.Plan)
 	case req.Missing != nil:
-		return s.srv.nix.Missing(ctx, req.Missing.Paths)
+		return s.srv.missing(ctx, *req.Missing)
+	case req.Evaluate != nil:
+		return s.evaluate(ctx, *req.Evaluate)
 	case req.Prepare != nil:
 		return s.prepare(ctx, *req.Prepare)
 	case req.Build != nil:
@@ -235,6 +237,9 @@ func (s *session) settleEarlier(ctx context.Context, vm *VMState, req PrepareReq
 func (s *session) build(ctx context.Context, req BuildRequest) (*Built, error) {
 	if err := s.holds(req.Name); err != nil {
 		return nil, err
+	}
+	if req.Built != "" {
+		return s.arrived(ctx, req.Built)
 	}
 	if len(req.Derivations) == 0 {
 		return nil, refuse("there is nothing to build", "")

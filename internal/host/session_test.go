@@ -162,7 +162,7 @@ func TestLockIsTheSessions(t *testing.T) {
 	first := h.session()
 	first.prepare(runnerA)
 	second := h.session()
-	err := second.ask(Request{Prepare: &PrepareRequest{Name: web, Runner: runnerB}}, nil)
+	err := second.ask(Request{Prepare: &PrepareRequest{Name: web, Runner: runnerB, Deployment: Deployment{ID: "two"}}}, nil)
 	var f *Failure
 	if !errors.As(err, &f) || f.Kind != KindLocked || !strings.Contains(f.Message, "ann@laptop") || !strings.Contains(f.Message, "deployment one") {
 		t.Fatalf("got %v", err)

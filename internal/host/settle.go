@@ -18,16 +18,26 @@ const (
 	outcomeFailed      = "failed"
 )
 
+// settling says how a deployment is settled.
+type settling struct {
+	// booting: the machine has just started and no VM runs, so units are left
+	// alone.
+	booting bool
+	// again: what does not start is tried again later. Otherwise it is settled
+	// all the same, so that the next deployment can be better.
+	again bool
+	log   func(string)
+}
+
 // settle ends a deployment that its session left unfinished, under the VM's
-// lock: what is reversible is undone, what is not is finished. booting: the
-// machine has just started and no VM runs, so units are left alone.
-func (s *Server) settle(ctx context.Context, n microvm.Name, left *unfinished, booting bool, log func(string)) error {
+// lock: what is reversible is undone, what is not is finished.
+func (s *Server) settle(ctx context.Context, n microvm.Name, left *unfinished, how settling) error {
 	l := s.layout
 	if l.recorded(n, left.ID) { // killed between the entry and the end
 		return l.forget(n)
 	}
 	entry := HistoryEntry{Deployment: left.Deployment, Outcome: outcomeInterrupted, Runner: left.Runner}
-	log("deployment " + left.ID + " by " + left.By + " was interrupted")
+	how.log("deployment " + left.ID + " by " + left.By + " was interrupted")
 	switch {
 	case left.Phase == PhaseDone:
 		entry.Outcome, entry.Error = left.Outcome, left.Why
@@ -35,15 +45,19 @@ func (s *Server) settle(ctx context.Context, n microvm.Name, left *unfinished, b
 		if left.Why == "" {
 			left.Why = "it was interrupted"
 		}
-		if left.Phase == PhaseAwait && !booting {
+		if left.Phase == PhaseAwait && !how.booting {
 			left.Why = "nobody has confirmed it by " + left.Deadline.Local().Format(time.TimeOnly)
 			entry.Outcome = outcomeRolledBack
 		}
-		state, err := s.undoFor(booting)(ctx, n, left, log)
+		state, err := s.undoFor(how.booting)(ctx, n, left, how.log)
+		var down *stillDownError
+		if errors.As(err, &down) && !how.again {
+			state, err = down.Error(), nil
+		}
 		if err != nil {
 			return err
 		}
-		if booting {
+		if how.booting {
 			state = "the previous runner is current again"
 		}
 		entry.Error, entry.Settled = left.Why+"; "+state, SettledUndone
@@ -146,7 +160,7 @@ func (s *Server) Settle(ctx context.Context, booting bool, log func(n microvm.Na
 		if nerr != nil {
 			continue
 		}
-		if serr := s.settleOne(ctx, n, "", booting, func(line string) { log(n, line) }); serr != nil {
+		if serr := s.settleOne(ctx, n, "", settling{booting: booting, log: func(line string) { log(n, line) }}); serr != nil {
 			if errors.Is(serr, errBusy) {
 				log(n, "a deployment is under way")
 				continue
@@ -159,7 +173,7 @@ func (s *Server) Settle(ctx context.Context, booting bool, log func(n microvm.Na
 
 // settleOne settles a VM's deployment if nobody holds its lock and no answer is
 // awaited any more; with id only that one.
-func (s *Server) settleOne(ctx context.Context, n microvm.Name, id string, booting bool, log func(string)) error {
+func (s *Server) settleOne(ctx context.Context, n microvm.Name, id string, how settling) error {
 	l := s.layout
 	var left unfinished
 	if l.readNote(n, noteDeployment, &left) != nil || (id != "" && left.ID != id) {
@@ -180,7 +194,7 @@ func (s *Server) settleOne(ctx context.Context, n microvm.Name, id string, booti
 	if err != nil {
 		return err
 	}
-	if booting = booting && !vm.Unit.Up(); !booting {
+	if how.booting = how.booting && !vm.Unit.Up(); !how.booting {
 		switch {
 		case left.awaits() > 0:
 			return errBusy
@@ -188,7 +202,7 @@ func (s *Server) settleOne(ctx context.Context, n microvm.Name, id string, booti
 			return nil // only who asks the guest can settle it
 		}
 	}
-	return s.settle(ctx, n, &left, booting, log)
+	return s.settle(ctx, n, &left, how)
 }
 
 // errBusy: somebody works on the VM.

@@ -242,7 +242,7 @@ func (s *systemd) transient(ctx context.Context, u transientUnit) error {
 		dbus.PropDescription(u.description),
 		dbus.PropExecStart(u.argv, false),
 		dbus.PropType("exec"),
-		{Name: "Restart", Value: godbus.MakeVariant("on-failure")},
+		{Name: "Restart", Value: godbus.MakeVariant("on-abnormal")},
 		{Name: "CollectMode", Value: godbus.MakeVariant("inactive-or-failed")},
 	}, done)
 	if err != nil {

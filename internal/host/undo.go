@@ -82,8 +82,19 @@ func (s *Server) undoUnit(ctx context.Context, n microvm.Name, b *snapshot, log 
 	case !b.Unit.Up(): // it did not run before
 		return fmt.Sprintf("the previous runner is current again; it does not stay up, as before (%v)", err), nil
 	}
-	return "", fmt.Errorf("the previous runner %s is current again, but does not start either: %w", b.boots(), err)
+	return "", &stillDownError{runner: b.boots(), err: err}
 }
+
+// stillDownError: all is as it was, but what ran does not start any more.
+type stillDownError struct {
+	runner microvm.StorePath
+	err    error
+}
+
+func (e *stillDownError) Error() string {
+	return fmt.Sprintf("the previous runner %s is current again, but does not start either: %v", e.runner, e.err)
+}
+func (e *stillDownError) Unwrap() error { return e.err }
 
 // boot starts the unit with what ran before, which `current` may not name: then
 // it does so for as long as the start takes.

@@ -121,6 +121,37 @@ func TestFailedFirstStartIsUndone(t *testing.T) {
 	}
 }
 
+// The previous runner does not start any more either: that is said, and the next
+// deployment can still bring something better.
+func TestNothingStarts(t *testing.T) {
+	h := twoRunners(t)
+	h.makeRunner(runnerC, systemC, "-m 512M")
+	c := h.session()
+	c.prepare(runnerB)
+	h.units.fail = &Failure{Kind: KindUnit, Message: "no tap"}
+	var f *Failure
+	if err := c.ask(Request{Commit: commitB(Confirmation{})}, nil); !errors.As(err, &f) || f.RolledBack || !strings.Contains(f.State, "does not start either") {
+		t.Fatalf("got %+v", err)
+	}
+	c.leave()
+	if h.link(web, "current") != string(runnerA) {
+		t.Errorf("current is %s", h.link(web, "current"))
+	}
+	next := h.session()
+	next.id = "two"
+	next.prepare(runnerC)
+	h.units.fail = nil
+	req := commitB(Confirmation{})
+	req.Runner = runnerC
+	if err := next.ask(Request{Commit: req}, nil); err != nil {
+		t.Fatal(err)
+	}
+	next.leave()
+	if h.link(web, "booted") != string(runnerC) || h.lastEntry().Outcome != "restarted" {
+		t.Errorf("booted %s, history %+v", h.link(web, "booted"), h.lastEntry())
+	}
+}
+
 // The VM had been installed anew but not restarted: what ran runs again, and
 // what was installed stays installed.
 func TestUndoRestartsWhatRan(t *testing.T) {
@@ -197,7 +228,7 @@ func TestAwaitedAnswer(t *testing.T) {
 		t.Fatalf("got %v", err)
 	}
 	other.leave()
-	if err := h.server().settleOne(context.Background(), web, "one", false, func(l string) { t.Log(l) }); !errors.Is(err, errBusy) {
+	if err := h.server().settleOne(context.Background(), web, "one", settling{log: func(l string) { t.Log(l) }}); !errors.Is(err, errBusy) {
 		t.Fatalf("got %v", err)
 	}
 	again := h.session()
@@ -254,7 +285,7 @@ func TestSettleEveryPhase(t *testing.T) {
 					}
 					starts := len(h.units.starts)
 					for range 2 {
-						if err := h.server().settleOne(context.Background(), web, "", booting, func(l string) { t.Log(l) }); err != nil {
+						if err := h.server().settleOne(context.Background(), web, "", settling{booting: booting, log: func(l string) { t.Log(l) }}); err != nil {
 							t.Fatal(err)
 						}
 					}
