@@ -103,7 +103,7 @@ func (d *deployment) restart(ctx context.Context) error {
 	}
 	d.result.Generation = done.Generation
 	if d.ended {
-		return nil
+		return d.restarted(ctx)
 	}
 	return d.confirmRestart(ctx, done.Deadline)
 }
@@ -113,6 +113,11 @@ func (d *deployment) confirmRestart(ctx context.Context, deadline time.Time) err
 	if err := d.awaitGuest(ctx); err != nil {
 		return d.undoRestart(ctx, err, deadline)
 	}
+	return d.restarted(ctx)
+}
+
+// restarted ends a deployment whose unit is well.
+func (d *deployment) restarted(ctx context.Context) error {
 	d.state = "installed, and its unit is up"
 	outcome := OutcomeRestarted
 	if d.plan.Activation == host.ActivateStart {
