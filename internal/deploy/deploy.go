@@ -76,7 +76,11 @@ type deployment struct {
 	plan    host.Plan
 	guest   *guestSide
 	before  unitsBefore
-	back    *goBack // nil: no rollback
+	back    *goBack   // nil: neither a rollback nor an update
+	up      *updating // nil: no update
+	// lent is a connection to the host that stays open; borrowed: host is that one.
+	lent     remote.Conn
+	borrowed bool
 
 	result   Result
 	prepared bool
@@ -164,7 +168,7 @@ func (d *deployment) closeHost() {
 			d.Report.Detail(d.subject(), "ending the session on the host: %v", err)
 		}
 	}
-	if d.host != nil {
+	if d.host != nil && !d.borrowed {
 		_ = d.host.Close()
 	}
 }
@@ -231,9 +235,11 @@ func (d *deployment) probe(ctx context.Context) error {
 func (d *deployment) openHost(ctx context.Context) error {
 	d.result.Host = d.req.Host.String()
 	var err error
-	d.host, err = remote.Dial(ctx, remote.Options{
-		Address: *d.req.Host, Sudo: d.req.HostSudo, Dir: d.SocketDir, AskPassword: d.AskPassword,
-	})
+	if d.host, d.borrowed, d.lent = d.lent, d.lent != nil, nil; !d.borrowed {
+		d.host, err = remote.Dial(ctx, remote.Options{
+			Address: *d.req.Host, Sudo: d.req.HostSudo, Dir: d.SocketDir, AskPassword: d.AskPassword,
+		})
+	}
 	if err != nil {
 		return err
 	}
@@ -265,7 +271,10 @@ func (d *deployment) prepare(ctx context.Context) error {
 	if d.req.Target != nil {
 		req.Deployment.Target, req.Deployment.TargetSudo = d.req.Target.String(), d.req.TargetSudo
 	}
-	if d.back != nil {
+	if d.up != nil {
+		req.Deployment.Flake, req.Deployment.Build = ui.Redact(d.up.found.Flake), ui.Redact(d.up.found.Build)
+	}
+	if d.back != nil && d.eval == nil {
 		req.Runner, req.Deployment.RollbackTo = d.back.to.Runner, d.back.to.Number
 	} else {
 		req.Runner, req.Derivations = d.record.Runner.Out, []microvm.StorePath{d.record.Runner.Drv}

@@ -95,12 +95,12 @@ func (d *deployment) checkGuest(f guest.Facts, probe microvm.StorePath) error {
 	case !f.Systemd:
 		return &RefusedError{
 			Message: fmt.Sprintf("the machine at %s has no systemd-run", d.req.Target),
-			Next:    "a live switch needs NixOS with systemd inside; otherwise use --restart=always",
+			Next:    "a live switch needs NixOS with systemd inside; otherwise use --restart=always", OnlyLive: true,
 		}
 	case probe != "" && !f.HasStore:
 		return &RefusedError{
 			Message: fmt.Sprintf("the machine at %s does not see the host's /nix/store (%s is not there)", d.req.Target, probe),
-			Next:    "check that the target is the VM on this host, and that it has booted with the store's share; --restart=always restarts instead",
+			Next:    "check that the target is the VM on this host, and that it has booted with the store's share; --restart=always restarts instead", OnlyLive: true,
 		}
 	}
 	return nil

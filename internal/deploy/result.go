@@ -22,6 +22,7 @@ const (
 	OutcomeTested       Outcome = "tested"
 	OutcomeDryActivated Outcome = "dry-activated"
 	OutcomeDryRun       Outcome = "dry-run"
+	OutcomeSkipped      Outcome = "skipped" // an update: it is not to be updated from there
 	OutcomeFailed       Outcome = "failed"
 	OutcomeRolledBack   Outcome = "rolled-back" // it failed and was undone
 )
@@ -33,6 +34,7 @@ type Result struct {
 	Host       string            `json:"host,omitempty"`
 	Target     string            `json:"target,omitempty"`
 	Deployment string            `json:"deployment"`
+	Build      string            `json:"build,omitempty"` // where an update came from
 	Action     host.Action       `json:"action"`
 	Outcome    Outcome           `json:"outcome"`
 	Runner     microvm.StorePath `json:"runner,omitempty"`
@@ -138,6 +140,8 @@ func (r *Result) headline() string {
 		return "dry-activated in " + r.Target + "; nothing was changed"
 	case OutcomeDryRun:
 		return r.intention()
+	case OutcomeSkipped:
+		return "skipped: " + r.Reason
 	}
 	return string(r.Outcome)
 }
@@ -145,7 +149,11 @@ func (r *Result) headline() string {
 func (r *Result) intention() string {
 	var does []string
 	if r.Predicted {
-		does = append(does, "copy the derivations and build on "+r.Host)
+		what := "copy the derivations and build on " + r.Host
+		if r.Build != "" {
+			what = "download " + string(r.Runner)
+		}
+		does = append(does, what)
 	}
 	if r.Install {
 		does = append(does, "install")
@@ -186,7 +194,11 @@ func (e *UsageError) Hint() string { return e.Next }
 
 // RefusedError is a deployment that would do harm, found before anything was
 // changed.
-type RefusedError struct{ Message, Next string }
+type RefusedError struct {
+	Message, Next string
+	// OnlyLive: only a live switch is impossible.
+	OnlyLive bool
+}
 
 func (e *RefusedError) Error() string { return e.Message }
 

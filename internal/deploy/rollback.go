@@ -45,7 +45,8 @@ func (d *Deployer) Rollback(ctx context.Context, req RollbackRequest) (*Result, 
 	return run.end(ctx, run.rollback(ctx, req.To))
 }
 
-// goBack is what a deployment has to know when it is a rollback.
+// goBack is what a deployment has to know when it is a rollback, or an update: a
+// new generation, which has no number yet.
 type goBack struct {
 	to host.Generation
 	// reason: why the unit is restarted though the system could be switched.

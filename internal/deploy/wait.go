@@ -26,6 +26,10 @@ func (d *deployment) seeAnew(ctx context.Context) error {
 		return err
 	}
 	d.result.Previous = d.facts.VM.Current
+	if d.up != nil {
+		d.intent.Action = d.req.Action
+		return nil
+	}
 	var t host.RollbackTarget
 	err := d.session.call(ctx, host.Request{Rollback: &host.RollbackRequest{Name: d.req.Name, To: d.back.to.Number}}, &t)
 	d.back.to.Current = t.Generation.Current

@@ -145,6 +145,9 @@ func kindOf(err error) error {
 	return err
 }
 
+// Flake is what the jobset builds, asked for once; empty with AnyFlake.
+func (s *Hydra) Flake(ctx context.Context) (string, error) { return s.builtFlake(ctx) }
+
 // builtFlake is what the jobset builds, asked for once.
 func (s *Hydra) builtFlake(ctx context.Context) (string, error) {
 	if s.anyFlake {
