@@ -14,9 +14,6 @@ import (
 )
 
 const (
-	// confirmGrace is how much longer than the operator the guest waits, so that
-	// an operator who is there always decides.
-	confirmGrace = 30 * time.Second
 	// switchStart bounds what precedes a switch: the registration, the profile.
 	switchStart = 10 * time.Minute
 	// afterConfirm bounds what follows the confirmation: the commit.
@@ -95,7 +92,7 @@ func (d *deployment) confirmLive(ctx context.Context, sw guest.Switch) error {
 // runInGuest does the switch and confirms it, or has it undone.
 func (d *deployment) runInGuest(ctx context.Context, sw guest.Switch) error {
 	c := d.req.Confirm
-	sw.Window, sw.Limit, sw.NoRollback = c.within(confirmLive)+confirmGrace, c.ActivationLimit, c.NoRollback
+	sw.Window, sw.Limit, sw.NoRollback = c.within(confirmLive)+host.Grace(c.within(confirmLive)), c.ActivationLimit, c.NoRollback
 	d.step("%s in %s: %s", sw.Action, d.req.Target, microvm.SystemBaseName(string(sw.System)))
 	if sw.Action == string(host.ActionDryActivate) {
 		return d.dryActivate(ctx, sw)
@@ -155,7 +152,7 @@ func (d *deployment) seeSwitch(ctx context.Context, sw guest.Switch) (guest.Conf
 	until := time.Now().Add(within)
 	if !sw.NoRollback {
 		d.state = fmt.Sprintf("the guest undoes the switch by itself at %s if nobody confirms it; `current` on the host is unchanged; running the same command again settles it",
-			until.Add(confirmGrace).Format(time.TimeOnly))
+			until.Add(host.Grace(within)).Format(time.TimeOnly))
 	}
 	if err := d.checkOnHost(ctx, until); err != nil {
 		return none, err

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"ferry/internal/guest"
+	"ferry/internal/host"
 )
 
 const (
@@ -20,7 +21,8 @@ const (
 // the switch turns out to be confirmed, else the cause. The guest goes back by
 // itself where it can't be told: then it is waited for.
 func (d *deployment) undoGuest(ctx context.Context, sw guest.Switch, cause error) error {
-	reach := d.req.Confirm.within(confirmLive) + confirmGrace + guestReturn
+	within := d.req.Confirm.within(confirmLive)
+	reach := within + host.Grace(within) + guestReturn
 	if ctx.Err() != nil {
 		d.step("interrupted: telling %s to undo the switch (Ctrl-C again leaves that to the guest)", d.req.Target)
 		reach = undoReach

@@ -13,8 +13,6 @@ const (
 	commitTimeout = 15 * time.Minute
 	// checksTimeout is for checks whose time nobody named.
 	checksTimeout = time.Minute
-	// answerGrace is what the host waits beyond the operator's own deadline.
-	answerGrace = 30 * time.Second
 	// unitPoll is how often a unit is looked at while the VM is checked.
 	unitPoll = 500 * time.Millisecond
 )
@@ -26,6 +24,10 @@ func (c Confirmation) within() time.Duration {
 	}
 	return checksTimeout
 }
+
+// Grace is how much longer than the operator, who takes at most within for all
+// answers, the host or the guest waits: an operator who is there always decides.
+func Grace(within time.Duration) time.Duration { return 10*time.Second + within/3 }
 
 // commit goes on to its end though the operator's side is gone. From its first
 // step on a note says how the VM was and what is under way, and a unit of its own
@@ -116,7 +118,7 @@ func (s *session) startUnit(ctx context.Context, req CommitRequest) (UnitState, 
 	if !req.Confirm.Await {
 		return unit, nil
 	}
-	s.work.Deadline = time.Now().Add(req.Confirm.within() + answerGrace).UTC()
+	s.work.Deadline = time.Now().Add(req.Confirm.within() + Grace(req.Confirm.within())).UTC()
 	return unit, do(StepAwait, func() error { return s.phase(PhaseAwait) })
 }
 
