@@ -15,6 +15,7 @@ func (l *Lab) installTools(ctx context.Context) error {
 		{"ip", "iproute2"},
 		{"nsenter", "util-linux"},
 		{"chroot", "coreutils"},
+		{"strace", "strace"},
 	}
 	var missing []string
 	for _, t := range tools {

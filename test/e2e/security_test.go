@@ -76,11 +76,15 @@ func (e *escape) plant(script string) {
 // meanwhile runs a script as user microvm until the returned function is called,
 // for two minutes at most.
 func (e *escape) meanwhile(script string) (stop func()) {
+	return e.meanwhileAs("microvm", e.dir(), script)
+}
+
+func (e *escape) meanwhileAs(user, dir, script string) (stop func()) {
 	ctx, cancel := context.WithCancel(e.t.Context())
 	ended := make(chan struct{})
 	go func() {
 		defer close(ended)
-		_ = e.host.Run(ctx, lab.Cmd{User: "microvm", Dir: e.dir(), Args: []string{"timeout", "120", "sh", "-c", script}})
+		_ = e.host.Run(ctx, lab.Cmd{User: user, Dir: dir, Args: []string{"timeout", "120", "sh", "-c", script}})
 	}()
 	return func() {
 		cancel()
