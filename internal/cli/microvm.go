@@ -115,5 +115,9 @@ func isWrongOption(err error) bool {
 func someDone(err error) bool {
 	var vms *dropin.PartialError
 	var hosts *manage.HostsError
+	var updates *partialError
+	if errors.As(err, &updates) && updates.done > 0 {
+		return true
+	}
 	return errors.As(err, &vms) && vms.Done > 0 || errors.As(err, &hosts) && hosts.Done > 0
 }

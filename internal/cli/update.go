@@ -1,0 +1,304 @@
+package cli
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/url"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"ferry/internal/deploy"
+	"ferry/internal/fetch"
+	"ferry/internal/flake"
+	"ferry/internal/host"
+	"ferry/internal/microvm"
+	"ferry/internal/nix"
+	"ferry/internal/update"
+)
+
+// updateOptions are those of `ferry update`.
+type updateOptions struct {
+	place      placeOptions
+	hosts      []string
+	all        bool
+	source     sourceOptions
+	cache      string
+	relay      string
+	stall      time.Duration
+	limit      time.Duration
+	target     string
+	targetSudo bool
+	restart    string
+	dryRun     bool
+	wait       time.Duration
+	confirm    confirmOptions
+}
+
+// sourceOptions say where updates come from.
+type sourceOptions struct {
+	hydra, from   string
+	fromFlake     bool
+	anyFlake      bool
+	allowRedirect []string
+	netrc         string
+}
+
+func (a *app) updateCommand() *cobra.Command {
+	var o updateOptions
+	cmd := &cobra.Command{
+		Use:   "update [NAME…]",
+		Short: "Bring VMs to what CI has built, or to what their `flake` files yield",
+		Long: `Finds the newest runner of each VM, brings it to the VM's host, and activates it as
+ferry rebuild does, with the same undo. Nothing is evaluated, here or there.
+
+--hydra takes the newest successful build of a jobset, for VMs whose ` + "`flake`" + ` file
+names the flake that the jobset builds; others are skipped. --from takes a URL or
+a file that holds {"VM": "/nix/store/…"} or one store path. --from-flake builds what
+the VMs' ` + "`flake`" + ` files name; that works on the host itself (--host local).
+
+The host downloads what it lacks from --cache, or else from its own substituters.
+Signatures are always checked, by the keys that the host trusts. Where the host
+can't reach the cache, this machine copies from it, and checks as well (--relay).
+
+A VM that can't be switched live, or whose system can't be logged in to, is
+restarted unless --restart=never: then it is installed only.` + confirmHelp,
+		Example: `  ferry update web --hydra https://hydra.example.org/jobset/infra/main --cache https://cache.example.org
+  ferry update --all --host root@server --hydra https://hydra.example.org/job/infra/main/vm-{vm}
+  ferry update --all --host local --from-flake --restart never
+  ferry update web --from ./built.json --dry-run`,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			names, err := o.names(cmd, args)
+			if err != nil {
+				return err
+			}
+			return a.runUpdate(cmd.Context(), &o, names)
+		},
+	}
+	o.place.addFlakeFlags(cmd)
+	addWaitFlag(cmd, &o.wait)
+	fs := cmd.Flags()
+	fs.StringArrayVar(&o.hosts, "host", nil, "a host: an address, a name of ferry.hosts, or local (repeatable with --all; default: the flake's)")
+	fs.BoolVar(&o.all, "all", false, "all VMs of the hosts")
+	o.source.addFlags(cmd)
+	fs.StringVar(&o.cache, "cache", "", "the binary cache that has the builds (default: the host's own substituters)")
+	fs.StringVar(&o.relay, "relay", string(deploy.RelayAuto), "copy through this machine: auto (where the host can't reach the cache), always, never")
+	most := flake.MaxHealthTimeout
+	fs.Var(&durationValue{to: &o.stall, most: most}, "stall-timeout", "how long a download may stand still (default: 1m)")
+	fs.Var(&durationValue{to: &o.limit, most: most}, "fetch-limit", "how long the download for a VM may take (default: 6h)")
+	o.confirm.addFlags(fs)
+	fs.StringVar(&o.target, "target", "", "the address of the system inside, for one VM (default: the flake's, else what the last deployment recorded)")
+	fs.BoolVar(&o.targetSudo, "target-sudo", false, "become root in the guest with sudo")
+	fs.BoolVar(&o.dryRun, "dry-run", false, "say what would happen and change nothing")
+	fs.StringVar(&o.restart, "restart", "", "when to restart a VM: auto (only where it can't be switched live), if-needed (also where the hardware differs), always, never")
+	_ = cmd.RegisterFlagCompletionFunc("restart", cobra.FixedCompletions(restartPolicies(), cobra.ShellCompDirectiveNoFileComp))
+	return cmd
+}
+
+func (o *sourceOptions) addFlags(cmd *cobra.Command) {
+	fs := cmd.Flags()
+	fs.StringVar(&o.hydra, "hydra", "", "a jobset or job of Hydra: https://HYDRA/jobset/PROJECT/JOBSET or https://HYDRA/job/PROJECT/JOBSET/{vm}")
+	fs.StringVar(&o.from, "from", "", "a URL or file with the store paths of the runners")
+	fs.BoolVar(&o.fromFlake, "from-flake", false, "build what the VMs' `flake` files name, on the host itself")
+	fs.BoolVar(&o.anyFlake, "any-flake", false, "with --hydra: whatever the VMs' flake files say")
+	fs.StringArrayVar(&o.allowRedirect, "allow-redirect", nil, "another origin that answers may come from, such as https://cdn.example.org (repeatable)")
+	fs.StringVar(&o.netrc, "netrc", "", "a netrc file with the credentials for --hydra or --from")
+}
+
+// check refuses options that can't be meant.
+func (o *sourceOptions) check() error {
+	n := 0
+	for _, given := range []bool{o.hydra != "", o.from != "", o.fromFlake} {
+		if given {
+			n++
+		}
+	}
+	if n != 1 {
+		return &usageError{err: errors.New("one source is needed, and one only: --hydra, --from or --from-flake"), hint: "for example --hydra https://hydra.example.org/jobset/PROJECT/JOBSET"}
+	}
+	if o.anyFlake && o.hydra == "" {
+		return &usageError{err: errors.New("--any-flake belongs to --hydra"), hint: "leave it out"}
+	}
+	_, err := o.open(nil)
+	return err
+}
+
+// open is the source; nil for the VMs' `flake` files.
+func (o *sourceOptions) open(report deploy.Reporter) (update.Source, error) {
+	if o.fromFlake {
+		return nil, nil
+	}
+	client := &fetch.Client{}
+	for _, s := range o.allowRedirect {
+		origin, err := fetch.ParseOrigin(s)
+		if err != nil {
+			return nil, &usageError{err: fmt.Errorf("--allow-redirect: %w", err), hint: "an origin is such as https://cdn.example.org"}
+		}
+		client.AllowRedirect = append(client.AllowRedirect, origin)
+	}
+	if report != nil {
+		client.Retrying = func(err error, wait time.Duration) {
+			report.Detail("update", "%v; again in %s", err, wait.Round(time.Millisecond))
+		}
+	}
+	if o.netrc != "" && report != nil {
+		var err error
+		if client.Netrc, err = fetch.ReadNetrc(o.netrc); err != nil {
+			return nil, err
+		}
+	}
+	var s update.Source
+	var err error
+	if o.hydra != "" {
+		s, err = update.NewHydra(o.hydra, update.HydraOptions{Client: client, AnyFlake: o.anyFlake})
+	} else {
+		s, err = update.NewFile(o.from, client)
+	}
+	if err != nil {
+		return nil, &usageError{err: err, hint: hintOf(err, "see ferry update --help")}
+	}
+	return s, nil
+}
+
+func hintOf(err error, otherwise string) string {
+	var h interface{ Hint() string }
+	if errors.As(err, &h) && h.Hint() != "" {
+		return h.Hint()
+	}
+	return otherwise
+}
+
+// names checks the options and reads the VMs' names; none with --all.
+func (o *updateOptions) names(cmd *cobra.Command, args []string) ([]microvm.Name, error) {
+	wrong := func(hint, format string, a ...any) ([]microvm.Name, error) {
+		return nil, &usageError{err: fmt.Errorf(format, a...), hint: hint}
+	}
+	var names []microvm.Name
+	for _, arg := range args {
+		n, err := microvm.ParseName(arg)
+		if err != nil {
+			return wrong("usage: "+cmd.UseLine(), "%w", err)
+		}
+		if !slices.Contains(names, n) {
+			names = append(names, n)
+		}
+	}
+	switch {
+	case o.all == (len(names) > 0):
+		return wrong("usage: "+cmd.UseLine(), "update needs the names of VMs, or --all")
+	case !o.all && len(o.hosts) > 1:
+		return wrong("leave --host out where the flake says which VM is where", "VMs that are named have one --host")
+	case o.target != "" && len(names) != 1:
+		return wrong("the flake's ferry.vms.NAME.target serves more", "--target is for one VM")
+	case o.restart != "" && !slices.Contains(restartPolicies(), o.restart):
+		return wrong("one of "+strings.Join(restartPolicies(), ", "), "unknown --restart=%.40q", o.restart)
+	case !slices.Contains([]deploy.Relay{deploy.RelayAuto, deploy.RelayAlways, deploy.RelayNever}, deploy.Relay(o.relay)):
+		return wrong("one of auto, always, never", "unknown --relay=%.40q", o.relay)
+	case o.relay == string(deploy.RelayAlways) && o.cache == "":
+		return wrong("name the cache that this machine is to copy from", "--relay=always needs --cache")
+	case o.source.fromFlake && o.cache != "":
+		return wrong("leave one of them out", "--cache is for builds of others, --from-flake builds itself")
+	}
+	if o.cache != "" {
+		if err := checkCache(o.cache); err != nil {
+			return wrong("for example --cache https://cache.example.org", "--cache: %w", err)
+		}
+	}
+	return names, o.source.check()
+}
+
+// checkCache refuses store URLs that name no cache, hold a password, or would
+// switch off the check of signatures.
+func checkCache(s string) error {
+	u, err := url.Parse(s)
+	switch {
+	case err != nil:
+		return fmt.Errorf("%.120q is no URL", s)
+	case !slices.Contains([]string{"http", "https", "file", "s3", "ssh-ng"}, u.Scheme):
+		return fmt.Errorf("%.120q is no binary cache; expected http, https, s3, ssh-ng or file", s)
+	case u.User != nil && u.Scheme != "ssh-ng":
+		return errors.New("credentials in the address would be seen by everybody; they belong into Nix's netrc-file")
+	case u.Host == "" && u.Scheme != "file", u.Fragment != "", strings.ContainsFunc(s, func(r rune) bool { return r <= ' ' || r == 0x7f }):
+		return fmt.Errorf("%.120q is no binary cache", s)
+	case strings.HasPrefix(u.Host, "-"), u.User != nil && strings.HasPrefix(u.User.Username(), "-"):
+		return fmt.Errorf("%.120q begins with `-` where a name has to stand", s)
+	}
+	for key := range u.Query() {
+		if !slices.Contains([]string{"priority", "region", "endpoint", "scheme", "profile"}, key) {
+			return fmt.Errorf("the setting %.40q can't be given here", key)
+		}
+	}
+	return nil
+}
+
+// partialError says that some VMs were not updated.
+type partialError struct {
+	failed []string
+	done   int
+	err    error // of the first
+}
+
+func (e *partialError) Error() string {
+	return fmt.Sprintf("%d of %d updates failed: %s", len(e.failed), len(e.failed)+e.done, strings.Join(e.failed, ", "))
+}
+
+// Unwrap gives the error of the first VM, unless others are done.
+func (e *partialError) Unwrap() error {
+	if e.done > 0 {
+		return nil
+	}
+	return e.err
+}
+
+// request is the update of one VM, but for its host.
+func (o *updateOptions) request(n microvm.Name) (deploy.UpdateRequest, error) {
+	req := deploy.UpdateRequest{
+		Name: n, TargetSudo: o.targetSudo, AllVMs: o.all,
+		Fetch:   deploy.Fetch{Cache: o.cache, Relay: deploy.Relay(o.relay), Stall: o.stall, Limit: o.limit},
+		Restart: host.RestartPolicy(o.restart), DryRun: o.dryRun, Confirm: o.confirm.confirm(), Wait: o.wait,
+	}
+	if o.target != "" {
+		address, err := targetAddress(o.target)
+		if err != nil {
+			return req, err
+		}
+		req.Target = &address
+	}
+	return req, nil
+}
+
+// listedNames asks a host for its VMs; those that can't be updated are named.
+func (a *app) listedNames(ctx context.Context, h lister) ([]microvm.Name, error) {
+	var names []microvm.Name
+	err := h.Stream(ctx, "", func(answer json.RawMessage) error {
+		var v host.Listed
+		if err := json.Unmarshal(answer, &v); err != nil {
+			return fmt.Errorf("reading the list of VMs: %w", err)
+		}
+		n, ok := v.VM()
+		switch {
+		case !ok:
+			a.ui.Step(v.Name, "left out: %s", strings.Join(v.Problems, "; "))
+		case v.Declared:
+			a.ui.Step(v.Name, "left out: the host's own configuration declares it")
+		default:
+			names = append(names, n)
+		}
+		return nil
+	}, "list")
+	return names, err
+}
+
+// lister is a host that can be asked for its VMs.
+type lister interface {
+	Stream(ctx context.Context, subject string, each func(answer json.RawMessage) error, args ...string) error
+}
+
+func (a *app) evaluators() (*nix.Nix, *flake.Evaluator) {
+	n := &nix.Nix{Program: "nix", Log: a.ui.Log("nix")}
+	return n, &flake.Evaluator{Nix: n, CacheDir: flake.DefaultCacheDir()}
+}
