@@ -125,7 +125,7 @@ func TestUnansweredRestartIsUndone(t *testing.T) {
 // ferry finds out how it ended.
 func TestConnectionCutDuringRestart(t *testing.T) {
 	in, vm, _ := runs(t, world.host1, "cut", toHost1)
-	in.write("cut.nix", vmModule("cut", `microvm.preStart = "sleep 3";`))
+	in.write("cut.nix", vmModule("cut", `microvm.preStart = "sleep 1";`))
 	run := in.begin("rebuild", "cut", toHost1)
 	run.says("restarting microvm@cut.service")
 	cutConnections(t, world.host1)
