@@ -31,6 +31,7 @@ type deployOptions struct {
 	dryRun      bool
 	wait        time.Duration
 	confirm     confirmOptions
+	build       buildFlags
 	nix         nixOptions
 }
 
@@ -53,6 +54,7 @@ func (o *deployOptions) addGuestFlags(cmd *cobra.Command) {
 }
 
 func (o *deployOptions) addInstallFlags(cmd *cobra.Command) {
+	o.build.addFlags(cmd)
 	cmd.Flags().StringVar(&o.updateFlake, "update-flake", "", "the flake that `microvm -u` on the host shall update from (written to the VM's `flake` file)")
 }
 
@@ -121,6 +123,10 @@ func (o *deployOptions) request(p positionals) (deploy.Request, error) {
 		HostSudo: o.hostSudo || o.bothSudo, TargetSudo: o.targetSudo || o.bothSudo,
 		Restart: host.RestartPolicy(o.restart), UpdateFlake: o.updateFlake, DryRun: o.dryRun,
 		Confirm: o.confirm.confirm(), Wait: o.wait,
+	}
+	var err error
+	if req.Building, err = o.build.building(); err != nil {
+		return req, err
 	}
 	if o.name != "" {
 		n, err := microvm.ParseName(o.name)

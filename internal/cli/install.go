@@ -15,7 +15,7 @@ func (a *app) installCommand() *cobra.Command {
 		Long: `Evaluates nixosConfigurations.NAME here, builds its runner on HOST and makes it
 the VM's current one. What runs is not touched; a new VM is not started.
 Afterwards activate it with ferry switch or ferry rebuild, or by a restart of
-microvm@NAME.service.`,
+microvm@NAME.service.` + buildHelp,
 		Example: `  ferry install web root@server
   ferry switch web root@web.example.com`,
 		RunE: func(cmd *cobra.Command, args []string) error {

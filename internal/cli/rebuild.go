@@ -21,11 +21,12 @@ HOST may be ` + "`local`" + `. What is not named comes from the flake's ` + "`fe
 
 Actions: switch (default) activates and installs; boot installs only; test
 activates only, and the next boot brings the installed system back; dry-activate
-builds and shows what the switch would do.` + confirmHelp,
+builds and shows what the switch would do.` + buildHelp + confirmHelp,
 		Example: `  ferry rebuild web
   ferry rebuild web root@server root@web.example.com switch
   ferry rebuild web --override-input nixpkgs ~/src/nixpkgs --dry-run
   ferry rebuild web --restart=if-needed
+  ferry rebuild web --build-on ssh-ng://root@builder
   ferry rebuild web --check-http http://10.0.0.5/healthz --confirm-timeout 2m`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			p, err := parsePositionals(cmd, args, 2, actions())

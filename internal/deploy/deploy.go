@@ -32,6 +32,9 @@ type Reporter interface {
 // Evaluator yields a VM's record.
 type Evaluator interface {
 	Evaluate(ctx context.Context, src flake.Source, name microvm.Name) (*flake.Evaluation, error)
+	// Archive and Fleet are for an evaluation on the host.
+	Archive(ctx context.Context, src flake.Source, name microvm.Name) (*flake.Archive, error)
+	Fleet(ctx context.Context, src flake.Source) (flake.Fleet, []string, error)
 }
 
 // Deployer has what all deployments of a run share.
@@ -58,6 +61,7 @@ type Request struct {
 	DryRun               bool
 	Confirm              Confirm
 	Wait                 time.Duration // for the VM's lock; 0: not
+	Building             Building
 }
 
 // deployment is one run for one VM.
@@ -69,11 +73,14 @@ type deployment struct {
 	record microvm.Record
 	eval   *flake.Evaluation
 	intent host.Intent
+	// archive is the flake where the host evaluates it; else nil.
+	archive *flake.Archive
 
 	host    remote.Conn
 	session *hostSession
 	facts   host.Facts
 	plan    host.Plan
+	builder remote.Conn // nil: none
 	guest   *guestSide
 	before  unitsBefore
 	back    *goBack   // nil: neither a rollback nor an update
@@ -163,6 +170,9 @@ func (d *deployment) close() {
 }
 
 func (d *deployment) closeHost() {
+	if d.builder != nil {
+		_ = d.builder.Close()
+	}
 	if d.session != nil {
 		if err := d.session.close(); err != nil {
 			d.Report.Detail(d.subject(), "ending the session on the host: %v", err)
@@ -179,6 +189,9 @@ func (d *deployment) step(format string, args ...any) { d.Report.Step(d.subject(
 
 // evaluate gets the record and fills in what the flake's `ferry` output says.
 func (d *deployment) evaluate(ctx context.Context) error {
+	if d.req.Building.EvalOnHost && !d.req.DryRun { // a dry run leaves nothing on the host
+		return d.collect(ctx)
+	}
 	ev, err := d.Evaluator.Evaluate(ctx, d.req.Source, d.req.Attribute)
 	if err != nil {
 		return err
@@ -186,29 +199,47 @@ func (d *deployment) evaluate(ctx context.Context) error {
 	for _, w := range ev.Warnings {
 		d.Report.Warn("%s", w)
 	}
-	d.eval, d.record = ev, ev.Record
-	d.record.Name = d.req.Name
+	d.take(ev)
 	if ev.Cached {
 		d.Report.Detail(d.subject(), "evaluation: from the cache")
 	} else {
 		d.step("evaluated %s", d.record.Runner.Drv)
 	}
 	d.fromFleet(ev.Fleet)
+	d.intend()
+	return nil
+}
+
+func (d *deployment) take(ev *flake.Evaluation) {
+	d.eval, d.record = ev, ev.Record
+	d.record.Name = d.req.Name
 	d.result.System = systemOut(&d.record)
+}
+
+func (d *deployment) intend() {
+	if place := d.place(); !place.OnHost() {
+		d.result.BuildOn = place.String()
+	}
 	d.intent = host.Intent{
 		Action: d.req.Action, Restart: d.req.Restart,
 		TargetKnown: d.req.Target != nil, UpdateFlake: d.req.UpdateFlake,
 	}
-	return nil
+}
+
+func (d *deployment) needHost() error {
+	if d.req.Host != nil {
+		return nil
+	}
+	return &UsageError{
+		Message: fmt.Sprintf("the host of %s is not known", d.req.Attribute),
+		Next:    fmt.Sprintf("name it (ferry rebuild %s root@host) or set ferry.vms.%s.host and ferry.hosts in the flake", d.req.Attribute, d.req.Attribute),
+	}
 }
 
 // connectHost logs in and asks for facts, in one session.
 func (d *deployment) connectHost(ctx context.Context) error {
-	if d.req.Host == nil {
-		return &UsageError{
-			Message: fmt.Sprintf("the host of %s is not known", d.req.Attribute),
-			Next:    fmt.Sprintf("name it (ferry rebuild %s root@host) or set ferry.vms.%s.host and ferry.hosts in the flake", d.req.Attribute, d.req.Attribute),
-		}
+	if err := d.needHost(); err != nil {
+		return err
 	}
 	if err := d.openHost(ctx); err != nil {
 		return err
@@ -277,7 +308,7 @@ func (d *deployment) prepare(ctx context.Context) error {
 	if d.back != nil && d.eval == nil {
 		req.Runner, req.Deployment.RollbackTo = d.back.to.Runner, d.back.to.Number
 	} else {
-		req.Runner, req.Derivations = d.record.Runner.Out, []microvm.StorePath{d.record.Runner.Drv}
+		req.Runner, req.Derivations = d.record.Runner.Out, d.toShip()
 		req.Deployment.Flake, req.Deployment.Revision = ui.Redact(d.eval.URL), d.eval.Revision
 	}
 	var p host.Prepared
@@ -286,7 +317,7 @@ func (d *deployment) prepare(ctx context.Context) error {
 	}
 	d.prepared = true
 	d.Report.Detail(d.subject(), "the host has Nix %s", p.NixVersion)
-	if p.Waited {
+	if p.Waited && d.archive == nil {
 		return d.seeAnew(ctx)
 	}
 	return nil

@@ -26,6 +26,9 @@ func (d *deployment) fromFleet(f flake.Fleet) {
 	if d.req.UpdateFlake == "" {
 		d.req.UpdateFlake = vm.UpdateFlake
 	}
+	if d.req.Building.On == nil {
+		d.req.Building.On = f.BuildOn(d.req.Attribute)
+	}
 	d.req.Confirm = d.req.Confirm.Or(vm.Health)
 }
 

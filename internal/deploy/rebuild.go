@@ -11,6 +11,9 @@ import (
 
 // rebuild is the whole of a deployment after evaluation.
 func (d *deployment) rebuild(ctx context.Context) error {
+	if d.archive != nil {
+		return d.rebuildThere(ctx)
+	}
 	if err := d.look(ctx); err != nil {
 		return err
 	}
@@ -24,9 +27,18 @@ func (d *deployment) rebuild(ctx context.Context) error {
 		d.result.Outcome, d.result.Predicted = OutcomeDryRun, d.plan.Predicted
 		return nil
 	}
+	if err := d.checkPlace(ctx); err != nil {
+		return err
+	}
 	if err := d.prepare(ctx); err != nil {
 		return err
 	}
+	return d.buildAndGo(ctx)
+}
+
+// buildAndGo is what is left once the VM is locked and what is to be built is
+// known.
+func (d *deployment) buildAndGo(ctx context.Context) error {
 	if !d.facts.Built {
 		if err := d.build(ctx); err != nil {
 			return err
@@ -45,11 +57,8 @@ func (d *deployment) look(ctx context.Context) error {
 	if err := d.connectHost(ctx); err != nil {
 		return err
 	}
-	if len(d.facts.MissingShares) > 0 && d.req.Action != host.ActionBoot {
-		return &RefusedError{
-			Message: fmt.Sprintf("share sources are missing on %s: %s", d.req.Host, strings.Join(d.facts.MissingShares, ", ")),
-			Next:    "make these directories on the host, or correct microvm.shares",
-		}
+	if err := d.checkShares(); err != nil {
+		return err
 	}
 	if d.mustWait() {
 		return nil
@@ -67,6 +76,17 @@ func (d *deployment) look(ctx context.Context) error {
 		return d.probe(ctx) // the plan that a real run makes after the build
 	}
 	return nil
+}
+
+// checkShares refuses a VM that could not start.
+func (d *deployment) checkShares() error {
+	if len(d.facts.MissingShares) == 0 || d.req.Action == host.ActionBoot {
+		return nil
+	}
+	return &RefusedError{
+		Message: fmt.Sprintf("share sources are missing on %s: %s", d.req.Host, strings.Join(d.facts.MissingShares, ", ")),
+		Next:    "make these directories on the host, or correct microvm.shares",
+	}
 }
 
 // lookAtGuest is needed before a live switch. A guest that runs something else

@@ -34,7 +34,8 @@ type Result struct {
 	Host       string            `json:"host,omitempty"`
 	Target     string            `json:"target,omitempty"`
 	Deployment string            `json:"deployment"`
-	Build      string            `json:"build,omitempty"` // where an update came from
+	Build      string            `json:"build,omitempty"`   // where an update came from
+	BuildOn    string            `json:"buildOn,omitempty"` // `local` or a builder; else it is built on the host
 	Action     host.Action       `json:"action"`
 	Outcome    Outcome           `json:"outcome"`
 	Runner     microvm.StorePath `json:"runner,omitempty"`
@@ -150,6 +151,9 @@ func (r *Result) intention() string {
 	var does []string
 	if r.Predicted {
 		what := "copy the derivations and build on " + r.Host
+		if r.BuildOn != "" {
+			what = "build on " + strings.Replace(r.BuildOn, "local", "this machine", 1) + " and copy it to " + r.Host
+		}
 		if r.Build != "" {
 			what = "download " + string(r.Runner)
 		}

@@ -19,7 +19,7 @@ func (d *deployment) ship(ctx context.Context) error {
 	case d.host.Address().Local && target.Store == "":
 		return nil
 	case d.host.SudoPassword():
-		return d.stream(ctx, drvs)
+		return d.stream(ctx, drvs, false)
 	}
 	d.step("copying derivations to %s", d.req.Host)
 	quiet := *d.Nix // a line for each of thousands of paths is for --verbose
@@ -35,21 +35,34 @@ func (w detailWriter) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// stream sends the derivations that the host lacks through the helper: where
-// sudo wants a password, the programs that `nix copy` starts can't be root.
-func (d *deployment) stream(ctx context.Context, drvs []microvm.StorePath) error {
-	closure, err := d.Nix.Requisites(ctx, drvs...)
+// toShip is what the host has to root before it is copied. What is built
+// elsewhere is rooted by the runner's own path.
+func (d *deployment) toShip() []microvm.StorePath {
+	switch {
+	case d.archive != nil:
+		return d.archive.Sources
+	case d.place().OnHost():
+		return []microvm.StorePath{d.record.Runner.Drv}
+	}
+	return nil
+}
+
+// stream sends what the host lacks of a closure through the helper: where sudo
+// wants a password, the programs that `nix copy` starts can't be root. With
+// substitute the host fetches before what its own caches have.
+func (d *deployment) stream(ctx context.Context, paths []microvm.StorePath, substitute bool) error {
+	closure, err := d.Nix.Requisites(ctx, paths...)
 	if err != nil {
 		return err
 	}
 	var missing []microvm.StorePath
-	if err := d.session.call(ctx, host.Request{Missing: &host.MissingRequest{Paths: closure}}, &missing); err != nil {
+	if err := d.session.call(ctx, host.Request{Missing: &host.MissingRequest{Paths: closure, Substitute: substitute}}, &missing); err != nil {
 		return err
 	}
 	if len(missing) == 0 {
 		return nil
 	}
-	d.step("copying %d derivations and sources to %s", len(missing), d.req.Host)
+	d.step("copying %d paths to %s", len(missing), d.req.Host)
 	p, _, err := remote.StartHelper(ctx, d.host, []string{"host", "import"})
 	if err != nil {
 		return err
@@ -59,7 +72,7 @@ func (d *deployment) stream(ctx context.Context, drvs []microvm.StorePath) error
 		err = cerr
 	}
 	if werr := p.Wait(); werr != nil {
-		return fmt.Errorf("importing the derivations on %s: %w", d.req.Host, werr)
+		return fmt.Errorf("importing them on %s: %w", d.req.Host, werr)
 	}
 	return err
 }
@@ -71,9 +84,14 @@ const maxShipments = 3
 // the derivations arrived may take some of them all the same: then they are
 // copied once more.
 func (d *deployment) build(ctx context.Context) error {
+	if !d.place().OnHost() {
+		return d.buildElsewhere(ctx)
+	}
 	for shipment := 1; ; shipment++ {
-		if err := d.ship(ctx); err != nil {
-			return err
+		if d.archive == nil {
+			if err := d.ship(ctx); err != nil {
+				return err
+			}
 		}
 		d.step("building on %s", d.req.Host)
 		req := host.BuildRequest{Name: d.req.Name, Derivations: []microvm.StorePath{d.record.Runner.Drv}}
@@ -83,7 +101,7 @@ func (d *deployment) build(ctx context.Context) error {
 			d.plan.Runner = built.Runner
 			return nil
 		}
-		if shipment == maxShipments || ctx.Err() != nil || !d.derivationsGone(ctx) {
+		if shipment == maxShipments || ctx.Err() != nil || d.archive != nil || !d.derivationsGone(ctx) {
 			return err
 		}
 		d.step("a garbage collection on %s took derivations", d.req.Host)

@@ -44,26 +44,69 @@ func (e *Evaluator) Evaluate(ctx context.Context, src Source, name microvm.Name)
 	}
 	var evaluation Evaluation
 	err := e.outputs(ctx, src, name, &evaluation, func(out outputs, ref string) ([]microvm.StorePath, error) {
-		vm, ok := out.VMs[string(name)]
-		switch {
-		case !ok:
-			return nil, fmt.Errorf("evaluating flake %s: the result lacks %s", ref, name)
-		case vm.Obstacle != "":
-			return nil, &NoRunnerError{Ref: ref, Name: name, Reason: vm.Obstacle}
-		case vm.Record == nil:
-			return nil, &UnknownVMError{Ref: ref, Name: name, Existing: vm.Missing}
-		}
-		evaluation.Record = *vm.Record
-		if vm.BrokenSystem {
-			evaluation.Warnings = append(evaluation.Warnings, fmt.Sprintf(
-				"config.system.build.toplevel of %s cannot be evaluated, though its runner can; ferry goes on without it", name))
-		}
-		return derivations(vm.Record)
+		return evaluation.takeRecord(out, ref, name)
 	})
 	if err != nil {
 		return nil, err
 	}
 	return &evaluation, nil
+}
+
+// takeRecord takes one VM out of what was evaluated.
+func (ev *Evaluation) takeRecord(out outputs, ref string, name microvm.Name) ([]microvm.StorePath, error) {
+	vm, ok := out.VMs[string(name)]
+	switch {
+	case !ok:
+		return nil, fmt.Errorf("evaluating flake %s: the result lacks %s", ref, name)
+	case vm.Obstacle != "":
+		return nil, &NoRunnerError{Ref: ref, Name: name, Reason: vm.Obstacle}
+	case vm.Record == nil:
+		return nil, &UnknownVMError{Ref: ref, Name: name, Existing: vm.Missing}
+	}
+	ev.Record = *vm.Record
+	if vm.BrokenSystem {
+		ev.Warnings = append(ev.Warnings, fmt.Sprintf(
+			"config.system.build.toplevel of %s cannot be evaluated, though its runner can; ferry goes on without it", name))
+	}
+	return derivations(vm.Record)
+}
+
+// DecodeEvaluation reads what an Archive's expression yielded on another machine;
+// ref is the flake for messages. The derivations are there, not here.
+func DecodeEvaluation(data []byte, ref string, name microvm.Name) (*Evaluation, error) {
+	var ev Evaluation
+	_, err := ev.decode(data, ref, func(out outputs, ref string) ([]microvm.StorePath, error) {
+		return ev.takeRecord(out, ref, name)
+	})
+	if err != nil {
+		return nil, err
+	}
+	return &ev, nil
+}
+
+// decode reads record.nix's value. It returns the derivations that use names.
+func (ev *Evaluation) decode(data []byte, ref string, use take) ([]microvm.StorePath, error) {
+	ev.Warnings = nil
+	var out outputs
+	if err := json.Unmarshal(data, &out); err != nil {
+		return nil, fmt.Errorf("evaluating flake %s: read the record: %w", ref, err)
+	}
+	drvs, err := use(out, ref)
+	if err != nil {
+		return nil, err
+	}
+	fleet, warnings, err := DecodeFleet(out.Ferry)
+	if err != nil {
+		return nil, err
+	}
+	ev.Fleet = fleet
+	ev.Warnings = append(ev.Warnings, warnings...)
+	return drvs, nil
+}
+
+// expressionFor is record.nix, for one VM (none if name is empty).
+func expressionFor(name microvm.Name) string {
+	return fmt.Sprintf("(%s) { names = [ %s ]; }", recordExpression, quotedName(name))
 }
 
 // Fleet returns the flake's `ferry` output alone, and warnings for the user. The
@@ -105,42 +148,23 @@ func (e *Evaluator) outputs(ctx context.Context, src Source, name microvm.Name, 
 	}
 	evaluation.Revision, evaluation.URL = facts.metadata.Revision(), facts.metadata.URL
 
-	finish := func(data []byte) ([]microvm.StorePath, error) {
-		evaluation.Warnings = nil
-		var out outputs
-		if err := json.Unmarshal(data, &out); err != nil {
-			return nil, fmt.Errorf("evaluating flake %s: read the record: %w", ref, err)
-		}
-		drvs, err := use(out, ref)
-		if err != nil {
-			return nil, err
-		}
-		fleet, warnings, err := DecodeFleet(out.Ferry)
-		if err != nil {
-			return nil, err
-		}
-		evaluation.Fleet = fleet
-		evaluation.Warnings = append(evaluation.Warnings, warnings...)
-		return drvs, nil
-	}
-
 	cache := evalCache{dir: e.CacheDir}
 	key := facts.key(src.Options, name)
 	if data := cache.get(key); data != nil {
-		if drvs, err := finish(data); err == nil && allExist(drvs) {
+		if drvs, err := evaluation.decode(data, ref, use); err == nil && allExist(drvs) {
 			evaluation.Cached = true
 			return nil
 		}
 	}
 	data, err := n.Eval(ctx, nix.EvalRequest{
 		Installable: ref + "#.", // the outputs themselves: `#ferry` would find packages.SYSTEM.ferry first
-		Apply:       fmt.Sprintf("(%s) { names = [ %s ]; }", recordExpression, quotedName(name)),
+		Apply:       expressionFor(name),
 		Options:     src.Options,
 	})
 	if err != nil {
 		return readable(ref, facts.metadata.Path, err)
 	}
-	if _, err := finish(data); err != nil {
+	if _, err := evaluation.decode(data, ref, use); err != nil {
 		return err
 	}
 	if key != "" && e.unchanged(ctx, &n, src, ref, name, key) {

@@ -19,8 +19,8 @@ type Fleet struct {
 // Host is one of ferry.hosts. A key is a name for the user, not an address.
 type Host struct {
 	Address microvm.Address
-	Sudo    bool   // become root on it with sudo
-	BuildOn string // not acted upon yet
+	Sudo    bool                // become root on it with sudo
+	BuildOn *microvm.BuildPlace // nil: the flake says nothing
 }
 
 // VM is one of ferry.vms; every field may be empty.
@@ -28,11 +28,11 @@ type VM struct {
 	Host        string           // a key of Fleet.Hosts
 	Target      *microvm.Address // the system inside; never Local
 	TargetSudo  bool
-	Tags        []string // not acted upon yet
-	Restart     string   // auto, if-needed, always, never, or empty
-	UpdateFlake string   // passed CheckUpdateRef
-	BuildOn     string   // not acted upon yet
-	Health      *Health  // nil: the flake says nothing
+	Tags        []string            // not acted upon yet
+	Restart     string              // auto, if-needed, always, never, or empty
+	UpdateFlake string              // passed CheckUpdateRef
+	BuildOn     *microvm.BuildPlace // wins over its host's; nil: that
+	Health      *Health             // nil: the flake says nothing
 }
 
 // Health says when a VM is well. What is not set is empty.
@@ -111,7 +111,7 @@ func (d *decoder) host(v value) Host {
 	if d.err == nil && !o.has("address") {
 		d.fail(v.path, "lacks `address`")
 	}
-	h := Host{Sudo: d.boolean(o.get("sudo")), BuildOn: d.unused(o.get("buildOn")).text(d)}
+	h := Host{Sudo: d.boolean(o.get("sudo")), BuildOn: d.buildPlace(o.get("buildOn"))}
 	if a := d.address(o.get("address")); a != nil {
 		h.Address = *a
 	}
@@ -127,7 +127,7 @@ func (d *decoder) vm(v value, hosts map[string]Host) VM {
 		Tags:        d.texts(d.unused(o.get("tags")), nonEmpty),
 		Restart:     o.get("restart").text(d),
 		UpdateFlake: o.get("updateFlake").text(d),
-		BuildOn:     d.unused(o.get("buildOn")).text(d),
+		BuildOn:     d.buildPlace(o.get("buildOn")),
 		Health:      d.health(o.get("health")),
 	}
 	if _, known := hosts[vm.Host]; o.has("host") && !known {
@@ -179,6 +179,31 @@ func (d *decoder) address(v value) *microvm.Address {
 		return nil
 	}
 	return &a
+}
+
+func (d *decoder) buildPlace(v value) *microvm.BuildPlace {
+	if v.absent() {
+		return nil
+	}
+	s := v.text(d)
+	if d.err != nil {
+		return nil
+	}
+	p, err := microvm.ParseBuildPlace(s)
+	if err != nil {
+		d.fail(v.path, "is wrong: "+err.Error())
+		return nil
+	}
+	return &p
+}
+
+// BuildOn is where the fleet has a VM built; nil where it says nothing.
+func (f *Fleet) BuildOn(name microvm.Name) *microvm.BuildPlace {
+	if place := f.VMs[name].BuildOn; place != nil {
+		return place
+	}
+	host, _ := f.HostOf(name)
+	return host.BuildOn
 }
 
 func nonEmpty(s string) string {

@@ -15,12 +15,12 @@ import (
 const wholeFleet = `{
   "hosts": {
     "server1": { "address": "root@server1.example.com" },
-    "rack.b_2": { "address": "ssh://deploy@10.0.0.2:2222", "sudo": true, "buildOn": "server1" }
+    "rack.b_2": { "address": "ssh://deploy@10.0.0.2:2222", "sudo": true, "buildOn": "local" }
   },
   "vms": {
     "web": {
       "host": "server1", "target": "root@web.example.com", "targetSudo": true, "tags": ["prod", "web"], "restart": "if-needed",
-      "updateFlake": "git+https://git.example.org/infra?ref=flake-update", "buildOn": "rack.b_2",
+      "updateFlake": "git+https://git.example.org/infra?ref=flake-update", "buildOn": "ssh-ng://root@builder:22",
       "health": { "tcp": ["10.0.0.5:443", "[fd00::5]:80"], "http": ["http://10.0.0.5/healthz"], "command": "systemctl is-active nginx", "timeout": 60 }
     },
     "db": { "host": "rack.b_2", "target": null, "health": {} },
@@ -36,13 +36,13 @@ func TestDecodeFleet(t *testing.T) {
 	want := Fleet{
 		Hosts: map[string]Host{
 			"server1":  {Address: microvm.Address{User: "root", Host: "server1.example.com"}},
-			"rack.b_2": {Address: microvm.Address{User: "deploy", Host: "10.0.0.2", Port: 2222}, Sudo: true, BuildOn: "server1"},
+			"rack.b_2": {Address: microvm.Address{User: "deploy", Host: "10.0.0.2", Port: 2222}, Sudo: true, BuildOn: &microvm.BuildPlace{Local: true}},
 		},
 		VMs: map[microvm.Name]VM{
 			"web": {
 				Host: "server1", Target: &microvm.Address{User: "root", Host: "web.example.com"}, TargetSudo: true,
 				Tags: []string{"prod", "web"}, Restart: "if-needed",
-				UpdateFlake: "git+https://git.example.org/infra?ref=flake-update", BuildOn: "rack.b_2",
+				UpdateFlake: "git+https://git.example.org/infra?ref=flake-update", BuildOn: &microvm.BuildPlace{Builder: &microvm.Address{User: "root", Host: "builder", Port: 22}},
 				Health: &Health{TCP: []string{"10.0.0.5:443", "[fd00::5]:80"}, HTTP: []string{"http://10.0.0.5/healthz"}, Command: "systemctl is-active nginx", Timeout: time.Minute},
 			},
 			"db":   {Host: "rack.b_2", Health: &Health{}},
@@ -52,17 +52,22 @@ func TestDecodeFleet(t *testing.T) {
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)
 	}
-	// Once each, though hosts and VMs set buildOn.
-	if len(warnings) != 2 {
+	if len(warnings) != 1 {
 		t.Errorf("%q", warnings)
 	}
-	for i, key := range []string{"buildOn", "tags"} {
+	for i, key := range []string{"tags"} {
 		if !strings.Contains(warnings[i], "`"+key+"`") || !strings.Contains(warnings[i], "nothing acts on it yet") {
 			t.Errorf("warning %q is not about %s", warnings[i], key)
 		}
 	}
 	if host, ok := got.HostOf("web"); !ok || host.Address.Host != "server1.example.com" {
 		t.Errorf("%+v, %v", host, ok)
+	}
+	// The VM's own, its host's, none.
+	for name, want := range map[microvm.Name]string{"web": "ssh-ng://root@builder:22", "db": "local", "bare": ""} {
+		if place := got.BuildOn(name); (place == nil) != (want == "") || place != nil && place.String() != want {
+			t.Errorf("%s is built on %v", name, place)
+		}
 	}
 	for _, name := range []microvm.Name{"bare", "nobody"} {
 		if host, ok := got.HostOf(name); ok {
@@ -107,6 +112,8 @@ func TestDecodeFleetRefuses(t *testing.T) {
 		{"bad target", vm(`{"target":"a:b"}`), "ferry.vms.web.target", "ssh://host:port"},
 		{"tags as a string", vm(`{"tags":"x"}`), "ferry.vms.web.tags", "expected a list of strings"},
 		{"tags with a number", vm(`{"tags":["x",1]}`), "ferry.vms.web.tags[1]", "the number 1; expected a string"},
+		{"place to build", vm(`{"buildOn":"server1"}`), "ferry.vms.web.buildOn", "expected host, local or ssh-ng://"},
+		{"place with settings", `{"hosts":{"a":{"address":"a","buildOn":"ssh-ng://b?ssh-key=/x"}}}`, "ferry.hosts.a.buildOn", "ssh_config"},
 		{"empty tag", vm(`{"tags":[" "]}`), "ferry.vms.web.tags[0]", "empty"},
 		{"restart", vm(`{"restart":"ifneeded"}`), "ferry.vms.web.restart", "did you mean `if-needed`?"},
 		{"empty restart", vm(`{"restart":""}`), "ferry.vms.web.restart", "expected one of auto,"},

@@ -20,6 +20,7 @@ type Request struct {
 	Probe    *ProbeRequest    `json:"probe,omitempty"`
 	Prepare  *PrepareRequest  `json:"prepare,omitempty"`
 	Missing  *MissingRequest  `json:"missing,omitempty"`
+	Evaluate *EvaluateRequest `json:"evaluate,omitempty"`
 	Build    *BuildRequest    `json:"build,omitempty"`
 	Fetch    *FetchRequest    `json:"fetch,omitempty"`
 	Plan     *PlanRequest     `json:"plan,omitempty"`
@@ -223,13 +224,19 @@ type Deployment struct {
 // MissingRequest asks which of the paths the host's store lacks.
 type MissingRequest struct {
 	Paths []microvm.StorePath `json:"paths"`
+	// Substitute fetches before what the host's own caches have of them, signed
+	// by keys that the host trusts.
+	Substitute bool `json:"substitute,omitempty"`
 }
 
 // BuildRequest builds derivations under the VM's lock; the first is the
 // runner's, whose output is the answer.
 type BuildRequest struct {
 	Name        microvm.Name        `json:"name"`
-	Derivations []microvm.StorePath `json:"derivations"`
+	Derivations []microvm.StorePath `json:"derivations,omitempty"`
+	// Built is a runner that was built elsewhere and copied to the host, instead
+	// of derivations: it is only checked and rooted.
+	Built microvm.StorePath `json:"built,omitempty"`
 }
 
 // Built answers a BuildRequest.

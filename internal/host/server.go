@@ -34,6 +34,8 @@ type unitManager interface {
 type nixTool interface {
 	Version(ctx context.Context) (nix.Version, error)
 	Missing(ctx context.Context, paths []microvm.StorePath) ([]microvm.StorePath, error)
+	Substitute(ctx context.Context, paths []microvm.StorePath) error
+	Eval(ctx context.Context, r nix.EvalRequest) ([]byte, error)
 	Build(ctx context.Context, link string, drvs ...microvm.StorePath) ([]microvm.StorePath, error)
 	Fetch(ctx context.Context, r nix.FetchRequest) error
 	Signers(ctx context.Context, cache string, p microvm.StorePath) ([]string, error)

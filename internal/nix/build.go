@@ -16,20 +16,41 @@ import (
 // somebody else made. Builders' output goes to Log, each line after the name of
 // its derivation. A build that failed is a *BuildError.
 func (n *Nix) Build(ctx context.Context, link string, drvs ...microvm.StorePath) ([]microvm.StorePath, error) {
+	return n.BuildIn(ctx, BuildRequest{Link: link, Derivations: drvs})
+}
+
+// BuildRequest is one build.
+type BuildRequest struct {
+	Derivations []microvm.StorePath
+	Link        string // see Build; not with Store
+	// Store is the URL of another store that builds and keeps what is built; the
+	// derivations come from this machine's. Env is for it, such as NIX_SSHOPTS.
+	Store string
+	Env   []string
+	// Options are put before the derivations and are trusted, as in EvalRequest.
+	Options []string
+}
+
+// BuildIn is Build with everything that can be said of it.
+func (n *Nix) BuildIn(ctx context.Context, r BuildRequest) ([]microvm.StorePath, error) {
+	drvs := r.Derivations
 	if len(drvs) == 0 {
 		return nil, nil
 	}
-	args := nixArgs("build", "--print-build-logs", "--json")
-	if link == "" {
+	args := append(nixArgs("build", "--print-build-logs", "--json"), r.Options...)
+	if r.Store != "" {
+		args = append(args, "--store", r.Store, "--eval-store", "auto")
+	}
+	if r.Link == "" {
 		args = append(args, "--no-link")
 	} else {
-		args = append(args, "--out-link", link)
+		args = append(args, "--out-link", r.Link)
 	}
 	for _, d := range drvs {
 		args = append(args, string(d)+"^out")
 	}
 	var report buildReport
-	out, _, err := n.run(ctx, command{program: "nix", args: args, line: report.line})
+	out, _, err := n.run(ctx, command{program: "nix", args: args, env: r.Env, line: report.line})
 	if err != nil {
 		var failed *CommandError
 		if errors.As(err, &failed) {

@@ -26,6 +26,7 @@ type ssh struct {
 	session []string // options of every session
 	env     []string // options for the sessions that nix starts
 	master  *master  // nil: the user's own, which we leave alone
+	socket  string   // of the connection that is shared
 	limit   time.Duration
 }
 
@@ -58,6 +59,7 @@ func (s *ssh) connect(ctx context.Context, parent string, fresh bool) error {
 	m := &master{s: s, path: filepath.Join(s.dir, "s"), options: append(cfg.sane(), cfg.defaults()...)}
 	if theirs := cfg.controlPath(); theirs != "" && !fresh {
 		shared := &master{s: s, path: theirs, options: m.options}
+		s.socket = theirs
 		// A session of a connection that ends may connect anew.
 		s.session, s.env = m.options, cfg.defaults()
 		if shared.alive(ctx) {
@@ -70,6 +72,7 @@ func (s *ssh) connect(ctx context.Context, parent string, fresh bool) error {
 			m = shared
 		}
 	}
+	s.socket = m.path
 	if err := m.open(ctx); err != nil {
 		return err
 	}

@@ -1,0 +1,113 @@
+package host
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+
+	"ferry/internal/microvm"
+	"ferry/internal/nix"
+)
+
+// EvaluateRequest evaluates a flake on the host, from sources that were copied
+// into its store: nothing is fetched, and no checkout is made.
+type EvaluateRequest struct {
+	Name  microvm.Name `json:"name"`
+	Flake string       `json:"flake"` // path:/nix/store/…
+	// Expression is a Nix function that is applied to the flake's outputs.
+	Expression string   `json:"expression"`
+	Options    []string `json:"options,omitempty"` // of nix eval
+	// Locks is the lock file in force where the flake was copied from.
+	Locks json.RawMessage `json:"locks,omitempty"`
+}
+
+// Evaluated answers an EvaluateRequest.
+type Evaluated struct {
+	Output json.RawMessage `json:"output"` // of the expression
+}
+
+const maxEvalLog = 40 // lines of Nix's that an error shows
+
+// evaluate runs as root, as a build does that is asked for by root: the flake is
+// the operator's, who may run anything as root here.
+func (s *session) evaluate(ctx context.Context, req EvaluateRequest) (*Evaluated, error) {
+	if err := s.holds(req.Name); err != nil {
+		return nil, err
+	}
+	source, _, _ := strings.Cut(strings.TrimPrefix(req.Flake, "path:"), "?")
+	if _, err := microvm.ParseStorePath(source); err != nil || !strings.HasPrefix(req.Flake, "path:") {
+		return nil, refuse(fmt.Sprintf("%.120q is no flake in the store", req.Flake), "")
+	}
+	options, remove, err := withLocks(req)
+	if err != nil {
+		return nil, err
+	}
+	defer remove()
+	out, err := s.srv.nix.Eval(ctx, nix.EvalRequest{Installable: req.Flake + "#.", Apply: req.Expression, Options: options})
+	if err != nil {
+		return nil, evalFailure(err)
+	}
+	if err := s.keepEvaluated(out); err != nil {
+		return nil, err
+	}
+	return &Evaluated{Output: out}, nil
+}
+
+// withLocks puts the locks into a file, for Nix to read instead of the flake's
+// own lock file, which may be older.
+func withLocks(req EvaluateRequest) (options []string, remove func(), err error) {
+	options = append([]string{"--no-write-lock-file"}, req.Options...)
+	if len(req.Locks) == 0 {
+		return options, func() {}, nil
+	}
+	f, err := os.CreateTemp("", "ferry-lock-")
+	if err != nil {
+		return nil, nil, fmt.Errorf("writing the flake's locks: %w", err)
+	}
+	remove = func() { _ = os.Remove(f.Name()) }
+	_, err = f.Write(req.Locks)
+	if cerr := f.Close(); err == nil {
+		err = cerr
+	}
+	if err != nil {
+		remove()
+		return nil, nil, fmt.Errorf("writing the flake's locks: %w", err)
+	}
+	return append(options, "--reference-lock-file", f.Name()), remove, nil
+}
+
+// keepEvaluated roots the runner's derivation beside what is pending: nothing
+// else keeps it until it is built.
+func (s *session) keepEvaluated(out []byte) error {
+	var said struct {
+		VMs map[string]struct {
+			Record *microvm.Record `json:"record"`
+		} `json:"vms"`
+	}
+	if err := json.Unmarshal(out, &said); err != nil {
+		return fmt.Errorf("reading what was evaluated: %w", err)
+	}
+	for _, vm := range said.VMs {
+		if vm.Record == nil || !vm.Record.Runner.Drv.IsDerivation() {
+			continue
+		}
+		if err := replaceLink(s.srv.layout.ferryRoots(s.name), "pending-drv-evaluated", string(vm.Record.Runner.Drv)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func evalFailure(err error) error {
+	var fe *nix.EvalFailure
+	if !errors.As(err, &fe) {
+		return err
+	}
+	return &Failure{
+		Kind: KindFailed, Message: "evaluating on the host failed", Log: fe.Stderr[max(0, len(fe.Stderr)-maxEvalLog):],
+		Hint: "without --eval-on host it is evaluated here",
+	}
+}

@@ -1,0 +1,82 @@
+package nix
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"slices"
+
+	"ferry/internal/microvm"
+)
+
+// PathsRequest is one copy of outputs or sources, with all they refer to.
+type PathsRequest struct {
+	From, To string   // store URLs; empty: this machine's store
+	Env      []string // KEY=value, such as NIX_SSHOPTS, for both
+	Paths    []microvm.StorePath
+	// Substitute lets the destination fetch what it can from its own caches,
+	// with its own keys, before the rest is sent.
+	Substitute bool
+}
+
+// CopyPaths copies the runtime closure of the paths. What is sent is not signed,
+// so `--no-check-sigs` is needed even for root; it says nothing of what the
+// destination substitutes, which checks signatures as it is set up to
+// (ssh-ng hands none of our settings over).
+func (n *Nix) CopyPaths(ctx context.Context, r PathsRequest) error {
+	args := nixArgs("copy", "--no-check-sigs")
+	if r.From != "" {
+		args = append(args, "--from", r.From)
+	}
+	if r.To != "" {
+		args = append(args, "--to", r.To)
+	}
+	if r.Substitute {
+		args = append(args, "--substitute-on-destination")
+	}
+	for part := range slices.Chunk(r.Paths, chunk) {
+		_, _, err := n.run(ctx, command{program: "nix", args: append(slices.Clone(args), pathArgs(part)...), env: r.Env})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Substitute fetches what can be had of the paths from this machine's caches.
+// That some can't is no error.
+func (n *Nix) Substitute(ctx context.Context, paths []microvm.StorePath) error {
+	for part := range slices.Chunk(paths, chunk) {
+		_, _, err := n.run(ctx, command{program: "nix-store", args: append([]string{"--realise", "--keep-going"}, pathArgs(part)...)})
+		if ctx.Err() != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// StoreInfo is what a store says of itself.
+type StoreInfo struct {
+	// Trusted: it takes unsigned paths and settings from us. A store that does
+	// not say is believed to.
+	Trusted bool
+}
+
+// Store connects to a store (empty: this machine's) and asks how it takes us.
+func (n *Nix) Store(ctx context.Context, url string, env []string) (StoreInfo, error) {
+	args := nixArgs("store", "info", "--json")
+	if url != "" {
+		args = append(args, "--store", url)
+	}
+	out, _, err := n.run(ctx, command{program: "nix", args: args, env: env})
+	if err != nil {
+		return StoreInfo{}, err
+	}
+	var said struct {
+		Trusted *int `json:"trusted"`
+	}
+	if err := json.Unmarshal(out, &said); err != nil {
+		return StoreInfo{}, fmt.Errorf("read the output of nix store info: %w", err)
+	}
+	return StoreInfo{Trusted: said.Trusted == nil || *said.Trusted != 0}, nil
+}

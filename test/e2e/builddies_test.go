@@ -1,0 +1,91 @@
+//go:build lab
+
+package e2e
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"ferry/internal/deploy"
+	"ferry/internal/lab"
+)
+
+// A builder that dies in the middle of a build: its sshd, its Nix, all of it.
+func TestBuilderDies(t *testing.T) {
+	builder := startBuilder(t)
+	in := newInfra(t, "", map[string]string{"orphan": vmModule("orphan")})
+	vm := onHost(t, world.host1, "orphan")
+	args := []string{"rebuild", "orphan", toHost1, "--build-on", "ssh-ng://deploy@builder"}
+	in.deploy(deploy.OutcomeStarted, args...)
+	in.write("orphan.nix", vmModule("orphan", slowBuild("orphan")))
+	for name, kill := range map[string]func(){
+		"connection": func() { output(t, builder, "sh", "-c", `pkill -9 -u deploy -x sshd-session || pkill -9 -u deploy sshd`) },
+		"nix":        func() { output(t, builder, "systemctl", "kill", "-s", "KILL", "nix-daemon.service") },
+		"machine": func() {
+			if err := builder.Kill(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if !builder.Running() {
+				if err := builder.Start(t.Context()); err != nil {
+					t.Fatal(err)
+				}
+			}
+			before := state(t)
+			run := in.begin(args...)
+			run.building(builder, "orphan")
+			kill()
+			run.wait().want(1, "error: orphan: building", "deploy@builder", "orphan: nothing was changed")
+			vm.puts(before)
+		})
+	}
+	if err := builder.Start(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	in.write("orphan.nix", vmModule("orphan", `lab.note = "after";`))
+	in.deploy(deploy.OutcomeRestarted, args...)
+}
+
+// puts waits for the lock to be free, and fails the test if the host is not as
+// before.
+func (v vmOn) puts(before map[string]string) {
+	v.t.Helper()
+	eventually(v.t, "the lock to be free", 20*time.Second, func() bool { return !v.locked() })
+	for m, after := range state(v.t) {
+		if after != before[m] {
+			v.t.Errorf("%s was changed:\n%s", m, difference(before[m], after))
+		}
+	}
+}
+
+// Ctrl-C ends a build, wherever it runs.
+func TestInterruptedBuildElsewhere_KF23(t *testing.T) {
+	builder := startBuilder(t)
+	for on, m := range map[string]*lab.Machine{"local": world.operator, "ssh-ng://root@builder": builder} {
+		for _, signal := range []string{"INT", "TERM"} {
+			t.Run(m.Name+" "+signal, func(t *testing.T) {
+				name := strings.ToLower("stop-" + m.Name + "-" + signal)
+				in := newInfra(t, "", map[string]string{name: vmModule(name)})
+				vm := onHost(t, world.host1, name)
+				args := []string{"rebuild", name, toHost1, "--build-on", on}
+				in.deploy(deploy.OutcomeStarted, args...)
+				in.write(name+".nix", vmModule(name, slowBuild(name)))
+				before := state(t)
+				run := in.begin(args...)
+				run.building(m, name)
+				if !vm.locked() {
+					t.Error("the VM is not locked during the build")
+				}
+				run.signal(signal)
+				run.wait().want(130, "error: "+name+": interrupted", name+": nothing was changed")
+				eventually(t, "the end of the build", 20*time.Second, func() bool { return builders(t, m, name) == 0 })
+				vm.puts(before)
+				in.write(name+".nix", vmModule(name, `lab.note = "after";`))
+				in.deploy(deploy.OutcomeRestarted, args...)
+			})
+		}
+	}
+}
