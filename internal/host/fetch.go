@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -139,7 +140,8 @@ func lastLines(err error) []string {
 	if !errors.As(err, &ce) {
 		return nil
 	}
-	return ce.Stderr[max(0, len(ce.Stderr)-maxFetchLog):]
+	said := slices.DeleteFunc(slices.Clone(ce.Stderr), func(line string) bool { return !strings.Contains(line, "error:") })
+	return said[max(0, len(said)-maxFetchLog):]
 }
 
 // fits refuses what is no runner, and the runner of another VM: nobody has

@@ -82,7 +82,7 @@ var fetchFailures = []struct {
 	pattern *regexp.Regexp
 }{
 	{FetchUnsigned, regexp.MustCompile(`lacks a (valid )?signature by a trusted key|does not have a valid signature|not signed by any of the keys`)},
-	{FetchStalled, regexp.MustCompile(`Operation too slow|transferred the last \d+ seconds`)},
+	{FetchStalled, regexp.MustCompile(`HTTP error 20[06] \(curl error: Timeout was reached|Operation too slow|transferred the last \d+ seconds`)},
 	{FetchUnreachable, regexp.MustCompile(`[Uu]nable to (download|check if) .*((C|c)ould ?n[o']t (resolve|connect)|Timeout was reached|Connection refused|Failed to connect|HTTP error 5|No route)|[Cc]ould ?n[o']t (resolve host|connect to server)|cannot open connection to remote store`)},
 	{FetchMissing, regexp.MustCompile(`is not valid|does not exist in (the )?(binary cache|store)|no substituter that can build it|don't know how to build these paths|[Cc]annot build`)},
 }

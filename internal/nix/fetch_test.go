@@ -22,6 +22,7 @@ func TestFetchFailure(t *testing.T) {
 		{"error: unable to download 'http://c/nix-cache-info': Could not resolve hostname (6)", FetchUnreachable, asked},
 		{"error: unable to download 'http://c/nix-cache-info': Couldn't connect to server (7)", FetchUnreachable, asked},
 		{"error: unable to download 'http://c/nar/x': Timeout was reached (28) Operation too slow. Less than 1 bytes/sec transferred the last 2 seconds", FetchStalled, asked},
+		{"error: unable to download 'http://c/nar/x': HTTP error 206 (curl error: Timeout was reached)", FetchStalled, asked},
 		{"error: something else", FetchUnknown, asked},
 	} {
 		kind, path := fetchFailure([]string{"first", c.said}, asked)
