@@ -20,6 +20,10 @@ func FuzzOutputs(f *testing.F) {
 			return
 		}
 		_, _, _ = DecodeFleet(out.Ferry)
+		// The same from another machine, which may be anybody's.
+		if ev, err := DecodeEvaluation([]byte(text), ".", "web"); err == nil && (ev == nil || !ev.Record.Runner.Drv.IsDerivation()) {
+			t.Errorf("%s became %+v", text, ev)
+		}
 		for _, vm := range out.VMs {
 			if vm.Record == nil {
 				continue

@@ -123,7 +123,7 @@ func TestHostileHost(t *testing.T) {
 				if peak > maxPeak {
 					t.Errorf("%s: %d MiB of memory", args[0], peak)
 				}
-				t.Logf("%s: exit code %d, %d MiB, %d bytes printed", args[0], r.code, peak, len(r.stdout)+len(r.stderr))
+				t.Logf("%s: exit code %d, %d MiB, %d bytes printed, ending in %.300q", args[0], r.code, peak, len(r.stdout)+len(r.stderr), r.stderr[max(0, len(r.stderr)-300):])
 			}
 		})
 	}
@@ -135,30 +135,31 @@ func TestHostileGuest(t *testing.T) {
 	lies := liar(t, world.guest1)
 	in.write("turncoat.nix", liveModule("turncoat", "second"))
 	host := vm.contract()
+	root := `case "$SSH_ORIGINAL_COMMAND" in *"echo root"*) echo root; exit;; esac; `
 	marked := `m=$(printf '%s' "$SSH_ORIGINAL_COMMAND" | grep -ao 'ferry-[0-9a-f]\{24\}' | head -n 1); `
-	for _, c := range []struct{ name, script string }{
-		{"nothing", "exit 0"},
-		{"escapes", "printf '" + escapes + "\\n'; printf '" + escapes + "' >&2; exit 1"},
-		{"a line without end", "head -c 300M /dev/zero | tr '\\0' A"},
-		{"lines without end", "yes evil | head -c 300M"},
-		{"answers without end", marked + `yes "$m key=value" | awk '{print $1 " " $2 NR "=x"}' | head -n 3000000`},
-		{"escapes in answers", marked + `printf "$m boot=1\n$m uid=0\n$m systemd=yes\n$m hostname=` + escapes + `\n$m current=$(printf '` + escapes + `')\n"`},
-		{"store paths that are none", marked + `printf '%s\n' "$m boot=1" "$m uid=0" "$m systemd=yes" "$m store=yes" "$m hostname=turncoat" "$m current=/nix/store/\$(reboot)" "$m booted=../../etc"`},
+	for _, c := range []struct{ name, script, says string }{
+		{"nothing", "exit 0", "the guest's answer is incomplete"},
+		{"escapes", "printf '" + escapes + "\\n'; printf '" + escapes + "' >&2; exit 1", "running ferry's script `look`"},
+		{"a line without end", "head -c 300M /dev/zero | tr '\\0' A", "more than 1 MiB that nobody asked for"},
+		{"lines without end", "yes evil | head -c 300M", "more than 1 MiB that nobody asked for"},
+		{"answers without end", marked + `yes "$m key=value" | awk '{print $1 " " $2 NR "=x"}' | head -n 3000000`, "the guest's answer is incomplete"},
+		{"escapes in answers", marked + `printf "$m boot=1\n$m uid=0\n$m systemd=yes\n$m hostname=` + escapes + `\n$m current=$(printf '` + escapes + `')\n"`, "calls itself"},
+		{"store paths that are none", marked + `printf '%s\n' "$m boot=1" "$m uid=0" "$m systemd=yes" "$m store=no" "$m hostname=turncoat" "$m current=/nix/store/\$(reboot)" "$m booted=../../etc"; exit 0`, "does not see the host's /nix/store"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			lies(c.script)
+			lies(root + c.script)
 			here := *in
 			here.t = t
-			for _, args := range [][]string{{"rebuild", "turncoat", toHost1, "liar@box", "-v"}, {"switch", "turncoat", "liar@box", "--host", toHost1, "--json"}} {
+			for _, args := range [][]string{{"rebuild", "turncoat", toHost1, "liar@box", "-v"}, {"rebuild", "turncoat", toHost1, "liar@box", "--json"}} {
 				r, peak := here.measured(90*time.Second, args...)
-				if r.code == 0 || r.code > 5 || strings.Contains(r.stderr, "panic") || r.errors() != 1 {
-					t.Errorf("%s: %s", args[0], r.shortly())
+				if r.code == 0 || r.code > 5 || strings.Contains(r.stderr, "panic") || r.errors() != 1 || !strings.Contains(r.stderr, c.says) {
+					t.Errorf("wanted %q: %s", c.says, r.shortly())
 				}
 				r.harmless()
 				if peak > maxPeak {
 					t.Errorf("%s: %d MiB of memory", args[0], peak)
 				}
-				t.Logf("%s: exit code %d, %d MiB, %d bytes printed", args[0], r.code, peak, len(r.stdout)+len(r.stderr))
+				t.Logf("%s: exit code %d, %d MiB, %d bytes printed, ending in %.300q", args[0], r.code, peak, len(r.stdout)+len(r.stderr), r.stderr[max(0, len(r.stderr)-300):])
 			}
 			onHost(t, world.host1, "turncoat").wantContract(host)
 		})

@@ -3,6 +3,7 @@
 package e2e
 
 import (
+	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"os"
@@ -100,8 +101,9 @@ func swapKey(t *testing.T, machine string) (undo func()) {
 	output(t, world.operator, "sh", "-euc", `cp ~/.ssh/known_hosts ~/.ssh/known_hosts.kept
 key=$(sed -n 's/^bare,[^ ]* //p' ~/.ssh/known_hosts); [ -n "$key" ]
 grep -v -e "^$1[ ,]" ~/.ssh/known_hosts.kept >~/.ssh/known_hosts; echo "$1 $key" >>~/.ssh/known_hosts`, "sh", machine)
+	ctx := context.WithoutCancel(t.Context())
 	undo = func() {
-		_, _ = world.operator.Output(t.Context(), "sh", "-c", "[ ! -e ~/.ssh/known_hosts.kept ] || mv ~/.ssh/known_hosts.kept ~/.ssh/known_hosts")
+		_, _ = world.operator.Output(ctx, "sh", "-c", "[ ! -e ~/.ssh/known_hosts.kept ] || mv ~/.ssh/known_hosts.kept ~/.ssh/known_hosts")
 	}
 	t.Cleanup(undo)
 	return undo
@@ -162,7 +164,7 @@ func TestGuestKeysAreNeverSkipped_KF28(t *testing.T) {
 	run := in.begin("rebuild", "guestkey", "--check-tcp=127.0.0.1:7999", "--confirm-timeout=20s")
 	run.says("checking from root@host1") // the switch has ended
 	undo = swapKey(t, "box")
-	during(t, world.host1, "systemctl reset-failed check-7999 2>/dev/null; systemd-run -q --collect --unit=check-7999 perl -MIO::Socket::INET -e '$s = IO::Socket::INET->new(LocalAddr => \"127.0.0.1:7999\", Listen => 5, ReuseAddr => 1) or die; while (1) { $s->accept }'",
+	during(t, world.host1, "systemctl reset-failed check-7999 2>/dev/null || :; systemd-run -q --collect --unit=check-7999 busybox httpd -f -p 127.0.0.1:7999 -h /run",
 		"systemctl stop check-7999 2>/dev/null || :")
 	eventually(t, "the guest goes back", 2*time.Minute, func() bool { return runningSystem(t, world.guest1) == first })
 	undo()
