@@ -57,17 +57,28 @@ func (s *subject) bootGuest(ctx context.Context) error {
 			return err
 		}
 	}
+	if s.plays, err = s.invocation(ctx); err != nil {
+		return err
+	}
 	s.playing = s.name
 	return s.BootGuest(ctx, s.guest.Name, system)
 }
 
-// playedByGuest sees to it that the container guest is this VM's inside.
+// playedByGuest sees to it that the container guest is this VM's inside, booted
+// when its unit was started.
 func (s *subject) playedByGuest(ctx context.Context) error {
-	if s.way.machine != container || s.playing == s.name {
+	if s.way.machine != container {
 		return nil
 	}
-	// Only with its unit does a VM boot what is current.
-	if _, err := s.on(ctx, onHost, `systemctl restart "microvm@$1"`, s.name); err != nil {
+	if s.playing != s.name {
+		// Only with its unit does a VM boot what is current.
+		if _, err := s.on(ctx, onHost, `systemctl restart "microvm@$1"`, s.name); err != nil {
+			return err
+		}
+		return s.bootGuest(ctx)
+	}
+	now, err := s.invocation(ctx)
+	if err != nil || now == s.plays {
 		return err
 	}
 	return s.bootGuest(ctx)
@@ -75,31 +86,22 @@ func (s *subject) playedByGuest(ctx context.Context) error {
 
 // follow makes the container guest live and die with the VM's unit until the
 // returned function is called, which waits until the two agree.
-func (s *subject) follow(ctx context.Context) (func() error, error) {
+func (s *subject) follow(ctx context.Context) func() error {
 	if s.way.machine != container {
-		return func() error { return nil }, nil
-	}
-	seen, err := s.invocation(ctx)
-	if err != nil {
-		return nil, err
+		return func() error { return nil }
 	}
 	var mu sync.Mutex
 	agree := func() error {
 		mu.Lock()
 		defer mu.Unlock()
 		now, err := s.invocation(ctx)
-		if err != nil || now == seen && s.guest.Running() {
+		switch {
+		case err != nil || now == s.plays && s.guest.Running():
 			return err
-		}
-		if now == "" {
-			seen = now
+		case now == "":
 			return s.guest.Kill(ctx)
 		}
-		if err := s.bootGuest(ctx); err != nil {
-			return err
-		}
-		seen = now
-		return nil
+		return s.bootGuest(ctx)
 	}
 	fctx, stop := context.WithCancel(ctx)
 	var wg sync.WaitGroup
@@ -113,7 +115,7 @@ func (s *subject) follow(ctx context.Context) (func() error, error) {
 			}
 		}
 	})
-	return func() error { stop(); wg.Wait(); return agree() }, nil
+	return func() error { stop(); wg.Wait(); return agree() }
 }
 
 // invocation names the current start of the VM's unit; empty while it is down.

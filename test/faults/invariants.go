@@ -97,10 +97,7 @@ func (a *attempt) sameAgain(ctx context.Context) error {
 		a.again = &ran{}
 		return nil
 	}
-	agree, err := a.follow(ctx)
-	if err != nil {
-		return err
-	}
+	agree := a.follow(ctx)
 	a.again = a.ferry(ctx, a.args()...)
 	return errors.Join(agree(), a.settled(ctx))
 }

@@ -19,6 +19,7 @@ type lane struct {
 	host     *lab.Machine
 	guest    *lab.Machine // plays the system inside a VM; host1's only
 	playing  string       // the VM whose inside it plays
+	plays    string       // the start of that VM's unit in which it was booted
 	subjects map[string]*subject
 }
 

@@ -13,7 +13,9 @@ done
 for root in "$1" "booted-$1" "old-$1"; do
 	echo "links=$root $(readlink "$roots/microvm/$root")"
 done
-echo "running=$(readlink "$roots/ferry/$1/running")"
+# What a guest was switched to counts for one start of its unit.
+grep -q "\"invocationId\":\"$(systemctl show --value -p InvocationID "microvm@$1")\"" "/var/lib/ferry/vms/$1/running.json" 2>/dev/null &&
+	echo "running=$(readlink "$roots/ferry/$1/running")"
 systemctl show -p ActiveState -p InvocationID "microvm@$1" | sed 's/^ActiveState=/active=/; s/^InvocationID=/invocation=/'
 
 # What must not be left.

@@ -6,7 +6,6 @@ import (
 	"context"
 	"fmt"
 	"slices"
-	"time"
 
 	"ferry/internal/guest"
 	"ferry/internal/host"
@@ -144,16 +143,15 @@ systemd-run --quiet --collect --unit=faults-endpoint socat TCP-LISTEN:8099,bind=
 	}
 }
 
-// brief stays up just long enough to look well, and ends; systemd starts it again
-// and again.
+// brief comes up and ends after a second; systemd starts it again and again.
 var brief = way{name: "loop", machine: process, module: note, bad: func(name string, rev int) string {
-	return lab.ProcessVM(name, fmt.Sprintf(`microvm.preStart = "echo revision %d; sleep 4; exit 3";`, rev))
+	return lab.ProcessVM(name, fmt.Sprintf(`microvm.preStart = "echo revision %d; sleep 1; exit 3";`, rev))
 }}
 
 // stuck is a switch that does not come to its end.
 var stuck = way{
 	name: "live-stuck", machine: container, on: "host1", target: "box",
-	args:   []string{"--activation-limit=5s", "--confirm-timeout=30s"},
+	args:   []string{"--activation-limit=5s", "--confirm-timeout=20s"},
 	module: switched.module,
 	bad: func(name string, rev int) string {
 		return lab.LiveVM(name, fmt.Sprintf("revision %d", rev), "lab.switchSleep = 1000;")
@@ -164,7 +162,7 @@ var stuck = way{
 // guestTrials are VMs and guests that don't come up, or can't be reached.
 func guestTrials() []trial {
 	mute := fault{name: "guest out of reach", inflict: func(ctx context.Context, s *subject, h held) error {
-		if _, err := s.on(ctx, inGuest, "systemctl stop ssh.socket ssh.service 2>/dev/null; "+cutScript); err != nil {
+		if _, err := s.on(ctx, inGuest, muteScript+cutScript); err != nil {
 			return err
 		}
 		return s.letGo(ctx, h.where)
@@ -174,14 +172,16 @@ func guestTrials() []trial {
 		{way: &brief, step: "starting", fault: fault{name: "restarts in a loop"}, ends: "A"},
 		{way: &takenBack, step: "switching", fault: fault{name: "a unit fails"}, ends: "A"},
 		{way: &stuck, step: "switching", fault: fault{name: "the switch hangs"}, ends: "A"},
-		{
-			way: &switched, step: string(guest.StepSwitch), where: inGuest, fault: mute, ends: "A",
-			after: func(ctx context.Context, s *subject) error {
-				return until(ctx, time.Minute, func() error {
-					_, err := s.on(ctx, inGuest, "systemctl start ssh.service")
-					return err
-				})
-			},
-		},
+		{way: &switched, step: string(guest.StepSwitch), where: inGuest, fault: mute, ends: "A"},
 	}
 }
+
+// muteScript stops the guest's sshd until the system is again the one that it is
+// now: as a new system would that has broken the login.
+const muteScript = `now=$(readlink -f /run/current-system)
+systemd-run --quiet --collect --unit=faults-mute sh -c '
+	until [ "$(readlink -f /run/current-system)" != "$1" ]; do sleep 0.2; done
+	until [ "$(readlink -f /run/current-system)" = "$1" ]; do sleep 0.2; done
+	systemctl start ssh.service' sh "$now"
+systemctl stop ssh.socket ssh.service 2>/dev/null
+`

@@ -15,7 +15,9 @@ func qemuWay(name string, w way) *way {
 	w.module = func(name string, rev int) string {
 		return qemuModule(name, fmt.Sprintf(`services.page.text = "revision %d";`, rev))
 	}
-	w.args = append(w.args, "--confirm-timeout=90s")
+	if w.args = append(w.args, "--confirm-timeout=90s"); w.bad != nil {
+		w.args[len(w.args)-1] = "--confirm-timeout=60s"
+	}
 	return &w
 }
 
@@ -65,7 +67,7 @@ func qemuTrials() []trial {
 		{way: restart, step: string(host.StepRestart), where: onHost, fault: helperKilled},
 		{way: restart, step: string(host.StepAwait), where: onHost, fault: connectionCut},
 		{way: unbooted, step: "booting", fault: fault{name: "never boots"}, ends: "A", once: true},
-		{way: dead(kernelSays("systemd.mask=ssh.service")), step: "booting", fault: fault{name: "boots and hangs"}, ends: "A", once: true},
+		{way: dead(kernelSays("systemd.unit=emergency.target")), step: "booting", fault: fault{name: "boots and hangs"}, ends: "A", once: true},
 		{way: dead(kernelSays("rdinit=/none")), step: "booting", fault: fault{name: "reboots in a loop"}, ends: "A", once: true},
 	}
 }

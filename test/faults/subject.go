@@ -34,6 +34,7 @@ const tooLong = 4 * time.Minute
 // needed.
 func (l *lane) subjectOf(ctx context.Context, w *way) (*subject, error) {
 	if s := l.subjects[w.name]; s != nil {
+		s.way = w // ways of one name share a VM, and differ in what is deployed
 		return s, nil
 	}
 	s := &subject{lane: l, way: w, name: w.name + "-" + l.host.Name, rev: 1}

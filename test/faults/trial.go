@@ -109,10 +109,7 @@ func (a *attempt) disturb(ctx context.Context) (err error) {
 	if err := a.revise(ctx, a.deployed()); err != nil {
 		return err
 	}
-	agree, err := a.follow(ctx)
-	if err != nil {
-		return err
-	}
+	agree := a.follow(ctx)
 	err = errors.Join(a.run(ctx), agree())
 	if err != nil {
 		return err
@@ -196,21 +193,15 @@ const settleLimit = 4 * time.Minute
 func (a *attempt) settled(ctx context.Context) error {
 	const quiet = `{ flock -n "/var/lib/ferry/locks/$1" true 2>/dev/null || [ ! -e "/var/lib/ferry/locks/$1" ]; } &&
 		[ -z "$(systemctl list-units --plain --no-legend 'ferry-*' --state=active,activating,deactivating,reloading | grep -v '^ferry-settle\.service ')" ] && ! systemctl list-jobs --no-legend | grep -q "microvm@$1"`
+	agree := a.follow(ctx)
 	err := until(ctx, settleLimit, func() error {
 		_, err := a.on(ctx, onHost, quiet, a.name)
 		return err
 	})
 	if err != nil {
-		return fmt.Errorf("ferry goes on working on the host: %w", err)
+		return errors.Join(fmt.Errorf("ferry goes on working on the host: %w", err), agree())
 	}
-	if a.way.target == "" {
-		return a.start(ctx)
-	}
-	agree, err := a.follow(ctx)
-	if err != nil {
-		return err
-	}
-	if err := errors.Join(a.start(ctx), agree()); err != nil {
+	if err := errors.Join(a.start(ctx), agree()); err != nil || a.way.target == "" {
 		return err
 	}
 	err = until(ctx, settleLimit, func() error {
