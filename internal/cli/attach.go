@@ -33,8 +33,8 @@ Where the host or the guest still waits to be told that the VM is well, the chec
 of the deployment are made now, and it is confirmed or undone. Otherwise it says
 how the deployment has ended.
 
-Without ID it is the only one that has not ended; several are listed. The exit code
-is that of the deployment.`,
+Without ID it is the only one that has not ended, or NAME's last one; several are
+listed. The exit code is that of the deployment.`,
 		Example: `  ferry attach web
   ferry attach 20261122T024710-12b4f3 --host root@server`,
 		Args: cobra.MaximumNArgs(2),

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"strings"
 	"time"
 
@@ -18,7 +17,7 @@ type AttachRequest struct {
 	Host     microvm.Address
 	HostSudo bool
 	ID       string       // empty: the only one that has not ended
-	Name     microvm.Name // empty: of any VM
+	Name     microvm.Name // empty: of any VM; else its last one where all have ended
 	// TargetSudo: become root in the guest with sudo, also where the deployment
 	// did not.
 	TargetSudo bool
@@ -56,10 +55,9 @@ func (d *deployment) findLeft(ctx context.Context, req AttachRequest) error {
 		return err
 	}
 	var found []host.Underway
-	if err := d.session.call(ctx, host.Request{Underway: &host.UnderwayRequest{ID: req.ID}}, &found); err != nil {
+	if err := d.session.call(ctx, host.Request{Underway: &host.UnderwayRequest{ID: req.ID, Name: req.Name}}, &found); err != nil {
 		return err
 	}
-	found = slices.DeleteFunc(found, func(u host.Underway) bool { return req.Name != "" && u.Name != req.Name })
 	switch {
 	case len(found) == 0 && req.ID != "":
 		return &NoDeploymentError{Host: req.Host, What: fmt.Sprintf("no deployment %.80q", req.ID)}

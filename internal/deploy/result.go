@@ -115,6 +115,14 @@ func (r *Result) headline() string {
 	if r.Host != "" {
 		on = " on " + r.Host
 	}
+	generation := ""
+	if r.Generation > 0 {
+		generation = fmt.Sprintf(" (generation %d)", r.Generation)
+	}
+	because := ""
+	if r.Reason != "" {
+		because = ": " + r.Reason
+	}
 	switch r.Outcome {
 	case OutcomeUnchanged:
 		if r.Stopped {
@@ -127,14 +135,14 @@ func (r *Result) headline() string {
 		}
 		return fmt.Sprintf("installed%s as generation %d; what runs was not touched", on, r.Generation)
 	case OutcomeSwitched:
-		if r.Generation == 0 {
+		if r.Host == "" {
 			return "switched live in " + r.Target
 		}
-		return fmt.Sprintf("switched live%s (generation %d)", on, r.Generation)
+		return "switched live" + on + generation
 	case OutcomeRestarted:
-		return fmt.Sprintf("restarted%s (generation %d): %s", on, r.Generation, r.Reason)
+		return "restarted" + on + generation + because
 	case OutcomeStarted:
-		return fmt.Sprintf("started%s (generation %d): %s", on, r.Generation, r.Reason)
+		return "started" + on + generation + because
 	case OutcomeTested:
 		return "tested live in " + r.Target + "; the next boot brings the installed system back"
 	case OutcomeDryActivated:

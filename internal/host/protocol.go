@@ -359,10 +359,12 @@ type Undone struct {
 	State string `json:"state"` // how things are
 }
 
-// UnderwayRequest asks which deployments have not ended; with ID for that one
-// only, also where it has.
+// UnderwayRequest asks which deployments have not ended. With ID it is for that
+// one only, also where it has; with Name for the VM's, or its last one where all
+// have.
 type UnderwayRequest struct {
-	ID string `json:"id,omitempty"`
+	ID   string       `json:"id,omitempty"`
+	Name microvm.Name `json:"name,omitempty"`
 }
 
 // Underway is a deployment that has not ended, or the one that was asked for.

@@ -144,7 +144,7 @@ func (s *session) answer(ctx context.Context, req Request) (any, error) {
 	case req.Resume != nil:
 		return s.resume(ctx, *req.Resume)
 	case req.Underway != nil:
-		return s.srv.layout.underway(req.Underway.ID)
+		return s.srv.layout.underway(*req.Underway)
 	case req.Rollback != nil:
 		return s.srv.Rollback(ctx, *req.Rollback)
 	case req.Check != nil:

@@ -44,9 +44,8 @@ func (l Layout) readLog(n microvm.Name, id string) []string {
 	return strings.Split(strings.TrimRight(rest, "\n"), "\n")
 }
 
-// underway lists the deployments that have not ended; with id that one, also
-// where it has.
-func (l Layout) underway(id string) ([]Underway, error) {
+// underway lists the deployments that are asked for.
+func (l Layout) underway(req UnderwayRequest) ([]Underway, error) {
 	entries, err := os.ReadDir(filepath.Join(l.Lib, "vms"))
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("listing ferry's notes: %w", err)
@@ -54,19 +53,31 @@ func (l Layout) underway(id string) ([]Underway, error) {
 	found := []Underway{}
 	for _, e := range entries {
 		n, err := microvm.ParseName(e.Name())
-		if err != nil {
+		if err != nil || (req.Name != "" && n != req.Name) {
 			continue
 		}
 		var left unfinished
-		if l.readNote(n, noteDeployment, &left) == nil && (id == "" || left.ID == id) {
+		if l.readNote(n, noteDeployment, &left) == nil && (req.ID == "" || left.ID == req.ID) {
 			held := l.lockHolder(n)
 			found = append(found, Underway{
 				Name: n, Deployment: left.Deployment, Phase: left.Phase,
 				Working: held != nil && held.Deployment == left.ID,
 			})
-		} else if entry := l.entry(n, id); id != "" && entry != nil {
+		} else if entry := l.ended(n, req); entry != nil {
 			found = append(found, Underway{Name: n, Deployment: entry.Deployment, Outcome: entry.Outcome})
 		}
 	}
 	return found, nil
+}
+
+// ended is the entry of the deployment that is asked for, if it has ended.
+func (l Layout) ended(n microvm.Name, req UnderwayRequest) *HistoryEntry {
+	if req.ID != "" {
+		return l.entry(n, req.ID)
+	}
+	h, err := l.History(n, 1)
+	if req.Name == "" || err != nil || len(h.Entries) == 0 {
+		return nil
+	}
+	return &h.Entries[len(h.Entries)-1]
 }
