@@ -76,7 +76,7 @@ func TestUnhealthy(t *testing.T) {
 	tls.Config.ErrorLog = log.New(io.Discard, "", 0)
 	tls.StartTLS()
 	t.Cleanup(tls.Close)
-	refused := refusedAddress(t)
+	const refused = "127.0.0.1:1" // not one that was just let go: another test may have it
 	evil := func(talk func(net.Conn)) string { return "http://u:secret@" + talking(t, talk) + "/x?token=secret" }
 	for _, c := range []struct {
 		name   string
@@ -107,7 +107,7 @@ func TestUnhealthy(t *testing.T) {
 			if !errors.As(err, &f) || f.Kind != KindHealth || !strings.Contains(f.Message, c.want) {
 				t.Fatalf("got %v", err)
 			}
-			if took := time.Since(began); took > 4*time.Second {
+			if took := time.Since(began); took > time.Minute { // a bound, not a speed
 				t.Errorf("took %s", took)
 			}
 			if strings.ContainsAny(f.Message, "\x1b\a\n") || len(f.Message) > 2000 || strings.Contains(f.Message, "secret") {
@@ -203,16 +203,6 @@ func pour(c net.Conn, first, then string) {
 	for err == nil {
 		_, err = io.WriteString(c, then)
 	}
-}
-
-func refusedAddress(t *testing.T) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	_ = l.Close()
-	return l.Addr().String()
 }
 
 // blackHole is a listener whose queue of connections is full: what else comes is
