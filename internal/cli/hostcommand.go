@@ -28,7 +28,7 @@ func (a *app) hostCommand() *cobra.Command {
 	}
 	cmd.PersistentFlags().Bool("attached", false, "end when the input ends")
 	_ = cmd.PersistentFlags().MarkHidden("attached")
-	cmd.AddCommand(a.hostSetup(), a.hostSetupHere(), a.hostAutostart(), a.hostList(), a.hostVsockProxy(), a.hostSession(), a.hostProbe(), a.hostGuard(), a.hostSettle(), a.hostImport(), a.hostRegistration())
+	cmd.AddCommand(a.hostSetup(), a.hostSetupHere(), a.hostTimer(), a.hostTimerHere(), a.hostAutostart(), a.hostList(), a.hostVsockProxy(), a.hostSession(), a.hostProbe(), a.hostGuard(), a.hostSettle(), a.hostImport(), a.hostRegistration())
 	cmd.AddCommand(a.hostLife()...)
 	return cmd
 }

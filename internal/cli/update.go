@@ -72,7 +72,7 @@ restarted unless --restart=never: then it is installed only.` + confirmHelp,
   ferry update --all --host local --from-flake --restart never
   ferry update web --from ./built.json --dry-run`,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			names, err := o.names(cmd, args)
+			names, err := o.names(cmd.UseLine(), args)
 			if err != nil {
 				return err
 			}
@@ -173,7 +173,7 @@ func hintOf(err error, otherwise string) string {
 }
 
 // names checks the options and reads the VMs' names; none with --all.
-func (o *updateOptions) names(cmd *cobra.Command, args []string) ([]microvm.Name, error) {
+func (o *updateOptions) names(usage string, args []string) ([]microvm.Name, error) {
 	wrong := func(hint, format string, a ...any) ([]microvm.Name, error) {
 		return nil, &usageError{err: fmt.Errorf(format, a...), hint: hint}
 	}
@@ -181,7 +181,7 @@ func (o *updateOptions) names(cmd *cobra.Command, args []string) ([]microvm.Name
 	for _, arg := range args {
 		n, err := microvm.ParseName(arg)
 		if err != nil {
-			return wrong("usage: "+cmd.UseLine(), "%w", err)
+			return wrong("usage: "+usage, "%w", err)
 		}
 		if !slices.Contains(names, n) {
 			names = append(names, n)
@@ -189,7 +189,7 @@ func (o *updateOptions) names(cmd *cobra.Command, args []string) ([]microvm.Name
 	}
 	switch {
 	case o.all == (len(names) > 0):
-		return wrong("usage: "+cmd.UseLine(), "update needs the names of VMs, or --all")
+		return wrong("usage: "+usage, "update needs the names of VMs, or --all")
 	case !o.all && len(o.hosts) > 1:
 		return wrong("leave --host out where the flake says which VM is where", "VMs that are named have one --host")
 	case o.target != "" && len(names) != 1:

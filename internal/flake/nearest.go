@@ -5,6 +5,10 @@ import (
 	"slices"
 )
 
+// DidYouMean is ` (did you mean X?)` for the candidate nearest to s, or empty
+// when none is near: for other strict settings.
+func DidYouMean(s string, candidates []string) string { return didYouMean(s, candidates) }
+
 // didYouMean is ` (did you mean X?)` for the candidate nearest to s, or empty
 // when none is near.
 func didYouMean(s string, candidates []string) string {

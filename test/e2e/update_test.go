@@ -163,7 +163,7 @@ func TestHydraFaults(t *testing.T) {
 	for _, f := range []struct{ path, how, says string }{
 		{job, "500", "500"},
 		{job, "html", "instead of JSON"},
-		{job, "empty", "JSON"},
+		{job, "empty", "it is empty"},
 		{job, "to http://10.23.0.12:8750/build/7", "another origin"},
 		{"/jobset/infra/main", "html", "instead of JSON"},
 	} {

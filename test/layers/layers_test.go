@@ -30,6 +30,7 @@ var order = []string{
 	"internal/dropin",
 	"internal/manage",
 	"internal/deploy",
+	"internal/timers",
 	"internal/update",
 	"internal/flakeupdate",
 	"internal/flake",

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"path/filepath"
 	"strconv"
 	"strings"
 
@@ -61,11 +62,15 @@ func leadingNumber(version string) (int, bool) {
 	return n, err == nil
 }
 
-func (s *Setup) nixos() bool {
-	if _, err := os.Stat(s.path("/etc/NIXOS")); err == nil {
+func (s *Setup) nixos() bool { return IsNixOS(s.root) }
+
+// IsNixOS reports whether the machine with that root directory runs NixOS, where
+// units and /etc are made by its configuration.
+func IsNixOS(root string) bool {
+	if _, err := os.Stat(filepath.Join(root, "/etc/NIXOS")); err == nil {
 		return true
 	}
-	b, err := os.ReadFile(s.path("/etc/os-release"))
+	b, err := os.ReadFile(filepath.Join(root, "/etc/os-release"))
 	if err != nil {
 		return false
 	}

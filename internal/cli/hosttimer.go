@@ -1,0 +1,338 @@
+package cli
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"ferry/internal/flake"
+	"ferry/internal/host"
+	"ferry/internal/host/setup"
+	"ferry/internal/manage"
+	"ferry/internal/timers"
+	"ferry/internal/ui"
+)
+
+func (a *app) hostTimer() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "timer",
+		Short: "Have a host update its VMs, or a flake, by a timer",
+		Long: `Timers of systemd on a host. What they do is in /etc/ferry/timers.json, a file that
+only root may write and that is read strictly: a word that is wrong ends the run
+with an error that names it.`,
+		RunE: func(*cobra.Command, []string) error {
+			return &usageError{err: errors.New("timer needs a command"), hint: "ferry host timer --help lists them"}
+		},
+	}
+	cmd.AddCommand(a.timerUpdate(), a.timerFlakeUpdate(), a.timerStatus(), a.timerRun())
+	return cmd
+}
+
+// timerOptions are those of both timers.
+type timerOptions struct {
+	place    placeOptions
+	calendar []string
+	delay    time.Duration
+	remove   bool
+	dryRun   bool
+}
+
+func (o *timerOptions) addFlags(cmd *cobra.Command) {
+	o.place.addFlakeFlags(cmd)
+	fs := cmd.Flags()
+	fs.StringArrayVar(&o.calendar, "on-calendar", nil, "when it runs, as systemd.time(7) has it: daily, `Mon..Fri 03:00` (repeatable)")
+	fs.Var(&durationValue{to: &o.delay, most: flake.MaxHealthTimeout}, "randomized-delay", "wait a random time up to this before each run")
+	fs.BoolVar(&o.remove, "remove", false, "take the timer away")
+	fs.BoolVar(&o.dryRun, "dry-run", false, "show what would be done, every file with a diff, and change nothing")
+}
+
+func (a *app) timerUpdate() *cobra.Command {
+	var o timerOptions
+	var u timers.Update
+	var source sourceOptions
+	cmd := &cobra.Command{
+		Use:   "update HOST [NAME…]",
+		Short: "Have a host keep its VMs current",
+		Long: `HOST runs ferry update for the named VMs, or all of its own, whenever --on-calendar
+says. The sources and --cache are those of ferry update; --from-flake builds what
+the VMs' ` + "`flake`" + ` files name, as microvm -u does, with the same undo as every
+deployment. Where the host can't log in to a VM's system, --restart decides:
+auto restarts the VM, never installs only.`,
+		Example: `  ferry host timer update root@server --on-calendar daily --randomized-delay 30m --from-flake --restart never
+  ferry host timer update root@server web --on-calendar hourly --hydra https://hydra.example.org/jobset/infra/main --cache https://cache.example.org
+  ferry host timer update root@server --remove`,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if len(args) == 0 {
+				return &usageError{err: errors.New("it is not said on which host"), hint: "usage: " + cmd.UseLine()}
+			}
+			u.VMs = args[1:]
+			u.Hydra, u.From, u.FromFlake = source.hydra, source.from, source.fromFlake
+			u.AnyFlake, u.AllowRedirect, u.Netrc = source.anyFlake, source.allowRedirect, source.netrc
+			req := timers.Request{Kind: timers.KindUpdate, Settings: timers.Settings{Update: &u}}
+			if !o.remove {
+				if _, _, err := timedUpdate(&u); err != nil {
+					return err
+				}
+			}
+			return a.setTimer(cmd.Context(), &o, args[0], req)
+		},
+	}
+	o.addFlags(cmd)
+	source.addFlags(cmd)
+	fs := cmd.Flags()
+	fs.StringVar(&u.Cache, "cache", "", "the binary cache that has the builds (default: the host's own substituters)")
+	fs.StringVar(&u.Restart, "restart", "", "when to restart a VM: auto (only where it can't be switched live), if-needed, always, never")
+	fs.BoolVar(&u.NoRollback, "no-rollback", false, "leave an update that failed as it is instead of undoing it")
+	return cmd
+}
+
+func (a *app) timerFlakeUpdate() *cobra.Command {
+	var o timerOptions
+	var f timers.FlakeUpdate
+	cmd := &cobra.Command{
+		Use:   "flake-update HOST [INPUT…]",
+		Short: "Have a host update a flake on a branch for CI to build",
+		Long: `HOST runs ferry flake-update in --repository, a clone or a bare repository there,
+whenever --on-calendar says, and pushes the branch to --push.`,
+		Example: `  ferry host timer flake-update root@server --on-calendar weekly --repository /srv/infra.git --push origin
+  ferry host timer flake-update root@server --remove`,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if len(args) == 0 {
+				return &usageError{err: errors.New("it is not said on which host"), hint: "usage: " + cmd.UseLine()}
+			}
+			f.Inputs = args[1:]
+			return a.setTimer(cmd.Context(), &o, args[0], timers.Request{Kind: timers.KindFlakeUpdate, Settings: timers.Settings{FlakeUpdate: &f}})
+		},
+	}
+	o.addFlags(cmd)
+	fs := cmd.Flags()
+	fs.StringVar(&f.Repository, "repository", "", "the flake's directory on the host, or a bare repository")
+	fs.StringVar(&f.Branch, "branch", "flake-update", "the branch for updates")
+	fs.StringVar(&f.Push, "push", "", "push the branch to this remote, a name or a URL")
+	return cmd
+}
+
+// setTimer checks what can be checked here, and has the host do it.
+func (a *app) setTimer(ctx context.Context, o *timerOptions, word string, req timers.Request) error {
+	req.Remove, req.DryRun = o.remove, o.dryRun
+	req.Schedule = timers.Schedule{OnCalendar: o.calendar, Delay: o.delay}
+	if !o.remove {
+		b, err := json.Marshal(req.Settings)
+		if err == nil {
+			_, err = timers.Decode(b)
+		}
+		if err == nil && len(o.calendar) == 0 {
+			err = errors.New("it is not said when the timer runs: --on-calendar")
+		}
+		if err != nil {
+			return &usageError{err: err, hint: "for example --on-calendar daily; ferry host timer " + string(req.Kind) + " --help"}
+		}
+	}
+	return a.onPlace(ctx, &o.place, word, func(h *manage.Host) error {
+		b, err := json.Marshal(req)
+		if err != nil {
+			return err
+		}
+		var r timers.Report
+		h.NoTrace = req.DryRun
+		if err := h.Run(ctx, "", &r, "timer-here", string(b)); err != nil {
+			return err
+		}
+		return a.showTimer(h.String(), &r)
+	})
+}
+
+// onPlace connects to the host that the user named.
+func (a *app) onPlace(ctx context.Context, o *placeOptions, word string, f func(*manage.Host) error) error {
+	return a.withManager(ctx, o, func(m *manage.Manager) error {
+		place, err := m.Place(ctx, word, o.hostSudo)
+		if err != nil {
+			return err
+		}
+		h, err := m.Connect(ctx, place)
+		if err != nil {
+			return err
+		}
+		defer h.Close()
+		return f(h)
+	})
+}
+
+func (a *app) showTimer(where string, r *timers.Report) error {
+	if a.ui.JSON {
+		err := a.ui.Data(struct {
+			Host string `json:"host"`
+			*timers.Report
+		}{where, r})
+		return errors.Join(nixosRefusal(where, r), err)
+	}
+	var b strings.Builder
+	switch r.Outcome {
+	case timers.OutcomeNixOS:
+		b.WriteString(ui.Clean(r.Advice))
+	case timers.OutcomeUnchanged:
+		fmt.Fprintf(&b, "%s: timer %s: nothing to do\n", where, r.Timer)
+	case timers.OutcomePlanned:
+		fmt.Fprintf(&b, "%s: timer %s: this would be done\n", where, r.Timer)
+	default:
+		fmt.Fprintf(&b, "%s: timer %s: %s\n", where, r.Timer, r.Outcome)
+	}
+	for _, c := range r.Changes {
+		verb := c.Verb
+		if r.Outcome != timers.OutcomePlanned {
+			verb = changeVerb(c.Verb, setup.OutcomeDone)
+		}
+		fmt.Fprintf(&b, "  %s %s\n", verb, ui.Clean(c.Name))
+		if r.Outcome == timers.OutcomePlanned {
+			writeDiff(&b, setup.Change{Diff: c.Diff})
+		}
+	}
+	return errors.Join(nixosRefusal(where, r), a.ui.Text(b.String()))
+}
+
+func nixosRefusal(where string, r *timers.Report) error {
+	if r.Outcome != timers.OutcomeNixOS {
+		return nil
+	}
+	return host.Refuse(where+" runs NixOS, whose own configuration has its timers; nothing was changed", "put the above into its configuration and rebuild it")
+}
+
+func (a *app) timerStatus() *cobra.Command {
+	var o placeOptions
+	cmd := &cobra.Command{
+		Use:     "status [HOST]",
+		Short:   "Show a host's timers: when they ran, how that ended, when they run next",
+		Example: "  ferry host timer status root@server",
+		Args:    cobra.MaximumNArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			word := "local"
+			if len(args) > 0 {
+				word = args[0]
+			}
+			return a.onPlace(cmd.Context(), &o, word, func(h *manage.Host) error {
+				var all []timers.Status
+				h.NoTrace = true
+				if err := h.Run(cmd.Context(), "", &all, "timer-here"); err != nil {
+					return err
+				}
+				return a.showTimers(h.String(), all)
+			})
+		},
+	}
+	o.addFlakeFlags(cmd)
+	return cmd
+}
+
+func (a *app) showTimers(where string, all []timers.Status) error {
+	if a.ui.JSON {
+		for _, s := range all {
+			if err := a.ui.Data(struct {
+				Host string `json:"host"`
+				timers.Status
+			}{where, s}); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	var rows []ui.Row
+	for _, s := range all {
+		state, last := "off", "-"
+		switch {
+		case s.Running:
+			state = "running"
+		case s.Active:
+			state = "waiting"
+		}
+		if !s.Last.IsZero() {
+			last = shortTime(s.Last) + " " + orDash(s.Result)
+		}
+		row := ui.Row{Cells: []string{string(s.Timer), state, orDash(strings.Join(s.OnCalendar, ", ")), last, shortTime(s.Next)}}
+		if s.Error != "" {
+			row.Remarks = []string{s.Error}
+		}
+		if s.Result == "exit-code" {
+			row.Remarks = append(row.Remarks, fmt.Sprintf("the last run ended with exit code %d: journalctl -u ferry-%s.service on the host", s.ExitCode, s.Timer))
+		}
+		rows = append(rows, row)
+	}
+	return a.ui.Table([]string{"TIMER", "STATE", "WHEN", "LAST", "NEXT"}, rows)
+}
+
+func shortTime(t time.Time) string {
+	if t.IsZero() {
+		return "-"
+	}
+	return t.Local().Format("2006-01-02 15:04:05")
+}
+
+// hostTimerHere is the part of the timers that runs on the host: with a request
+// it is carried out, without one the timers are looked at.
+func (a *app) hostTimerHere() *cobra.Command {
+	cmd := &cobra.Command{Use: "timer-here [REQUEST]", Short: "Set a timer of this machine", Hidden: true, Args: cobra.MaximumNArgs(1)}
+	cmd.RunE = a.answering(func(ctx context.Context, args []string, answers *host.Answers) error {
+		m, err := timers.Here(ctx)
+		if err != nil {
+			return err
+		}
+		defer m.Close()
+		if len(args) == 0 {
+			all, err := m.Status(ctx)
+			if err == nil {
+				answers.Result(all)
+			}
+			return err
+		}
+		req, err := timers.DecodeRequest([]byte(args[0]))
+		if err != nil {
+			return err
+		}
+		r, err := m.Do(ctx, req)
+		if err == nil {
+			answers.Result(r)
+		}
+		return err
+	})
+	return cmd
+}
+
+// timerRun is what the timers' services start.
+func (a *app) timerRun() *cobra.Command {
+	return &cobra.Command{
+		Use:       "run (update|flake-update)",
+		Short:     "Do what a timer of this machine does, now",
+		Args:      cobra.ExactArgs(1),
+		ValidArgs: []string{string(timers.KindUpdate), string(timers.KindFlakeUpdate)},
+		RunE: func(cmd *cobra.Command, args []string) error {
+			k := timers.Kind(args[0])
+			if !slices.Contains(cmd.ValidArgs, args[0]) {
+				return &usageError{err: fmt.Errorf("there is no timer %.40q", args[0]), hint: "usage: " + cmd.UseLine()}
+			}
+			// As systemd starts it: a flake in the user's directory is not asked.
+			if err := os.Chdir("/"); err != nil {
+				return err
+			}
+			s, err := timers.Read(timers.File)
+			switch {
+			case err != nil:
+				return err
+			case k == timers.KindUpdate && s.Update != nil:
+				o, names, err := timedUpdate(s.Update)
+				if err != nil {
+					return err
+				}
+				return a.runUpdate(cmd.Context(), o, names)
+			case k == timers.KindFlakeUpdate && s.FlakeUpdate != nil:
+				return a.runFlakeUpdate(cmd.Context(), timedFlakeUpdate(s.FlakeUpdate))
+			}
+			return host.Refuse(fmt.Sprintf("%s does not say what the timer %s does", timers.File, k), "set it with ferry host timer "+string(k))
+		},
+	}
+}

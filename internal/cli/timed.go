@@ -1,0 +1,37 @@
+package cli
+
+import (
+	"time"
+
+	"ferry/internal/deploy"
+	"ferry/internal/flakeupdate"
+	"ferry/internal/microvm"
+	"ferry/internal/timers"
+)
+
+// timedWait is how long a timer's run waits for another deployment of a VM.
+const timedWait = 30 * time.Minute
+
+// timedUpdate is the `ferry update` that a timer runs, checked as the command
+// line is.
+func timedUpdate(u *timers.Update) (*updateOptions, []microvm.Name, error) {
+	o := &updateOptions{
+		place: placeOptions{flake: "."}, hosts: []string{"local"}, all: len(u.VMs) == 0,
+		source: sourceOptions{
+			hydra: u.Hydra, from: u.From, fromFlake: u.FromFlake, anyFlake: u.AnyFlake,
+			allowRedirect: u.AllowRedirect, netrc: u.Netrc,
+		},
+		cache: u.Cache, relay: string(deploy.RelayNever), restart: u.Restart, wait: timedWait,
+		confirm: confirmOptions{noRollback: u.NoRollback},
+	}
+	names, err := o.names("ferry host timer update HOST [NAME…]", u.VMs)
+	return o, names, err
+}
+
+func timedFlakeUpdate(f *timers.FlakeUpdate) flakeupdate.Request {
+	r := flakeupdate.Request{Flake: f.Repository, Branch: f.Branch, Remote: f.Push, Inputs: f.Inputs}
+	if r.Branch == "" {
+		r.Branch = "flake-update"
+	}
+	return r
+}

@@ -1,0 +1,118 @@
+package timers
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+func TestDecode(t *testing.T) {
+	got, err := Decode([]byte(`{
+  "update": { "hydra": "https://hydra.example.org/jobset/infra/main", "cache": "https://cache.example.org",
+    "vms": ["web", "db"], "restart": "never", "anyFlake": null, "allowRedirect": ["https://cdn.example.org"] },
+  "flakeUpdate": { "repository": "/srv/infra", "push": "origin" }
+}`))
+	want := Settings{
+		Update: &Update{
+			Hydra: "https://hydra.example.org/jobset/infra/main", Cache: "https://cache.example.org",
+			VMs: []string{"web", "db"}, Restart: "never", AllowRedirect: []string{"https://cdn.example.org"},
+		},
+		FlakeUpdate: &FlakeUpdate{Repository: "/srv/infra", Push: "origin"},
+	}
+	if diff := cmp.Diff(want, got); diff != "" || err != nil {
+		t.Fatalf("%v\n%s", err, diff)
+	}
+	b, err := got.encode()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if again, err := Decode(b); err != nil || !cmp.Equal(again, want) {
+		t.Errorf("%v: %s", err, b)
+	}
+}
+
+func TestDecodeWrong(t *testing.T) {
+	for _, c := range []struct{ text, want string }{
+		{``, "the settings are no JSON object"},
+		{`[]`, "are no JSON object"},
+		{`{}x`, "followed by something else"},
+		{`{"updat": {}}`, "`updat` is unknown (did you mean `update`?)"},
+		{`{"Update": {}}`, "`Update` is unknown (did you mean `update`?)"},
+		{`{"update": {"hydr": "x"}}`, "`update.hydr` is unknown (did you mean `hydra`?)"},
+		{`{"update": {"fromFlake": true}, "update": {"fromFlake": true}}`, "have `update` twice"},
+		{`{"update": {"fromFlake": true, "fromFlake": false}}`, "`update` have `fromFlake` twice"},
+		{`{"update": []}`, "`update` are no JSON object"},
+		{`{"update": {"fromFlake": "yes"}}`, "`update.fromFlake` is \"yes\" instead of true or false"},
+		{`{"update": {"fromFlake": true, "vms": "web"}}`, "instead of a list of strings"},
+		{`{"update": {"fromFlake": true, "vms": ["../x"]}}`, "`update.vms[0]` is wrong"},
+		{`{"update": {"fromFlake": true, "restart": "sometimes"}}`, "`update.restart` is \"sometimes\""},
+		{`{"update": {}}`, "needs one source"},
+		{`{"update": {"fromFlake": true, "hydra": "https://x"}}`, "needs one source, and one only"},
+		{`{"update": {"from": "built.json"}}`, "neither a URL nor an absolute path"},
+		{`{"update": {"fromFlake": true, "netrc": "netrc"}}`, "no absolute path"},
+		{`{"update": {"hydra": "a\nb"}}`, "has control characters"},
+		{`{"flakeUpdate": {}}`, "`flakeUpdate.repository` is \"\", which is no absolute path"},
+		{`{"flakeUpdate": {"repository": "infra"}}`, "no absolute path"},
+		{`{"flakeUpdate": {"repository": "/srv/infra", "remote": "origin"}}`, "`flakeUpdate.remote` is unknown"},
+	} {
+		_, err := Decode([]byte(c.text))
+		var se *SettingsError
+		if !errors.As(err, &se) || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%s: %v, wanted %q", c.text, err, c.want)
+		}
+	}
+}
+
+func TestRead(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "timers.json")
+	if s, err := Read(file); err != nil || s != (Settings{}) {
+		t.Errorf("without a file: %+v, %v", s, err)
+	}
+	if err := os.WriteFile(file, []byte(`{"flakeUpdate": {"repository": "/srv/infra"}}`), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if s, err := Read(file); err != nil || s.FlakeUpdate == nil {
+		t.Errorf("%+v, %v", s, err)
+	}
+	if err := os.Chmod(file, 0o666); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Read(file); err == nil || !strings.Contains(err.Error(), "can be written by others") {
+		t.Error(err)
+	}
+}
+
+// Whatever is decoded can be written and decoded again, to the same.
+func FuzzDecode(f *testing.F) {
+	f.Add([]byte(`{"update": {"hydra": "https://h/jobset/a/b", "vms": ["web"], "restart": "auto"}}`))
+	f.Add([]byte(`{"flakeUpdate": {"repository": "/srv/infra", "inputs": ["nixpkgs"]}, "update": null}`))
+	f.Add([]byte(`{"update": {"fromFlake": true, "fromFlake": true}}`))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		s, err := Decode(data)
+		if err != nil {
+			var se *SettingsError
+			if !errors.As(err, &se) {
+				t.Errorf("%T: %v", err, err)
+			}
+			return
+		}
+		b, err := s.encode()
+		if err != nil {
+			t.Fatal(err)
+		}
+		again, err := Decode(b)
+		if len(b) > maxFile {
+			return // written with more space than it was read from
+		}
+		if err != nil {
+			t.Fatalf("%v: %s", err, b)
+		}
+		if b2, _ := again.encode(); string(b2) != string(b) {
+			t.Errorf("%s became %s", b, b2)
+		}
+	})
+}

@@ -1,0 +1,162 @@
+package timers
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"os/exec"
+	"strings"
+	"time"
+
+	"github.com/coreos/go-systemd/v22/dbus"
+
+	"ferry/internal/host"
+)
+
+// Status is what a timer does.
+type Status struct {
+	Timer      Kind      `json:"timer"`
+	Active     bool      `json:"active"`
+	OnCalendar []string  `json:"onCalendar,omitempty"`
+	Next       time.Time `json:"next,omitzero"`
+	Last       time.Time `json:"last,omitzero"`
+	Running    bool      `json:"running,omitempty"`  // a run is under way
+	Result     string    `json:"result,omitempty"`   // of the last run: systemd's word, `success` or `exit-code`…
+	ExitCode   int       `json:"exitCode,omitempty"` // of the last run
+	Error      string    `json:"error,omitempty"`    // why the settings can't be used
+}
+
+// Status looks at both timers.
+func (m *Machine) Status(ctx context.Context) ([]Status, error) {
+	settings, err := Read(m.path(File))
+	var all []Status
+	for _, k := range []Kind{KindUpdate, KindFlakeUpdate} {
+		s, lerr := m.sys.look(ctx, k)
+		if lerr != nil {
+			return nil, lerr
+		}
+		s.Timer = k
+		set := k == KindUpdate && settings.Update != nil || k == KindFlakeUpdate && settings.FlakeUpdate != nil
+		switch {
+		case err != nil && s.Active:
+			s.Error = err.Error()
+		case !set && s.Active:
+			s.Error = File + " does not say what it does"
+		}
+		all = append(all, s)
+	}
+	return all, nil
+}
+
+type linux struct{ conn *dbus.Conn }
+
+func connect(ctx context.Context) (*linux, error) {
+	conn, err := dbus.NewSystemdConnectionContext(context.WithoutCancel(ctx))
+	if err != nil {
+		return nil, host.Refuse(fmt.Sprintf("systemd does not answer: %v", err), "timers are systemd's; other init systems are not supported")
+	}
+	return &linux{conn: conn}, nil
+}
+
+func (l *linux) close() { l.conn.Close() }
+
+func (l *linux) calendar(ctx context.Context, expression string) (string, error) {
+	cmd := exec.CommandContext(ctx, "systemd-analyze", "calendar", "--", expression)
+	var said bytes.Buffer
+	cmd.Stderr = &said
+	err := cmd.Run()
+	var exit *exec.ExitError
+	if errors.As(err, &exit) && ctx.Err() == nil {
+		line, _, _ := strings.Cut(strings.TrimSpace(said.String()), "\n")
+		return line, nil
+	}
+	if err != nil {
+		return "", fmt.Errorf("asking systemd about a time: %w", err)
+	}
+	return "", nil
+}
+
+func (l *linux) reload(ctx context.Context) error {
+	if err := l.conn.ReloadContext(ctx); err != nil {
+		return fmt.Errorf("reloading systemd's units: %w", err)
+	}
+	return nil
+}
+
+func (l *linux) enable(ctx context.Context, timer string) error {
+	if _, _, err := l.conn.EnableUnitFilesContext(ctx, []string{timer}, false, true); err != nil {
+		return fmt.Errorf("enabling %s: %w", timer, err)
+	}
+	return l.job(ctx, timer, l.conn.RestartUnitContext)
+}
+
+func (l *linux) disable(ctx context.Context, timer string) error {
+	if _, err := l.conn.DisableUnitFilesContext(ctx, []string{timer}, false); err != nil && !strings.Contains(err.Error(), "does not exist") {
+		return fmt.Errorf("disabling %s: %w", timer, err)
+	}
+	s, err := l.conn.GetUnitPropertyContext(ctx, timer, "ActiveState")
+	if err != nil || s.Value.Value() == "inactive" {
+		return nil
+	}
+	return l.job(ctx, timer, l.conn.StopUnitContext)
+}
+
+const jobTimeout = time.Minute
+
+func (l *linux) job(ctx context.Context, unit string, start func(context.Context, string, string, chan<- string) (int, error)) error {
+	ctx, cancel := context.WithTimeout(ctx, jobTimeout)
+	defer cancel()
+	done := make(chan string, 1)
+	if _, err := start(ctx, unit, "replace", done); err != nil {
+		return fmt.Errorf("%s: %w", unit, err)
+	}
+	select {
+	case result := <-done:
+		if result != "done" {
+			return fmt.Errorf("%s: the job ended with %q", unit, result)
+		}
+		return nil
+	case <-ctx.Done():
+		return fmt.Errorf("%s: %w", unit, ctx.Err())
+	}
+}
+
+func (l *linux) look(ctx context.Context, k Kind) (Status, error) {
+	var s Status
+	t, err := l.conn.GetAllPropertiesContext(ctx, k.timer())
+	if err != nil {
+		return s, fmt.Errorf("asking systemd about %s: %w", k.timer(), err)
+	}
+	s.Active = t["ActiveState"] == "active"
+	s.Next, s.Last = when(t["NextElapseUSecRealtime"]), when(t["LastTriggerUSec"])
+	if calendar, ok := t["TimersCalendar"].([][]any); ok {
+		for _, c := range calendar {
+			if len(c) > 1 {
+				s.OnCalendar = append(s.OnCalendar, fmt.Sprint(c[1]))
+			}
+		}
+	}
+	u, err := l.conn.GetAllPropertiesContext(ctx, k.service())
+	if err != nil {
+		return s, fmt.Errorf("asking systemd about %s: %w", k.service(), err)
+	}
+	s.Running = u["ActiveState"] == "activating"
+	if ended := when(u["ExecMainExitTimestamp"]); !ended.IsZero() {
+		s.Result, _ = u["Result"].(string)
+		if code, ok := u["ExecMainStatus"].(int32); ok {
+			s.ExitCode = int(code)
+		}
+	}
+	return s, nil
+}
+
+// when is a time as systemd gives it, in microseconds; 0 and the greatest one
+// stand for never.
+func when(v any) time.Time {
+	us, ok := v.(uint64)
+	if !ok || us == 0 || us == ^uint64(0) {
+		return time.Time{}
+	}
+	return time.UnixMicro(int64(us)).UTC()
+}
