@@ -15,6 +15,7 @@ import (
 	"runtime"
 	"strings"
 	"sync"
+	"time"
 )
 
 // helperBase is where hosts keep ferry's helper: BASE/bin/SHA256/ferry.
@@ -187,11 +188,13 @@ type missingHelper struct {
 
 // try starts the helper or finds it missing.
 func (s starter) try(ctx context.Context, h Helper, args []string) (*Process, *missingHelper, error) {
-	p, err := s.c.Start(ctx, s.command("run", h, args...))
+	own, stop := context.WithCancelCause(ctx) // lives as long as the helper
+	p, err := s.c.Start(own, s.command("run", h, args...))
 	if err != nil {
+		stop(err)
 		return nil, nil, err
 	}
-	answer, err := started(p)
+	answer, err := started(p, stop)
 	switch {
 	case err != nil:
 		return nil, nil, err
@@ -209,8 +212,9 @@ func (s starter) try(ctx context.Context, h Helper, args []string) (*Process, *m
 	return nil, nil, s.refusal(answer)
 }
 
-// started reads the script's answer. Unless that is `ok`, the process has ended.
-func started(p *Process) (string, error) {
+// started reads the script's answer. Unless that is `ok`, the process has ended,
+// and was stopped where it would not by itself.
+func started(p *Process, stop context.CancelCauseFunc) (string, error) {
 	out := bufio.NewReader(p.Stdout)
 	answer, err := readAnswer(out)
 	if err == nil && answer == "ok" {
@@ -218,7 +222,15 @@ func started(p *Process) (string, error) {
 		return answer, nil
 	}
 	_ = p.Stdin.Close()
+	if errors.Is(err, errMuchOutput) { // which may go on for ever
+		stop(err)
+	}
+	lingers := time.AfterFunc(grace, func() { stop(errors.New("it does not end")) })
 	ended := p.Wait()
+	lingers.Stop()
+	if errors.Is(err, errMuchOutput) {
+		return "", fmt.Errorf("starting the helper: %w", err)
+	}
 	if err != nil { // the script never spoke: what ended it says more
 		return "", fmt.Errorf("starting the helper: %w", errors.Join(ended, err))
 	}
@@ -281,6 +293,8 @@ func gzipped(r io.Reader) io.ReadCloser {
 	return pr
 }
 
+var errMuchOutput = errors.New("no answer from the script in much output")
+
 // readAnswer skips what a login shell may say first, up to 64 KiB of it.
 func readAnswer(out *bufio.Reader) (string, error) {
 	begins := true // what is read next begins a line
@@ -295,5 +309,5 @@ func readAnswer(out *bufio.Reader) (string, error) {
 		begins = err == nil
 		left -= len(part)
 	}
-	return "", errors.New("no answer from the script in much output")
+	return "", errMuchOutput
 }

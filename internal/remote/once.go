@@ -37,12 +37,14 @@ func (s starter) startOnce(ctx context.Context, args []string) (*Process, error)
 		return nil, err
 	}
 	words := append([]string{how, strconv.FormatInt(h.Size, 10), strconv.Itoa(len(binary) / onceBlock)}, args...)
-	p, err = s.c.Start(ctx, s.command("once", h, words...))
+	own, stop := context.WithCancelCause(ctx) // lives as long as the helper
+	p, err = s.c.Start(own, s.command("once", h, words...))
 	if err != nil {
+		stop(err)
 		return nil, err
 	}
 	_, sent := p.Stdin.Write(binary)
-	answer, err := started(p)
+	answer, err := started(p, stop)
 	switch {
 	case err != nil:
 		return nil, err
