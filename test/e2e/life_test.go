@@ -203,12 +203,12 @@ func TestRollbackOfUnreachableGuest(t *testing.T) {
 	}
 }
 
-// A live rollback that fails leaves `current` valid, and the next one settles it.
+// A live rollback that fails is undone, as every live switch.
 func TestRollbackThatFails(t *testing.T) {
 	in, vm := newLive(t, "stuck", "lab.failingActivation = true;")
 	in.write("stuck.nix", liveModule("stuck", "second"))
 	second := in.deployed("rebuild", "stuck")
-	in.ferry("rollback", "stuck").want(1, "exit status 2", "ferry rollback stuck --to 1")
+	in.ferry("rollback", "stuck").want(4, "exit status 2", "undone: the guest runs", "ferry rollback stuck --to 1")
 	if vm.link("current") != second.runner || vm.profile() != 2 {
 		t.Errorf("current %s, generation %d", vm.link("current"), vm.profile())
 	}
