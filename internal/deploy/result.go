@@ -126,12 +126,12 @@ func (r *Result) headline() string {
 	switch r.Outcome {
 	case OutcomeUnchanged:
 		if r.Stopped {
-			return "unchanged" + on + "; it is stopped and stays so (systemctl start microvm@" + string(r.VM) + ")"
+			return "unchanged" + on + "; it is stopped and stays so (ferry start " + string(r.VM) + ")"
 		}
 		return "unchanged" + on
 	case OutcomeInstalled:
 		if r.Stopped {
-			return fmt.Sprintf("installed%s as generation %d; it is stopped and stays so (systemctl start microvm@%s)", on, r.Generation, r.VM)
+			return fmt.Sprintf("installed%s as generation %d; it is stopped and stays so (ferry start %s)", on, r.Generation, r.VM)
 		}
 		return fmt.Sprintf("installed%s as generation %d; what runs was not touched", on, r.Generation)
 	case OutcomeSwitched:

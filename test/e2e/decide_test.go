@@ -28,7 +28,7 @@ func TestStoppedStaysStopped(t *testing.T) {
 	vm.systemctl("stop")
 	in.ferry("rebuild", "rest", toHost1).want(0, "unchanged", "it is stopped and stays so")
 	in.write("rest.nix", vmModule("rest", `lab.note = "2";`))
-	in.ferry("rebuild", "rest", toHost1).want(0, "installed", "it is stopped and stays so", "systemctl start microvm@rest")
+	in.ferry("rebuild", "rest", toHost1).want(0, "installed", "it is stopped and stays so", "ferry start rest")
 	if vm.property("ActiveState") != "inactive" || vm.link("booted") != "" {
 		t.Fatal("the stopped VM was started")
 	}
