@@ -5,6 +5,9 @@ GO ?= go
 # a failure.
 FUZZTIME ?= 10000x
 
+# In so many labs the end-to-end tests run side by side.
+LABS ?= 2
+
 .PHONY: help
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -22,7 +25,8 @@ unit: ## the tests that need nothing but Go
 
 .PHONY: lab
 lab: ## the tests with real Nix, OpenSSH, systemd and QEMU, in the lab (root, Debian)
-	$(GO) test -tags lab -count=1 -timeout 40m ./internal/lab/... ./test/...
+	$(GO) test -tags lab -count=1 -timeout 20m $$($(GO) list -tags lab ./internal/lab/... ./test/... | grep -v '/e2e$$')
+	./test/e2e/shards.sh $(LABS)
 
 .PHONY: test-faults
 test-faults: ## break deployments off at every step, and much else (root, Debian); RUN=REGEXP: only some
