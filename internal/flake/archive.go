@@ -112,7 +112,7 @@ func storeRef(locked json.RawMessage, source microvm.StorePath) (string, error) 
 	set("dir", a.Dir)
 	ref := "path:" + string(source)
 	if query := v.Encode(); query != "" {
-		ref += "?" + query
+		ref += "?" + strings.ReplaceAll(query, "+", "%20") // a plus sign means itself to Nix
 	}
 	return ref, nil
 }

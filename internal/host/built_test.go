@@ -1,0 +1,107 @@
+package host
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"ferry/internal/microvm"
+)
+
+// A runner that was built elsewhere is only checked and rooted.
+func TestArrivedRunner(t *testing.T) {
+	h := newTestHost(t)
+	h.makeRunner(runnerA, systemA, "-m 512M")
+	c := h.session()
+	defer c.leave()
+	if err := c.ask(Request{Build: &BuildRequest{Name: web, Built: runnerA}}, nil); err == nil {
+		t.Error("taken in without the lock")
+	}
+	c.prepare(runnerA)
+	for _, bad := range []microvm.StorePath{runnerB, drv(runnerA), "/etc", "/nix/store/../etc"} {
+		if err := c.ask(Request{Build: &BuildRequest{Name: web, Built: bad}}, nil); err == nil {
+			t.Errorf("%s was taken in", bad)
+		}
+	}
+	h.nix.missing = []microvm.StorePath{runnerA}
+	if err := c.ask(Request{Build: &BuildRequest{Name: web, Built: runnerA}}, nil); err == nil || !strings.Contains(err.Error(), "is not in the host's store") {
+		t.Error(err)
+	}
+	h.nix.missing = nil
+	var built Built
+	if err := c.ask(Request{Build: &BuildRequest{Name: web, Built: runnerA}}, &built); err != nil || built.Runner != runnerA {
+		t.Fatal(built, err)
+	}
+	if !slices.Contains(h.nix.calls, "root pending") || slices.Contains(h.nix.calls, "build") {
+		t.Errorf("%q", h.nix.calls)
+	}
+}
+
+// A path without bin/microvm-run is no runner, however it came.
+func TestArrivedPathIsNoRunner(t *testing.T) {
+	h := newTestHost(t)
+	h.write(string(runnerA)+"/README", "no runner\n")
+	c := h.session()
+	defer c.leave()
+	c.prepare(runnerA)
+	if err := c.ask(Request{Build: &BuildRequest{Name: web, Built: runnerA}}, nil); err == nil {
+		t.Error("taken in")
+	}
+}
+
+func TestMissingSubstitutesFirst(t *testing.T) {
+	h := newTestHost(t)
+	c := h.session()
+	defer c.leave()
+	h.nix.missing = []microvm.StorePath{runnerA}
+	for substitute, want := range map[bool]bool{false: false, true: true} {
+		h.nix.calls = nil
+		var missing []microvm.StorePath
+		err := c.ask(Request{Missing: &MissingRequest{Paths: []microvm.StorePath{runnerA}, Substitute: substitute}}, &missing)
+		if err != nil || !slices.Equal(missing, h.nix.missing) || slices.Contains(h.nix.calls, "substitute") != want {
+			t.Errorf("%v: %q, %v, calls %q", substitute, missing, err, h.nix.calls)
+		}
+	}
+}
+
+// An evaluation here takes a flake in the store, and roots what came out.
+func TestEvaluate(t *testing.T) {
+	h := newTestHost(t)
+	c := h.session()
+	const flake = "path:/nix/store/00000000000000000000000000000000-source"
+	req := EvaluateRequest{Name: web, Flake: flake + "?rev=a", Expression: "x: x", Locks: []byte(`{"nodes":{}}`)}
+	if err := c.ask(Request{Evaluate: &req}, nil); err == nil {
+		t.Error("evaluated without the lock")
+	}
+	err := c.ask(Request{Prepare: &PrepareRequest{Name: web, Deployment: Deployment{ID: c.id}}}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, bad := range []string{"/nix/store/00000000000000000000000000000000-source", "path:/etc", "path:" + flake, "github:a/b", ""} {
+		r := req
+		r.Flake = bad
+		var f *Failure
+		if err := c.ask(Request{Evaluate: &r}, nil); !errors.As(err, &f) || f.Kind != KindRefused {
+			t.Errorf("%q: %v", bad, err)
+		}
+	}
+	h.nix.evaluated = []byte(`{"vms":{"web":{"record":{"name":"web","runner":{"drv":"` + string(drv(runnerA)) + `"}}}}}`)
+	var said Evaluated
+	if err := c.ask(Request{Evaluate: &req}, &said); err != nil || string(said.Output) != string(h.nix.evaluated) {
+		t.Fatal(said, err)
+	}
+	if !slices.Contains(h.nix.calls, "eval "+flake+"?rev=a#.") {
+		t.Errorf("%q", h.nix.calls)
+	}
+	root := filepath.Join(h.layout.ferryRoots(web), "pending-drv-evaluated")
+	if got, _ := os.Readlink(root); got != string(drv(runnerA)) {
+		t.Errorf("rooted is %q", got)
+	}
+	c.leave()
+	if _, err := os.Lstat(root); err == nil {
+		t.Error("the root is left")
+	}
+}
