@@ -208,6 +208,9 @@ func (o *updateOptions) names(usage string, args []string) ([]microvm.Name, erro
 			return wrong("for example --cache https://cache.example.org", "--cache: %w", err)
 		}
 	}
+	if _, err := o.request(""); err != nil {
+		return nil, err
+	}
 	return names, o.source.check()
 }
 

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
+	"os"
 	"slices"
 	"time"
 
@@ -208,7 +210,8 @@ func (d *deployment) findByFlake(ctx context.Context, ref string) error {
 	if flake.FixedInStore(ref) {
 		d.Report.Warn("%s: its `flake` file names a path of the store, which never changes: %s", d.req.Name, ref)
 	}
-	ev, err := d.Evaluator.Evaluate(ctx, flake.Source{Ref: ref}, d.req.Attribute)
+	// What the reference meant an hour ago is no news.
+	ev, err := d.Evaluator.Evaluate(ctx, flake.Source{Ref: ref, Options: []string{"--refresh"}}, d.req.Attribute)
 	if err != nil {
 		return err
 	}
@@ -226,7 +229,14 @@ func (d *deployment) findByFlake(ctx context.Context, ref string) error {
 // evaluated derivation, or downloaded.
 func (d *deployment) obtain(ctx context.Context) error {
 	if d.eval != nil {
-		if err := d.build(ctx); err != nil {
+		err := d.build(ctx)
+		if _, gone := os.Stat(string(d.record.Runner.Drv)); errors.Is(gone, fs.ErrNotExist) && err != nil && ctx.Err() == nil {
+			// A garbage collection came before its root: now it has one.
+			if err = d.findByFlake(ctx, d.facts.VM.Flake); err == nil {
+				err = d.build(ctx)
+			}
+		}
+		if err != nil {
 			return err
 		}
 		d.back.to.Runner = d.plan.Runner

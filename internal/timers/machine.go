@@ -130,7 +130,7 @@ func (m *Machine) changes(ctx context.Context, req Request) ([]Change, error) {
 		return nil, err
 	}
 	if req.Remove {
-		return m.removal(req.Kind, now)
+		return m.removal(req.Kind, now, err == nil)
 	}
 	if err := m.check(ctx, req); err != nil {
 		return nil, err
@@ -216,8 +216,9 @@ func notOurs(name string) error {
 	return host.Refuse(name+" is not as ferry made it", "look at it and move it away; to adapt a unit of ferry's, use `systemctl edit`")
 }
 
-// removal takes one timer away, and its part of the settings.
-func (m *Machine) removal(k Kind, now Settings) ([]Change, error) {
+// removal takes one timer away, and its part of the settings. A file that can't
+// be read goes with the last timer.
+func (m *Machine) removal(k Kind, now Settings, readable bool) ([]Change, error) {
 	var changes []Change
 	for _, name := range []string{k.timer(), k.service()} {
 		file := unitDir + "/" + name
@@ -232,6 +233,12 @@ func (m *Machine) removal(k Kind, now Settings) ([]Change, error) {
 			return nil, notOurs(file)
 		}
 		changes = append(changes, Change{Verb: setup.Remove, Name: file})
+	}
+	if !readable {
+		if _, err := os.Stat(m.path(unitDir + "/" + k.other().timer())); errors.Is(err, fs.ErrNotExist) {
+			changes = append(changes, Change{Verb: setup.Remove, Name: File})
+		}
+		return changes, nil
 	}
 	set := now.Update != nil
 	if k == KindUpdate {

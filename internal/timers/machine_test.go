@@ -103,6 +103,11 @@ func TestTimerComesAndGoes(t *testing.T) {
 	if _, err := os.Stat(m.path(File)); err == nil {
 		t.Error("the settings are left")
 	}
+	put(t, m, File, "{broken")
+	m.must(t, remove, OutcomeRemoved)
+	if _, err := os.Stat(m.path(File)); err == nil {
+		t.Error("settings that can't be read are left")
+	}
 	if !slices.Contains(sys.calls, "disable ferry-update.timer") || !slices.Contains(sys.calls, "enable ferry-flake-update.timer") {
 		t.Errorf("systemd was told %q", sys.calls)
 	}

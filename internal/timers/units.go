@@ -28,6 +28,13 @@ const program = "/usr/local/bin/ferry"
 
 const unitDir = "/etc/systemd/system"
 
+func (k Kind) other() Kind {
+	if k == KindUpdate {
+		return KindFlakeUpdate
+	}
+	return KindUpdate
+}
+
 func (k Kind) service() string { return "ferry-" + string(k) + ".service" }
 func (k Kind) timer() string   { return "ferry-" + string(k) + ".timer" }
 
