@@ -11,13 +11,12 @@ import (
 )
 
 // Disk full: the directory in question is on a small file system of its own,
-// which runs out of blocks and of inodes; so no link can be made either. These
-// trials are host3's, whose store no daemon holds open.
+// which runs out of blocks and of inodes; so no link can be made either.
 
 const noSpace = "no space left"
 
 // big is a deployment whose build needs 64 MiB of the store.
-var big = way{name: "restart", machine: process, on: "host3", module: func(name string, rev int) string {
+var big = way{name: "restart", machine: process, module: func(name string, rev int) string {
 	return lab.ProcessVM(name, fmt.Sprintf(`lab.note = "%d";`, rev),
 		fmt.Sprintf(`environment.systemPackages = [ (packages.run "big-%s-%d" { } "mkdir $out; dd if=/dev/zero of=$out/big bs=1M count=64 status=none") ];`, name, rev))
 }}
@@ -66,11 +65,14 @@ func diskFullTrials() []trial {
 // smallDisk puts a directory of the host on a file system of 256 MiB.
 func (s *subject) smallDisk(ctx context.Context, dir string) error {
 	_, err := s.on(ctx, onHost, `set -e
+if [ "$1" = /nix ] && systemctl --quiet is-active nix-daemon.socket; then daemon=yes; fi
+[ -z "$daemon" ] || systemctl stop nix-daemon.socket nix-daemon.service
 mkdir -p /run/small
 mount -t tmpfs -o size=256m,nr_inodes=20000,mode=755 small /run/small
 cp -a "$1/." /run/small/
 mount --bind /run/small "$1"
-umount /run/small`, dir)
+umount /run/small
+[ -z "$daemon" ] || systemctl start nix-daemon.socket`, dir)
 	return err
 }
 
@@ -94,6 +96,9 @@ func (s *subject) free(ctx context.Context, dir string) error {
 // restoreDisk gives the host its own directory again, in which the VM is as it
 // was before the trial: it is removed.
 func (s *subject) restoreDisk(ctx context.Context, dir string) error {
-	_, err := s.on(ctx, onHost, `systemctl stop "microvm@$2"; umount -l "$1"`, dir, s.name)
+	_, err := s.on(ctx, onHost, `systemctl stop "microvm@$2"
+systemctl --quiet is-active nix-daemon.socket && systemctl stop nix-daemon.socket nix-daemon.service && daemon=yes
+umount -l "$1" || exit 1
+[ -z "$daemon" ] || systemctl start nix-daemon.socket`, dir, s.name)
 	return err
 }

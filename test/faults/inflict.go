@@ -35,6 +35,7 @@ type fault struct {
 	// killsFerry: the operator's ferry can't say how it ended. interrupts: it is
 	// told to end.
 	killsFerry, interrupts bool
+	killsHost              bool
 }
 
 // The faults that every step is tried with.
@@ -42,7 +43,7 @@ var (
 	helperKilled = fault{name: "helper killed", inflict: killHeld}
 	scriptKilled = fault{name: "script killed", inflict: killHeld}
 
-	hostKilled = fault{name: "host killed", inflict: func(ctx context.Context, s *subject, _ held) error {
+	hostKilled = fault{name: "host killed", killsHost: true, inflict: func(ctx context.Context, s *subject, _ held) error {
 		if s.way.machine == container { // a VM dies with its host
 			if err := s.guest.Kill(ctx); err != nil {
 				return err

@@ -151,7 +151,7 @@ var brief = way{name: "loop", machine: process, module: note, bad: func(name str
 // stuck is a switch that does not come to its end.
 var stuck = way{
 	name: "live-stuck", machine: container, on: "host1", target: "box",
-	args:   []string{"--activation-limit=5s", "--confirm-timeout=20s"},
+	args:   []string{"--activation-limit=5s", "--confirm-timeout=30s"},
 	module: switched.module,
 	bad: func(name string, rev int) string {
 		return lab.LiveVM(name, fmt.Sprintf("revision %d", rev), "lab.switchSleep = 1000;")

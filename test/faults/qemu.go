@@ -15,8 +15,8 @@ func qemuWay(name string, w way) *way {
 	w.module = func(name string, rev int) string {
 		return qemuModule(name, fmt.Sprintf(`services.page.text = "revision %d";`, rev))
 	}
-	if w.args = append(w.args, "--confirm-timeout=90s"); w.bad != nil {
-		w.args[len(w.args)-1] = "--confirm-timeout=60s"
+	if w.bad != nil { // what comes up may take its time, on a busy machine
+		w.args = append(w.args, "--confirm-timeout=60s")
 	}
 	return &w
 }

@@ -28,7 +28,7 @@ type subject struct {
 }
 
 // tooLong is when a run of ferry counts as hanging.
-const tooLong = 4 * time.Minute
+const tooLong = 5 * time.Minute
 
 // subjectOf is the lane's VM for a way of deploying; it is made when it is first
 // needed.
@@ -52,8 +52,10 @@ func (l *lane) subjectOf(ctx context.Context, w *way) (*subject, error) {
 	return s, nil
 }
 
-// first brings a new subject to state A. On host2 VMs don't start with their
-// host: somebody has to.
+// autostarts: on host2 VMs don't start with their host, somebody has to.
+func (l *lane) autostarts() bool { return l.host.Name != "host2" }
+
+// first brings a new subject to state A.
 func (s *subject) first(ctx context.Context) error {
 	if s.way.onFirst != nil {
 		if err := s.way.onFirst(ctx, s); err != nil {
@@ -62,7 +64,7 @@ func (s *subject) first(ctx context.Context) error {
 	} else if r := s.ferry(ctx, s.args()...); r.code != 0 {
 		return fmt.Errorf("the first deployment: %s", r)
 	}
-	if s.host.Name == "host2" {
+	if !s.autostarts() {
 		return nil
 	}
 	if r := s.ferry(ctx, "autostart", s.name, "on", "--host", "root@"+s.host.Name); r.code != 0 {

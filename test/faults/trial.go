@@ -188,8 +188,8 @@ const reachLimit = 20 * time.Second
 // settleLimit is how long the host and the guest may be busy after ferry's end.
 const settleLimit = 4 * time.Minute
 
-// settled waits until nothing of ferry works on the VM, and starts it where the
-// host's death has stopped it.
+// settled waits until nothing of ferry works on the VM and it runs. It starts it
+// only where the host's death has stopped it for good.
 func (a *attempt) settled(ctx context.Context) error {
 	const quiet = `{ flock -n "/var/lib/ferry/locks/$1" true 2>/dev/null || [ ! -e "/var/lib/ferry/locks/$1" ]; } &&
 		[ -z "$(systemctl list-units --plain --no-legend 'ferry-*' --state=active,activating,deactivating,reloading | grep -v '^ferry-settle\.service ')" ] && ! systemctl list-jobs --no-legend | grep -q "microvm@$1"`
@@ -200,6 +200,11 @@ func (a *attempt) settled(ctx context.Context) error {
 	})
 	if err != nil {
 		return errors.Join(fmt.Errorf("ferry goes on working on the host: %w", err), agree())
+	}
+	if !a.nobodyStarts() {
+		if err := a.up(ctx); err != nil {
+			a.violation("%v", err)
+		}
 	}
 	if err := errors.Join(a.start(ctx), agree()); err != nil || a.way.target == "" {
 		return err
@@ -216,6 +221,24 @@ func (a *attempt) settled(ctx context.Context) error {
 	})
 	if err != nil {
 		return fmt.Errorf("ferry goes on working in the guest: %w", err)
+	}
+	return nil
+}
+
+// nobodyStarts reports whether the host has died that does not start the VM.
+func (a *attempt) nobodyStarts() bool { return a.t.fault.killsHost && !a.autostarts() }
+
+// upLimit is how long systemd may take to start the VM again.
+const upLimit = time.Minute
+
+// up waits until the VM runs, which nobody but ferry or systemd sees to.
+func (a *attempt) up(ctx context.Context) error {
+	err := until(ctx, upLimit, func() error {
+		_, err := a.on(ctx, onHost, `systemctl is-active --quiet "microvm@$1"`, a.name)
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("the VM does not run: %w", err)
 	}
 	return nil
 }

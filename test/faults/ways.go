@@ -37,7 +37,7 @@ func note(name string, rev int) string {
 // switched is a live switch: the container guest1 plays the system inside.
 var switched = way{
 	name: "live", machine: container, on: "host1", target: "box",
-	args:    []string{"--confirm-timeout=20s"},
+	args:    []string{"--confirm-timeout=30s"},
 	module:  func(name string, rev int) string { return lab.LiveVM(name, fmt.Sprintf("revision %d", rev)) },
 	onFirst: bootContainer,
 }
@@ -63,7 +63,7 @@ func bootContainer(ctx context.Context, s *subject) error {
 // answered is a restart that the operator confirms by logging in to the guest.
 var answered = way{
 	name: "answer", machine: container, on: "host1", target: "box",
-	args:    []string{"--restart=always", "--confirm-timeout=20s"},
+	args:    []string{"--restart=always", "--confirm-timeout=30s"},
 	module:  switched.module,
 	onFirst: bootContainer,
 }
