@@ -55,7 +55,7 @@ func (o *deployOptions) addGuestFlags(cmd *cobra.Command) {
 
 func (o *deployOptions) addInstallFlags(cmd *cobra.Command) {
 	o.build.addFlags(cmd)
-	cmd.Flags().StringVar(&o.updateFlake, "update-flake", "", "the flake that `microvm -u` on the host shall update from (written to the VM's `flake` file)")
+	cmd.Flags().StringVar(&o.updateFlake, "update-flake", "", "the flake that microvm -u on the host shall update from (written to the file flake of the VM)")
 }
 
 func restartPolicies() []string {

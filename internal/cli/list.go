@@ -135,7 +135,7 @@ func (a *app) hostList() *cobra.Command {
 			return nil
 		}),
 	}
-	cmd.Flags().BoolVar(&check, "check", false, "compare with what the VMs' `flake` files yield")
+	cmd.Flags().BoolVar(&check, "check", false, "compare with what the VMs' flake files yield")
 	cmd.Flags().StringArrayVar(&except, "except", nil, "a VM not to check")
 	return cmd
 }
