@@ -43,6 +43,7 @@ type Result struct {
 	Previous   microvm.StorePath `json:"previous,omitempty"`
 	Generation int               `json:"generation,omitempty"`
 	Rollback   bool              `json:"rollback,omitempty"` // to that generation, which was there
+	Update     bool              `json:"update,omitempty"`   // to what others chose
 	BootID     string            `json:"bootId,omitempty"`
 	// Activation is what was done, or for a dry run would be.
 	Activation host.Activation `json:"activation,omitempty"`
@@ -99,7 +100,7 @@ func (r *Result) Text() string {
 	}
 	if len(r.Waits) > 0 {
 		how := "ferry rebuild %s --restart=if-needed"
-		if r.Rollback { // a rebuild would bring the flake's runner again
+		if r.Rollback || r.Update { // a rebuild would bring the flake's runner instead
 			how = "ferry restart %s"
 		}
 		fmt.Fprintf(&b, "  ("+how+" applies it)\n", r.VM)

@@ -13,6 +13,7 @@ import (
 	"ferry/internal/host"
 	"ferry/internal/microvm"
 	"ferry/internal/remote"
+	"ferry/internal/ui"
 	"ferry/internal/update"
 )
 
@@ -91,6 +92,7 @@ func (d *Deployer) Update(ctx context.Context, req UpdateRequest) (*Result, erro
 	})
 	run.lent, run.up = req.Conn, &updating{UpdateRequest: req}
 	defer run.close()
+	run.result.Update = true
 	err := run.update(ctx)
 	if errors.Is(err, errSkipped) {
 		run.result.Outcome, err = OutcomeSkipped, nil
@@ -197,7 +199,7 @@ func (d *deployment) find(ctx context.Context) error {
 	if err := found.For(recorded); err != nil {
 		return d.skip("%v", err)
 	}
-	d.up.found, d.record.Runner.Out, d.result.Build = found, found.Runner, found.Build
+	d.up.found, d.record.Runner.Out, d.result.Build = found, found.Runner, ui.Redact(found.Build)
 	d.back = &goBack{to: host.Generation{Runner: found.Runner, Current: true}}
 	return nil
 }
@@ -220,7 +222,7 @@ func (d *deployment) findByFlake(ctx context.Context, ref string) error {
 	}
 	d.eval, d.record = ev, ev.Record
 	d.record.Name = d.req.Name
-	d.result.System, d.result.Build = systemOut(&d.record), ""
+	d.result.System = systemOut(&d.record)
 	d.back = &goBack{to: host.Generation{Runner: d.record.Runner.Out, Current: true}}
 	return nil
 }

@@ -9,7 +9,7 @@ const (
 	StepLock     Step = "lock"     // the VM's lock, and who has it
 	StepNote     Step = "note"     // the note of a deployment under way
 	StepPending  Step = "pending"  // roots for what will be copied and built
-	StepBuild    Step = "build"    // the build, rooted as `pending`
+	StepBuild    Step = "build"    // the build or download, rooted as `pending`
 	StepActivate Step = "activate" // a live switch was announced
 	StepGuard    Step = "guard"    // the unit that undoes what is left unfinished
 	StepRoots    Step = "roots"    // the VM's directory and the roots of its links
