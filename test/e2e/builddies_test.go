@@ -20,8 +20,10 @@ func TestBuilderDies(t *testing.T) {
 	in.deploy(deploy.OutcomeStarted, args...)
 	in.write("orphan.nix", vmModule("orphan", slowBuild("orphan")))
 	for name, kill := range map[string]func(){
-		"connection": func() { output(t, builder, "sh", "-c", `pkill -9 -u deploy -x sshd-session || pkill -9 -u deploy sshd`) },
-		"nix":        func() { output(t, builder, "systemctl", "kill", "-s", "KILL", "nix-daemon.service") },
+		"connection": func() {
+			output(t, builder, "sh", "-c", `pkill -9 -u deploy -x sshd-session || pkill -9 -u deploy sshd`)
+		},
+		"nix": func() { output(t, builder, "systemctl", "kill", "-s", "KILL", "nix-daemon.service") },
 		"machine": func() {
 			if err := builder.Kill(t.Context()); err != nil {
 				t.Fatal(err)

@@ -205,3 +205,23 @@ func TestFailedBuildElsewhere(t *testing.T) {
 func failingBuild(name string) string {
 	return fmt.Sprintf(`environment.systemPackages = [ (packages.run "fails-%s" { } "echo this is why; exit 3") ];`, name)
 }
+
+// The newest Nix everywhere: built here, built on a builder, evaluated on a host.
+func TestNewNixBuildsElsewhere(t *testing.T) {
+	builder := startBuilder(t)
+	withNewNix(t, world.operator, world.host2, builder)
+	in := newInfra(t, "", map[string]string{"newplace": vmModule("newplace")})
+	vm := onHost(t, world.host2, "newplace")
+	args := []string{"rebuild", "newplace", "deploy@host2", "--host-sudo"}
+	vm.arrived(in.deploy(deploy.OutcomeStarted, append(args, "--build-on", "local")...))
+	in.write("newplace.nix", vmModule("newplace", `lab.note = "2";`))
+	r := in.deploy(deploy.OutcomeRestarted, append(args, "--build-on", "ssh-ng://deploy@builder")...)
+	vm.arrived(r)
+	valid(t, builder, string(r.Runner))
+	if has(t, world.operator, string(r.Runner)) {
+		t.Error("the operator has the runner")
+	}
+	in.write("newplace.nix", vmModule("newplace", `lab.note = builtins.readFile "${site}/footer.html";`))
+	vm.arrived(in.deploy(deploy.OutcomeRestarted, append(args, "--eval-on", "host", "--override-input", "site", "path:/root/site")...))
+	in.deploy(deploy.OutcomeUnchanged, append(args, "--override-input", "site", "path:/root/site")...)
+}

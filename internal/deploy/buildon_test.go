@@ -1,0 +1,66 @@
+package deploy
+
+import (
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+	"testing"
+
+	"ferry/internal/flake"
+	"ferry/internal/microvm"
+	"ferry/internal/nix/nixtest"
+)
+
+func TestMain(m *testing.M) { nixtest.Main(m) }
+
+// warnings is a Reporter that keeps what it is warned of.
+type warnings []string
+
+func (w *warnings) Warn(format string, args ...any)   { *w = append(*w, fmt.Sprintf(format, args...)) }
+func (w *warnings) Step(string, string, ...any)       {}
+func (w *warnings) Detail(string, string, ...any)     {}
+func (w *warnings) Log(subject string) io.WriteCloser { return nopCloser{io.Discard} }
+
+// Nix ignores what an untrusted user sets, in silence: ferry says so before the
+// build.
+func TestUntrustedOperatorIsTold_KF35(t *testing.T) {
+	restricted := []string{"--option", "extra-substituters", "https://cache.example.org", "--option", "cores", "2", "--option", "trusted-public-keys", "k"}
+	address := microvm.Address{User: "root", Host: "host1"}
+	for _, c := range []struct {
+		name    string
+		options []string
+		on      microvm.BuildPlace
+		trusted string // empty: Nix is not asked
+		want    string
+	}{
+		{"untrusted", restricted, microvm.BuildPlace{Local: true}, "0", "--option extra-substituters, --option trusted-public-keys: Nix on this machine ignores it"},
+		{"trusted", restricted, microvm.BuildPlace{Local: true}, "1", ""},
+		{"nothing restricted", []string{"--option", "cores", "2"}, microvm.BuildPlace{Local: true}, "", ""},
+		{"on the host", restricted, microvm.BuildPlace{}, "", "root@host1 builds with the settings of its own nix.conf"},
+		{"on a builder", restricted, microvm.BuildPlace{Builder: &microvm.Address{Host: "b"}}, "", "b builds with the settings of its own nix.conf"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			var calls []nixtest.Call
+			if c.trusted != "" {
+				calls = append(calls, nixtest.Call{
+					Args: []string{"nix", "--extra-experimental-features", "nix-command flakes", "store", "info", "--json"}, Stdout: `{"trusted":` + c.trusted + `}`,
+				})
+			}
+			var said warnings
+			d := &deployment{Deployer: &Deployer{Report: &said, Nix: nixtest.New(t, calls...)}}
+			d.req = Request{Source: flake.Source{Options: c.options}, Host: &address, Building: Building{On: &c.on}}
+			d.warnIgnored(t.Context())
+			if all := strings.Join(said, "\n"); (all == "") != (c.want == "") || !strings.Contains(all, c.want) {
+				t.Errorf("said %q", all)
+			}
+		})
+	}
+}
+
+func TestBuildOptions(t *testing.T) {
+	got := buildOptions([]string{"--override-input", "a", "b", "--option", "cores", "1", "--impure", "--offline", "--netrc-file", "n", "--show-trace", "--log-format", "raw"})
+	if want := []string{"--option", "cores", "1", "--offline", "--netrc-file", "n"}; !slices.Equal(got, want) {
+		t.Errorf("%q", got)
+	}
+}
