@@ -41,6 +41,9 @@ func (s *Setup) Remove(ctx context.Context, dryRun bool) (*Report, error) {
 	if err := s.refuseVMs(ctx); err != nil {
 		return nil, err
 	}
+	if err := s.refuseTimers(); err != nil {
+		return nil, err
+	}
 	changes, err := s.undoing(made)
 	if err != nil {
 		return nil, err
@@ -77,6 +80,20 @@ func (s *Setup) refuseVMs(ctx context.Context) error {
 	}
 	slices.Sort(names)
 	return refuse("there are VMs on this host: "+strings.Join(names, ", "), "remove them first: ferry remove NAME")
+}
+
+// refuseTimers names the timers that run the ferry that would go.
+func (s *Setup) refuseTimers() error {
+	var names []string
+	for _, name := range []string{"update", "flake-update"} {
+		if _, err := os.Lstat(s.path(unitDir + "/ferry-" + name + ".timer")); err == nil {
+			names = append(names, name)
+		}
+	}
+	if len(names) == 0 {
+		return nil
+	}
+	return refuse("this host has timers of ferry: "+strings.Join(names, ", "), "remove them first: ferry host timer "+names[0]+" HOST --remove")
 }
 
 // undoing lists what Remove does, in its order.

@@ -190,6 +190,18 @@ func TestRemoveRefusesWithVMs_KF8(t *testing.T) {
 	}
 }
 
+// A timer would go on without the ferry that it starts.
+func TestRemoveRefusesWithTimers(t *testing.T) {
+	m := bare(t)
+	m.apply()
+	m.put(unitDir+"/ferry-flake-update.timer", "")
+	before := m.tree()
+	r, err := m.Remove(t.Context(), false)
+	if err == nil || !strings.Contains(err.Error(), "flake-update") || !host.IsRefused(err) || m.tree() != before {
+		t.Errorf("%+v, %v", r, err)
+	}
+}
+
 // What was made and systemd has not heard of is told by the next run.
 func TestReloadIsMadeUpFor(t *testing.T) {
 	m := bare(t)
