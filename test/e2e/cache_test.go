@@ -135,6 +135,10 @@ func TestRelay(t *testing.T) {
 	configureNix(t, world.operator, "extra-trusted-public-keys = "+p.key)
 	vm.unchangedBy(runner, func() {
 		in.ferry(args...).want(1, "not accepted by the host", "ci-1")
+		// deploy is nobody whom the host's Nix trusts; by sudo it is root, whose
+		// word on signatures counts no more.
+		in.ferry("update", "relayed", "--host", "deploy@host2", "--host-sudo", "--cache", cache, "--from", p.url+"/runner").
+			want(1, "not accepted by the host", "ci-1")
 	})
 	configureNix(t, world.host2, "extra-trusted-public-keys = "+p.key)
 	in.ferry(args...).want(0, "copying through this machine", "restarted")
@@ -166,4 +170,32 @@ func TestOwnSubstituters(t *testing.T) {
 			in.ferry(args...).want(0, "restarted")
 		})
 	}
+}
+
+// KF 23: Ctrl-C in the middle of a download leaves no download on the host, no
+// lock and no root; meanwhile others are told who is at work. The same command
+// brings the update afterwards.
+func TestInterruptedDownload_KF23(t *testing.T) {
+	in := newInfra(t, "", map[string]string{"halted": vmModule("halted")})
+	in.ferry("rebuild", "halted", "root@host1").want(0)
+	vm := onHost(t, world.host1, "halted")
+	p := newPipeline(t, in, world.host1)
+	in.write("halted.nix", vmModule("halted", fresh()))
+	runner := p.build("halted", "key")
+	nar := in.op("sh", "-c", `sed -n 's/^URL: //p' "$1/files/cache/$2.narinfo"`, "sh", p.dir, strings.TrimPrefix(runner, "/nix/store/")[:32])
+	args := []string{"update", "halted", "--host", "root@host1", "--cache", p.cache(), "--from", p.put("runner", runner)}
+	downloading := func() bool {
+		return output(t, world.host1, "sh", "-c", "pgrep -f '[n]ix .*copy --from' || :") != ""
+	}
+	p.fails("/cache/"+nar, "stall")
+	vm.unchangedBy(runner, func() {
+		first := in.begin(args...)
+		eventually(t, "the host downloads", 30*time.Second, downloading)
+		in.ferry(args...).want(5, "halted is locked by root@operator")
+		first.signal("INT")
+		first.wait().want(130, "halted: interrupted", "halted: nothing was changed")
+		eventually(t, "the download has ended", 30*time.Second, func() bool { return !downloading() })
+	})
+	p.fails("", "")
+	in.ferry(args...).want(0, "restarted")
 }

@@ -142,6 +142,15 @@ func TestUpdateAll(t *testing.T) {
 	c.succeeds("b1", runner, 9)
 	op.ferry(args...).want(3, `of a system with the host name "a1", but b1 has "b1"`)
 	op.ferry("update", "b1", "--host", "root@host1", "--hydra", c.jobset(), "--cache", c.cache()).want(1, "host name")
+
+	// A host that is down does not keep the VMs of the others from theirs.
+	c.succeeds("a1", runner, 11)
+	op.ferry("update", "--all", "--host", "root@10.23.0.99", "--host", "root@host1", "--hydra", c.url+"/job/infra/main/{vm}/latest-for/x86_64-linux").
+		want(3, "10.23.0.99", "a1: unchanged")
+	// Of all VMs, those that the file names; one that was named must be in it.
+	file := c.put("built.json", `{"a1": "`+runner+`"}`)
+	op.ferry("update", "--all", "--host", "root@host1", "--from", file).want(0, "a1: unchanged", "b1: skipped: there is no build", "c1: skipped")
+	op.ferry("update", "b1", "--host", "root@host1", "--from", file).want(1, "does not name b1")
 }
 
 const hostsOnly = `{ hosts.host1.address = "root@host1"; hosts.host2.address = "root@host2"; }`
@@ -218,6 +227,24 @@ func TestUpdateOnTheHost(t *testing.T) {
 		t.Errorf("booted %s, wanted %s", vm.link("booted"), runner)
 	}
 	if out := here(); !strings.Contains(out, "alone: unchanged on local") {
+		t.Error(out)
+	}
+}
+
+// KF 5: updates that silently do nothing because `flake` holds a path of the
+// store: it is said. And a VM without a `flake` file is left, with the reason.
+func TestUpdateFromAFixedFlake_KF5(t *testing.T) {
+	in := newInfra(t, "", map[string]string{"fixed": vmModule("fixed")})
+	in.ferry("install", "fixed", "root@host1").want(0)
+	if err := world.host1.Install(t.Context(), world.binary, "/usr/local/bin/ferry", 0o755); err != nil {
+		t.Fatal(err)
+	}
+	update := `cd / && ferry update fixed --host local --from-flake 2>&1 || :`
+	if out := output(t, world.host1, "sh", "-c", update); !strings.Contains(out, "fixed: skipped: it has no `flake` file") {
+		t.Error(out)
+	}
+	output(t, world.host1, "sh", "-c", "echo /nix/store/y26qxcq1gg2hrqpxdc58b2fghv2bhxjg-source >/var/lib/microvms/fixed/flake")
+	if out := output(t, world.host1, "sh", "-c", update); !strings.Contains(out, "names a path of the store, which never changes") {
 		t.Error(out)
 	}
 }
