@@ -73,10 +73,11 @@ func (n *Nix) Store(ctx context.Context, url string, env []string) (StoreInfo, e
 		return StoreInfo{}, err
 	}
 	var said struct {
-		Trusted *int `json:"trusted"`
+		Trusted json.RawMessage `json:"trusted"` // 2.26: 0, 1; 2.34: false, true
 	}
 	if err := json.Unmarshal(out, &said); err != nil {
 		return StoreInfo{}, fmt.Errorf("read the output of nix store info: %w", err)
 	}
-	return StoreInfo{Trusted: said.Trusted == nil || *said.Trusted != 0}, nil
+	not := string(said.Trusted)
+	return StoreInfo{Trusted: not != "0" && not != "false"}, nil
 }

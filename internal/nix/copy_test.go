@@ -39,6 +39,9 @@ func TestStore(t *testing.T) {
 	for out, want := range map[string]bool{
 		`{"trusted":1,"url":"ssh-ng://","version":"2.26.3"}`: true,
 		`{"trusted":0,"url":"ssh-ng://"}`:                    false,
+		`{"trusted":true}`:                                   true,
+		`{"trusted":false}`:                                  false,
+		`{"trusted":null}`:                                   true,
 		`{"url":"ssh-ng://"}`:                                true, // an old daemon does not say
 	} {
 		n := nixtest.New(t, nixtest.Call{Args: nixCall("store", "info", "--json", "--store", "ssh-ng://h"), Stdout: out})
