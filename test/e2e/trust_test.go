@@ -161,7 +161,7 @@ func TestGuestKeysAreNeverSkipped_KF28(t *testing.T) {
 	undo()
 
 	host := vm.contract()
-	run := in.begin("rebuild", "guestkey", "--check-tcp=127.0.0.1:7999", "--confirm-timeout=20s")
+	run := in.begin("rebuild", "guestkey", "--check-tcp=127.0.0.1:7999", "--confirm-timeout=45s")
 	run.says("checking from root@host1") // the switch has ended
 	undo = swapKey(t, "box")
 	during(t, world.host1, "systemctl reset-failed check-7999 2>/dev/null || :; systemd-run -q --collect --unit=check-7999 busybox httpd -f -p 127.0.0.1:7999 -h /run",

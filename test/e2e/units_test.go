@@ -209,7 +209,7 @@ systemctl daemon-reload`)
 func TestRestartLoopEnds(t *testing.T) {
 	in := newInfra(t, "", map[string]string{"looping": vmModule("looping", `microvm.preStart = "exit 3";`)})
 	dropIn(t, "microvm@looping.service", `[Service]\nRestartSec=100ms`)
-	in.ferry("rebuild", "looping", "root@host2").want(1, "microvm@looping.service")
+	in.ferry("rebuild", "looping", "root@host2", "--no-rollback").want(1, "microvm@looping.service")
 	vm := onHost(t, world.host2, "looping")
 	eventually(t, "the loop ends", time.Minute, func() bool { return vm.property("ActiveState") == "failed" })
 	vm.allDown()
