@@ -44,6 +44,9 @@ func (d *deployment) checkPlace(ctx context.Context) error {
 	if place.OnHost() {
 		return nil
 	}
+	if b := place.Builder; b != nil && !d.req.Host.Local && b.Host == d.req.Host.Host {
+		return &UsageError{Message: fmt.Sprintf("the builder %s is the host itself", place), Next: "build there with --build-on host"}
+	}
 	if err := d.checkTrust(ctx); err != nil {
 		return err
 	}

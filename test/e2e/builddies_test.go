@@ -3,6 +3,7 @@
 package e2e
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -60,6 +61,35 @@ func (v vmOn) puts(before map[string]string) {
 		if after != before[m] {
 			v.t.Errorf("%s was changed:\n%s", m, difference(before[m], after))
 		}
+	}
+}
+
+// Ctrl-C ends an evaluation on the host, here one that waits for a build.
+func TestInterruptedEvaluation_KF23(t *testing.T) {
+	for _, signal := range []string{"INT", "KILL"} {
+		t.Run(signal, func(t *testing.T) {
+			name := strings.ToLower("evalstop-" + signal)
+			in := newInfra(t, "", map[string]string{name: vmModule(name)})
+			vm := onHost(t, world.host1, name)
+			args := []string{"rebuild", name, toHost1, "--eval-on", "host"}
+			in.deploy(deploy.OutcomeStarted, args...)
+			in.write(name+".nix", vmModule(name, fmt.Sprintf(
+				`lab.note = builtins.readFile (packages.run "slow-%[1]s" { } "echo slow-%[1]s begins; sleep 86400; echo >$out");`, name)))
+			before := state(t)
+			run := in.begin(args...)
+			run.building(world.host1, name)
+			in.ferry(args...).want(5, name+" is locked by root@operator", "nothing was changed")
+			run.signal(signal)
+			if r := run.wait(); signal != "KILL" {
+				r.want(130, "error: "+name+": interrupted", name+": nothing was changed")
+			}
+			vm.untouched(before)
+			if left := output(t, world.host1, "sh", "-c", "ls -d /tmp/ferry-lock-* 2>/dev/null || :"); left != "" {
+				t.Errorf("left: %s", left)
+			}
+			in.write(name+".nix", vmModule(name, `lab.note = "after";`))
+			in.deploy(deploy.OutcomeRestarted, args...)
+		})
 	}
 }
 

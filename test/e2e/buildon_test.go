@@ -161,6 +161,10 @@ func TestBuildOnFromFlake(t *testing.T) {
 	if has(t, world.operator, b) || has(t, builder, b) {
 		t.Error("fleetb was not built on its host")
 	}
+	in.ferry("rebuild", "fleetb", "--build-on", "host").want(0, "unchanged")
+	in.write("fleetb.nix", vmModule("fleetb", `lab.note = "3";`))
+	in.ferry("rebuild", "fleetb", "--build-on", "ssh-ng://deploy@host1").want(2, "the builder ssh-ng://deploy@host1 is the host itself", hint+"build there with --build-on host", "nothing was changed")
+	in.ferry("rebuild", "fleetb", "--build-on", "ssh-ng://root@unknown-host1").want(1, "the builder: ", "nothing was changed").without("building on")
 	in.ferry("rebuild", "fleetb", "--build-on", "builder").want(2, `"builder" is no place to build`, hint+"one of host, local")
 }
 
