@@ -103,7 +103,7 @@ func (o *sourceOptions) addFlags(cmd *cobra.Command) {
 	fs := cmd.Flags()
 	fs.StringVar(&o.hydra, "hydra", "", "a jobset or job of Hydra: https://HYDRA/jobset/PROJECT/JOBSET or https://HYDRA/job/PROJECT/JOBSET/{vm}")
 	fs.StringVar(&o.from, "from", "", "a URL or file with the store paths of the runners")
-	fs.BoolVar(&o.fromFlake, "from-flake", false, "build what the VMs' `flake` files name, on the host itself")
+	fs.BoolVar(&o.fromFlake, "from-flake", false, "build what the VMs' flake files name, on the host itself")
 	fs.BoolVar(&o.anyFlake, "any-flake", false, "with --hydra: whatever the VMs' flake files say")
 	fs.StringArrayVar(&o.allowRedirect, "allow-redirect", nil, "another origin that answers may come from, such as https://cdn.example.org (repeatable)")
 	fs.StringVar(&o.netrc, "netrc", "", "a netrc file with the credentials for --hydra or --from")
@@ -161,7 +161,7 @@ func (o *sourceOptions) open(report deploy.Reporter) (update.Source, error) {
 	if err != nil {
 		return nil, &usageError{err: err, hint: hintOf(err, "see ferry update --help")}
 	}
-	return s, nil
+	return update.Once(s), nil
 }
 
 func hintOf(err error, otherwise string) string {

@@ -186,7 +186,7 @@ func (d *deployment) find(ctx context.Context) error {
 		}
 		d.up.ofFlake = from != ""
 		if err := (update.Found{Flake: from}).For(recorded); err != nil {
-			return d.skip("%v", err)
+			return d.skip("%v", err) // an empty one is for all
 		}
 	}
 	found, err := d.up.Source.Latest(ctx, d.req.Name)

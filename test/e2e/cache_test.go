@@ -199,3 +199,30 @@ func TestInterruptedDownload_KF23(t *testing.T) {
 	p.fails("", "")
 	in.ferry(args...).want(0, "restarted")
 }
+
+// What is being downloaded is rooted from before it arrives: a garbage collection
+// in the middle takes nothing of it.
+func TestCollectionDuringADownload(t *testing.T) {
+	in := newInfra(t, "", map[string]string{"swept": vmModule("swept")})
+	in.ferry("rebuild", "swept", "root@host1").want(0)
+	vm := onHost(t, world.host1, "swept")
+	p := newPipeline(t, in, world.host1)
+	in.write("swept.nix", vmModule("swept", fresh()))
+	runner := p.build("swept", "key")
+	script := in.op("sh", "-c", `sed -n 's/^StorePath: //p' "$1"/files/cache/*.narinfo | grep microvm-run`, "sh", p.dir)
+	nar := in.op("sh", "-c", `sed -n 's/^URL: //p' "$1/files/cache/$2.narinfo"`, "sh", p.dir, strings.TrimPrefix(runner, "/nix/store/")[:32])
+	p.fails("/cache/"+nar, "stall")
+	update := in.begin("update", "swept", "--host", "root@host1", "--cache", p.cache(), "--from", p.put("runner", runner), "--stall-timeout", "5s")
+	eventually(t, "what the runner refers to is there", 30*time.Second, func() bool {
+		return output(t, world.host1, "sh", "-c", `nix-store --check-validity "$1" 2>/dev/null && echo there || :`, "sh", script) == "there"
+	})
+	if got := vm.root("ferry/swept/pending"); got != runner {
+		t.Errorf("the pending root points to %q", got)
+	}
+	collectGarbage(t, world.host1)
+	valid(t, world.host1, script)
+	p.fails("", "")
+	update.wait().want(0, "restarted")
+	collectGarbage(t, world.host1)
+	valid(t, world.host1, runner)
+}
