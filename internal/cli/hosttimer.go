@@ -7,17 +7,14 @@ import (
 	"fmt"
 	"os"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 
 	"ferry/internal/flake"
 	"ferry/internal/host"
-	"ferry/internal/host/setup"
 	"ferry/internal/manage"
 	"ferry/internal/timers"
-	"ferry/internal/ui"
 )
 
 func (a *app) hostTimer() *cobra.Command {
@@ -165,45 +162,6 @@ func (a *app) onPlace(ctx context.Context, o *placeOptions, word string, f func(
 	})
 }
 
-func (a *app) showTimer(where string, r *timers.Report) error {
-	if a.ui.JSON {
-		err := a.ui.Data(struct {
-			Host string `json:"host"`
-			*timers.Report
-		}{where, r})
-		return errors.Join(nixosRefusal(where, r), err)
-	}
-	var b strings.Builder
-	switch r.Outcome {
-	case timers.OutcomeNixOS:
-		b.WriteString(ui.Clean(r.Advice))
-	case timers.OutcomeUnchanged:
-		fmt.Fprintf(&b, "%s: timer %s: nothing to do\n", where, r.Timer)
-	case timers.OutcomePlanned:
-		fmt.Fprintf(&b, "%s: timer %s: this would be done\n", where, r.Timer)
-	default:
-		fmt.Fprintf(&b, "%s: timer %s: %s\n", where, r.Timer, r.Outcome)
-	}
-	for _, c := range r.Changes {
-		verb := c.Verb
-		if r.Outcome != timers.OutcomePlanned {
-			verb = changeVerb(c.Verb, setup.OutcomeDone)
-		}
-		fmt.Fprintf(&b, "  %s %s\n", verb, ui.Clean(c.Name))
-		if r.Outcome == timers.OutcomePlanned {
-			writeDiff(&b, setup.Change{Diff: c.Diff})
-		}
-	}
-	return errors.Join(nixosRefusal(where, r), a.ui.Text(b.String()))
-}
-
-func nixosRefusal(where string, r *timers.Report) error {
-	if r.Outcome != timers.OutcomeNixOS {
-		return nil
-	}
-	return host.Refuse(where+" runs NixOS, whose own configuration has its timers; nothing was changed", "put the above into its configuration and rebuild it")
-}
-
 func (a *app) timerStatus() *cobra.Command {
 	var o placeOptions
 	cmd := &cobra.Command{
@@ -228,49 +186,6 @@ func (a *app) timerStatus() *cobra.Command {
 	}
 	o.addFlakeFlags(cmd)
 	return cmd
-}
-
-func (a *app) showTimers(where string, all []timers.Status) error {
-	if a.ui.JSON {
-		for _, s := range all {
-			if err := a.ui.Data(struct {
-				Host string `json:"host"`
-				timers.Status
-			}{where, s}); err != nil {
-				return err
-			}
-		}
-		return nil
-	}
-	var rows []ui.Row
-	for _, s := range all {
-		state, last := "off", "-"
-		switch {
-		case s.Running:
-			state = "running"
-		case s.Active:
-			state = "waiting"
-		}
-		if !s.Last.IsZero() {
-			last = shortTime(s.Last) + " " + orDash(s.Result)
-		}
-		row := ui.Row{Cells: []string{string(s.Timer), state, orDash(strings.Join(s.OnCalendar, ", ")), last, shortTime(s.Next)}}
-		if s.Error != "" {
-			row.Remarks = []string{s.Error}
-		}
-		if s.Result == "exit-code" {
-			row.Remarks = append(row.Remarks, fmt.Sprintf("the last run ended with exit code %d: journalctl -u ferry-%s.service on the host", s.ExitCode, s.Timer))
-		}
-		rows = append(rows, row)
-	}
-	return a.ui.Table([]string{"TIMER", "STATE", "WHEN", "LAST", "NEXT"}, rows)
-}
-
-func shortTime(t time.Time) string {
-	if t.IsZero() {
-		return "-"
-	}
-	return t.Local().Format("2006-01-02 15:04:05")
 }
 
 // hostTimerHere is the part of the timers that runs on the host: with a request
