@@ -262,9 +262,9 @@ func (d *deployment) pushThroughHelper(ctx context.Context, req nix.PathsRequest
 	return d.stream(ctx, req.Paths, req.Substitute)
 }
 
-// lacks reports whether the host's store lacks a path.
-func (d *deployment) lacks(ctx context.Context, p microvm.StorePath) bool {
+// lacks reports whether the host's store lacks one of the paths.
+func (d *deployment) lacks(ctx context.Context, paths ...microvm.StorePath) bool {
 	var missing []microvm.StorePath
-	err := d.session.call(ctx, host.Request{Missing: &host.MissingRequest{Paths: []microvm.StorePath{p}}}, &missing)
+	err := d.session.call(ctx, host.Request{Missing: &host.MissingRequest{Paths: paths}}, &missing)
 	return err == nil && len(missing) > 0
 }

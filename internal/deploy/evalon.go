@@ -11,7 +11,7 @@ import (
 	"ferry/internal/nix"
 )
 
-// archive collects the flake with all its inputs for a host that evaluates it.
+// collect gets the flake with all its inputs for a host that evaluates it.
 // Here only the `ferry` output is evaluated, for the addresses.
 func (d *deployment) collect(ctx context.Context) error {
 	if on := d.req.Building.On; on != nil && !on.OnHost() {
@@ -50,9 +50,6 @@ func (d *deployment) rebuildThere(ctx context.Context) error {
 		return err
 	}
 	if err := d.prepare(ctx); err != nil {
-		return err
-	}
-	if err := d.shipSources(ctx); err != nil {
 		return err
 	}
 	if err := d.evaluateThere(ctx); err != nil {
@@ -96,8 +93,23 @@ func (d *deployment) shipSources(ctx context.Context) error {
 	return nil
 }
 
-// evaluateThere gets the record from the host.
+// evaluateThere ships the sources and gets the record from the host. A garbage
+// collector that read the roots just before may take sources all the same: then
+// they are copied once more.
 func (d *deployment) evaluateThere(ctx context.Context) error {
+	for shipment := 1; ; shipment++ {
+		if err := d.shipSources(ctx); err != nil {
+			return err
+		}
+		err := d.askForRecord(ctx)
+		if err == nil || shipment == maxShipments || ctx.Err() != nil || !d.lacks(ctx, d.archive.Sources...) {
+			return err
+		}
+		d.step("a garbage collection on %s took sources", d.req.Host)
+	}
+}
+
+func (d *deployment) askForRecord(ctx context.Context) error {
 	d.step("evaluating on %s", d.req.Host)
 	req := host.EvaluateRequest{
 		Name: d.req.Name, Flake: d.archive.Ref, Expression: d.archive.Expression,

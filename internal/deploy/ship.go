@@ -88,10 +88,8 @@ func (d *deployment) build(ctx context.Context) error {
 		return d.buildElsewhere(ctx)
 	}
 	for shipment := 1; ; shipment++ {
-		if d.archive == nil {
-			if err := d.ship(ctx); err != nil {
-				return err
-			}
+		if err := d.bringDerivations(ctx, shipment); err != nil {
+			return err
 		}
 		d.step("building on %s", d.req.Host)
 		req := host.BuildRequest{Name: d.req.Name, Derivations: []microvm.StorePath{d.record.Runner.Drv}}
@@ -101,15 +99,30 @@ func (d *deployment) build(ctx context.Context) error {
 			d.plan.Runner = built.Runner
 			return nil
 		}
-		if shipment == maxShipments || ctx.Err() != nil || d.archive != nil || !d.derivationsGone(ctx) {
+		if shipment == maxShipments || ctx.Err() != nil || !d.derivationsGone(ctx) {
 			return err
 		}
 		d.step("a garbage collection on %s took derivations", d.req.Host)
 	}
 }
 
-// derivationsGone reports whether the host lacks some of what was copied.
+// bringDerivations ships them, or has the host evaluate once more where it did.
+func (d *deployment) bringDerivations(ctx context.Context, shipment int) error {
+	switch {
+	case d.archive == nil:
+		return d.ship(ctx)
+	case shipment == 1:
+		return nil
+	}
+	return d.evaluateThere(ctx)
+}
+
+// derivationsGone reports whether the host lacks some of what was copied, or of
+// what it has evaluated.
 func (d *deployment) derivationsGone(ctx context.Context) bool {
+	if d.archive != nil {
+		return d.lacks(ctx, d.record.Runner.Drv)
+	}
 	closure, err := d.Nix.Requisites(ctx, d.record.Runner.Drv)
 	if err != nil {
 		return false
