@@ -50,7 +50,7 @@ func TestREADMECommands(t *testing.T) {
 	in, vm := newLive(t, "web")
 	invocation := vm.invocation()
 	addresses := strings.NewReplacer("root@server", "root@host1", "root@web.example.com", "root@box")
-	elsewhere := regexp.MustCompile(`--override-input|github:|\blocal\b|--use-remote-sudo|attach 2`)
+	elsewhere := regexp.MustCompile(`--override-input|github:|\blocal\b|--use-remote-sudo|attach 2|ssh-ng:|hydra|--push`)
 	said := map[string]string{
 		"--dry-run": "would", "boot": "what runs was not touched", "test": "tested live", "dry-activate": "nothing was changed",
 		"install": "what runs was not touched", "switch": "switched live", "--update-flake": "switched live", "rebuild": "switched live",

@@ -190,7 +190,7 @@ mkdir -p /run/ferry/left && echo false >/run/ferry/left/rollback && : >/run/nixo
 func TestEarlierSwitchIsWaitedFor_KF22(t *testing.T) {
 	in, vm := newLive(t, "waits")
 	for _, stopped := range []bool{false, true} {
-		in.write("waits.nix", liveModule("waits", "never"+map[bool]string{true: " more"}[stopped], "lab.switchSleep = 12;"))
+		in.write("waits.nix", liveModule("waits", "never"+map[bool]string{true: " more"}[stopped], "lab.switchSleep = 8;"))
 		run := in.begin("rebuild", "waits", "--confirm-timeout=1s")
 		run.says("activating the configuration")
 		run.signal("KILL")
