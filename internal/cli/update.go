@@ -36,6 +36,7 @@ type updateOptions struct {
 	dryRun     bool
 	wait       time.Duration
 	confirm    confirmOptions
+	unattended bool // run by a timer
 }
 
 // sourceOptions say where updates come from.
@@ -216,7 +217,7 @@ func (o *updateOptions) names(usage string, args []string) ([]microvm.Name, erro
 // request is the update of one VM, but for its host.
 func (o *updateOptions) request(n microvm.Name) (deploy.UpdateRequest, error) {
 	req := deploy.UpdateRequest{
-		Name: n, TargetSudo: o.targetSudo, AllVMs: o.all,
+		Name: n, TargetSudo: o.targetSudo, AllVMs: o.all, Unattended: o.unattended,
 		Fetch:   deploy.Fetch{Cache: o.cache, Relay: deploy.Relay(o.relay), Stall: o.stall, Limit: o.limit},
 		Restart: host.RestartPolicy(o.restart), DryRun: o.dryRun, Confirm: o.confirm.confirm(), Wait: o.wait,
 	}

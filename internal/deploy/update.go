@@ -44,7 +44,10 @@ type UpdateRequest struct {
 	// AllVMs: the VM was not named, so one that the source has nothing for is
 	// passed over.
 	AllVMs bool
-	Fetch  Fetch
+	// Unattended: a runner whose deployment was undone is not tried again and
+	// again, each time with the VM down for a moment.
+	Unattended bool
+	Fetch      Fetch
 
 	Restart host.RestartPolicy // empty: auto
 	DryRun  bool
@@ -116,6 +119,12 @@ func (d *deployment) update(ctx context.Context) error {
 		return err
 	}
 	runner := d.record.Runner.Out
+	if d.up.Unattended && d.facts.Undone == runner && runner != "" {
+		return &RefusedError{
+			Message: fmt.Sprintf("this very runner was deployed before and undone (%s)", d.facts.UndoneID),
+			Next:    fmt.Sprintf("ferry history %s tells why; the next build is tried again, and this one by ferry update %s", d.req.Name, d.req.Name),
+		}
+	}
 	if there := d.facts.VM; !d.mustWait() && slices.Contains([]microvm.StorePath{there.Current, there.Old, there.Booted}, runner) {
 		if err := d.planUpdate(ctx); err != nil {
 			return err

@@ -133,6 +133,25 @@ func (s *Server) unsigned(ctx context.Context, req FetchRequest, p microvm.Store
 	return message, hint
 }
 
+// undone is the runner of the VM's last deployment, and that one's id, where it
+// was rolled back.
+func (l Layout) undone(n microvm.Name) (runner microvm.StorePath, id string) {
+	h, err := l.History(n, maxHistory)
+	if err != nil {
+		return "", ""
+	}
+	for _, e := range slices.Backward(h.Entries) {
+		switch {
+		case slices.Contains([]Action{ActionStart, ActionStop, ActionRestart}, e.Action):
+		case e.Outcome == outcomeRolledBack:
+			return e.Runner, e.ID
+		default:
+			return "", ""
+		}
+	}
+	return "", ""
+}
+
 const maxFetchLog = 8 // lines of Nix's that an error shows
 
 func lastLines(err error) []string {

@@ -93,3 +93,31 @@ func TestFetchedIsNoRunner(t *testing.T) {
 		t.Fatal(err)
 	}
 }
+
+// What was undone last is known, whatever became of the unit since, until there
+// is another deployment.
+func TestUndoneRunner(t *testing.T) {
+	h := newTestHost(t)
+	add := func(action Action, outcome, id string) {
+		t.Helper()
+		e := HistoryEntry{Deployment: Deployment{ID: id, Action: action}, Outcome: outcome, Runner: fetchedRunner}
+		if err := h.layout.appendHistory("web", e); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want := func(runner microvm.StorePath, id string) {
+		t.Helper()
+		if r, i := h.layout.undone("web"); r != runner || i != id {
+			t.Errorf("%q by %q, wanted %q by %q", r, i, runner, id)
+		}
+	}
+	want("", "")
+	add(ActionSwitch, "restarted", "one")
+	want("", "")
+	add(ActionSwitch, outcomeRolledBack, "two")
+	want(fetchedRunner, "two")
+	add(ActionRestart, LifeRestarted, "three")
+	want(fetchedRunner, "two")
+	add(ActionSwitch, "installed", "four")
+	want("", "")
+}

@@ -34,6 +34,7 @@ func (s *Server) Probe(ctx context.Context, req ProbeRequest) (*Facts, error) {
 	f.BootedRecord = s.layout.record(req.Name, vm.Booted)
 	if req.Record == nil {
 		f.Target, f.TargetSudo = s.layout.RecordedTarget(req.Name)
+		f.Undone, f.UndoneID = s.layout.undone(req.Name)
 		return f, nil
 	}
 	if err := s.checkNames(req.Name, req.Record.HostName, vm.Exists); err != nil {

@@ -138,6 +138,10 @@ type Facts struct {
 	// only where no record was sent.
 	Target     string `json:"target,omitempty"`
 	TargetSudo bool   `json:"targetSudo,omitempty"`
+	// Undone is the runner of the VM's last deployment, UndoneID, where that was
+	// rolled back; only where no record was sent.
+	Undone   microvm.StorePath `json:"undone,omitempty"`
+	UndoneID string            `json:"undoneId,omitempty"`
 }
 
 // VMState is one VM on its host: its links and its unit.

@@ -85,6 +85,27 @@ func TestTimerUpdatesFromHydra(t *testing.T) {
 		t.Error(got)
 	}
 
+	// A build that does not start is undone, once: the VM is not taken down for it
+	// by every run.
+	in.write("timed.nix", vmModule("timed", fresh(), `microvm.preStart = "echo out of luck; exit 3";`))
+	c.succeeds("timed", c.build("timed", "key"), 8)
+	status := func(code int) func() bool {
+		return func() bool { return timerStatus(t, in, timers.KindUpdate).ExitCode == code }
+	}
+	eventually(t, "the bad build is refused", time.Minute, status(1))
+	undone := strings.Count(vm.outcomes(), "rolled-back")
+	invocation := vm.invocation()
+	runs := func() int {
+		return strings.Count(output(t, h, "journalctl", "-q", "-o", "cat", "-u", "ferry-update.service"), "this very runner was deployed before and undone")
+	}
+	before := runs()
+	eventually(t, "two more runs", time.Minute, func() bool { return runs() >= before+2 })
+	if undone != 1 || strings.Count(vm.outcomes(), "rolled-back") != 1 || vm.invocation() != invocation || vm.link("booted") != runner {
+		t.Errorf("history: %s; booted %s, wanted %s", vm.outcomes(), vm.link("booted"), runner)
+	}
+	c.succeeds("timed", runner, 9)
+	eventually(t, "all is well again", time.Minute, status(0))
+
 	output(t, h, "sh", "-c", `sed -i 's/"hydra"/"hydar"/' /etc/ferry/timers.json`)
 	eventually(t, "the run fails", 30*time.Second, func() bool { return timerStatus(t, in, timers.KindUpdate).Result == "exit-code" })
 	in.ferry("host", "timer", "status", "root@host1").want(0, "`update.hydar` is unknown (did you mean `hydra`?)", "ended with exit code 1")
