@@ -294,6 +294,11 @@ func TestSettleEveryPhase(t *testing.T) {
 						if h.link(web, "current") != string(runnerB) || h.link(web, "old") != string(runnerA) {
 							t.Errorf("after:\n%s", after)
 						}
+						// What the guest was switched to is kept while it runs.
+						var note runningNote
+						if err := h.layout.readNote(web, noteRunning, &note); !booting && (err != nil || note.System != systemB) {
+							t.Errorf("running: %+v, %v", note, err)
+						}
 					} else if after != before {
 						t.Errorf("before:\n%s\nafter:\n%s", before, after)
 					}
@@ -325,6 +330,9 @@ func (h *testHost) leaveAt(how Activation, phase Phase) {
 	}
 	req := commitB(Confirmation{})
 	req.Activation = how
+	if how == ActivateLive {
+		req.GuestSystem = systemB
+	}
 	left := unfinished{
 		Deployment: Deployment{ID: "one", By: "ann@laptop", Started: time.Now()},
 		Runner:     runnerB, Activating: how == ActivateLive, Phase: phase, Commit: req, Before: before,
