@@ -51,16 +51,7 @@ units run MicroVMs, it changes nothing and shows what to configure instead.
 }
 
 func (a *app) runSetup(ctx context.Context, o *placeOptions, word string, remove, dryRun bool) error {
-	return a.withManager(ctx, o, func(m *manage.Manager) error {
-		place, err := m.Place(ctx, word, o.hostSudo)
-		if err != nil {
-			return err
-		}
-		h, err := m.Connect(ctx, place)
-		if err != nil {
-			return err
-		}
-		defer h.Close()
+	return a.onPlace(ctx, o, word, func(h *manage.Host) error {
 		r, err := h.Setup(ctx, remove, dryRun)
 		if err != nil {
 			return err

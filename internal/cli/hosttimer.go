@@ -44,7 +44,7 @@ type timerOptions struct {
 func (o *timerOptions) addFlags(cmd *cobra.Command) {
 	o.place.addFlakeFlags(cmd)
 	fs := cmd.Flags()
-	fs.StringArrayVar(&o.calendar, "on-calendar", nil, "when it runs, as systemd.time(7) has it: daily, `Mon..Fri 03:00` (repeatable)")
+	fs.StringArrayVar(&o.calendar, "on-calendar", nil, "when it runs, as systemd.time(7) has it: daily, Mon..Fri 03:00 (repeatable)")
 	fs.Var(&durationValue{to: &o.delay, most: flake.MaxHealthTimeout}, "randomized-delay", "wait a random time up to this before each run")
 	fs.BoolVar(&o.remove, "remove", false, "take the timer away")
 	fs.BoolVar(&o.dryRun, "dry-run", false, "show what would be done, every file with a diff, and change nothing")
@@ -143,22 +143,6 @@ func (a *app) setTimer(ctx context.Context, o *timerOptions, word string, req ti
 			return err
 		}
 		return a.showTimer(h.String(), &r)
-	})
-}
-
-// onPlace connects to the host that the user named.
-func (a *app) onPlace(ctx context.Context, o *placeOptions, word string, f func(*manage.Host) error) error {
-	return a.withManager(ctx, o, func(m *manage.Manager) error {
-		place, err := m.Place(ctx, word, o.hostSudo)
-		if err != nil {
-			return err
-		}
-		h, err := m.Connect(ctx, place)
-		if err != nil {
-			return err
-		}
-		defer h.Close()
-		return f(h)
 	})
 }
 

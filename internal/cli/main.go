@@ -114,6 +114,8 @@ func exitCode(err error) int {
 		return exitRolledBack
 	case someDone(err):
 		return exitSome
+	case errors.As(err, &failure) && failure.RolledBack:
+		return exitRolledBack
 	case errors.As(err, &failure) && failure.Kind == host.KindLocked, errors.As(err, &busy):
 		return exitLocked
 	}
@@ -137,6 +139,8 @@ func (a *app) printError(err error) {
 	var de *deploy.Error
 	if errors.As(err, &de) && de.State != "" {
 		message += "\n" + string(de.VM) + ": " + de.State
+	} else if failure != nil && failure.State != "" { // of work in this very process
+		message += "\n" + failure.State
 	}
 	a.ui.Error(message, hint, log)
 }

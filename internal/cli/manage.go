@@ -79,6 +79,22 @@ func (a *app) onHostOf(ctx context.Context, vm microvm.Name, o *placeOptions, f 
 	})
 }
 
+// onPlace connects to the host that the user named.
+func (a *app) onPlace(ctx context.Context, o *placeOptions, word string, f func(*manage.Host) error) error {
+	return a.withManager(ctx, o, func(m *manage.Manager) error {
+		place, err := m.Place(ctx, word, o.hostSudo)
+		if err != nil {
+			return err
+		}
+		h, err := m.Connect(ctx, place)
+		if err != nil {
+			return err
+		}
+		defer h.Close()
+		return f(h)
+	})
+}
+
 // vmArgument is the VM's name, the first of at most 1+more arguments.
 func vmArgument(cmd *cobra.Command, args []string, more int) (microvm.Name, error) {
 	wrong := func(err error) (microvm.Name, error) {

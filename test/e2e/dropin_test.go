@@ -121,6 +121,16 @@ func TestDropinCreatesAndUpdates(t *testing.T) {
 	valid(t, world.host1, vm.link("current"))
 	// What the drop-in made, ferry goes on with.
 	in.ferry("rebuild", "drop", toHost1).want(0, "unchanged")
+
+	// What -R can't bring up is undone, and that is said.
+	before := vm.contract()
+	in.write("drop.nix", vmModule("drop", `microvm.preStart = "echo out of luck; exit 3";`))
+	in.copyTo(world.host1)
+	run(4, "-Ru", "drop").want(4, "microvm@drop.service", "out of luck", "the previous runner is current", "runs again")
+	vm.wantContract(before)
+	if vm.property("ActiveState") != "active" {
+		t.Error("the previous runner does not run")
+	}
 }
 
 // KF 9: the default flake, /etc/nixos, works where it is in no git repository.

@@ -56,7 +56,7 @@ func TestFailedRestartIsUndone_KF16_KF18(t *testing.T) {
 		t.Run(h.host.Name, func(t *testing.T) {
 			in, vm, before := runs(t, h.host, "undone", h.address)
 			for what, line := range map[string]string{
-				"the start failed":       `microvm.preStart = "echo out of luck; exit 3";`,
+				"microvm@undone.service": `microvm.preStart = "echo out of luck; exit 3";`,
 				"microvm-tap-interfaces": `microvm.binScripts.tap-up = "echo out of luck >&2; exit 1";`,
 			} {
 				in.write("undone.nix", vmModule("undone", line))
@@ -77,7 +77,7 @@ func TestFailedRestartIsUndone_KF16_KF18(t *testing.T) {
 func TestFailedRestartStaysWithNoRollback(t *testing.T) {
 	in, vm, _ := runs(t, world.host1, "stays", toHost1)
 	in.write("stays.nix", vmModule("stays", `microvm.preStart = "exit 3";`))
-	in.ferry("rebuild", "stays", toHost1, "--no-rollback").want(1, "the start failed", "--no-rollback")
+	in.ferry("rebuild", "stays", toHost1, "--no-rollback").want(1, "microvm@stays.service", "--no-rollback")
 	if vm.link("old") == "" || vm.link("old") == vm.link("current") {
 		t.Error("it was undone")
 	}
