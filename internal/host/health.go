@@ -50,7 +50,8 @@ func (c Checks) Await(ctx context.Context, within time.Duration, log func(string
 	client := checkClient()
 	defer client.CloseIdleConnections()
 	checks := c.list(client)
-	window, cancel := context.WithTimeout(ctx, within)
+	end := time.Now().Add(within)
+	window, cancel := context.WithDeadline(ctx, end)
 	defer cancel()
 	var failed []string
 	var said time.Time
@@ -62,7 +63,7 @@ func (c Checks) Await(ctx context.Context, within time.Duration, log func(string
 			return nil
 		case ctx.Err() != nil:
 			return fmt.Errorf("checking the VM: %w", context.Cause(ctx))
-		case window.Err() != nil:
+		case window.Err() != nil || !time.Now().Before(end): // a dial may notice first
 			if len(last) > 0 { // this round was cut short
 				failed = last
 			}

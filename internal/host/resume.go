@@ -82,6 +82,9 @@ func (s *session) takeOver(ctx context.Context, req ResumeRequest, tell bool) er
 	l := s.srv.layout
 	var left unfinished
 	if l.readNote(req.Name, noteDeployment, &left) != nil || left.ID != req.ID {
+		if l.entry(req.Name, req.ID) != nil { // it has ended since the history was read
+			return nil
+		}
 		return refuse(fmt.Sprintf("%s has no deployment %.80q under way, and none in its history", req.Name, req.ID),
 			"ferry history "+string(req.Name)+" lists them")
 	}
