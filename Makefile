@@ -17,16 +17,25 @@ demo: ## show the main job in a lab of containers and a virtual machine (root); 
 	$(GO) run ./cmd/lab demo $(if $(KEEP),--keep)
 
 .PHONY: test
-test: unit lab ## all tests; sets up what they need (root, Debian)
+test: unit lab-core ## the tests of the main job, undo, hosts and updates, and all units; sets up what they need (root, Debian)
+
+.PHONY: test-all
+test-all: test ## all tests, all faults, and each fuzz target for a while (root, Debian)
+	$(MAKE) --jobs=2 --output-sync=target lab-other test-faults
+	$(MAKE) fuzz
 
 .PHONY: unit
 unit: ## the tests that need nothing but Go
 	$(GO) test ./...
 
-.PHONY: lab
-lab: ## the tests with real Nix, OpenSSH, systemd and QEMU, in the lab (root, Debian)
-	$(GO) test -tags lab -count=1 -timeout 20m $$($(GO) list -tags lab ./internal/lab/... ./test/... | grep -v '/e2e$$')
-	./test/e2e/shards.sh $(LABS)
+.PHONY: lab-core
+lab-core: ## the end-to-end tests that `make test` runs, in the lab (root, Debian)
+	$(GO) run -tags lab ./test/run -labs $(LABS) -core
+
+.PHONY: lab-other
+lab-other: ## the other end-to-end tests, and those of the lab itself (root, Debian)
+	$(GO) test -tags lab -count=1 -timeout 40m ./internal/lab
+	$(GO) run -tags lab ./test/run -labs $(LABS) -other
 
 .PHONY: test-faults
 test-faults: ## break deployments off at every step, and much else (root, Debian); RUN=REGEXP: only some

@@ -46,25 +46,3 @@ func (t *tail) Write(p []byte) (int, error) {
 }
 
 func (t *tail) String() string { return strings.TrimSpace(string(t.buf)) }
-
-// await calls ready every interval until it returns nil; the error is ready's
-// last one when ctx ends or limit has passed.
-func await(ctx context.Context, limit, interval time.Duration, ready func(context.Context) error) error {
-	outer := ctx
-	ctx, cancel := context.WithTimeout(ctx, limit)
-	defer cancel()
-	for {
-		err := ready(ctx)
-		if err == nil {
-			return nil
-		}
-		select {
-		case <-ctx.Done():
-			if cause := context.Cause(outer); cause != nil {
-				return fmt.Errorf("%w; last: %w", cause, err)
-			}
-			return fmt.Errorf("waited %s: %w", limit, err)
-		case <-time.After(interval):
-		}
-	}
-}

@@ -215,7 +215,7 @@ func (m *Machine) Reboot(ctx context.Context) error {
 
 // waitReady returns when systemd has finished booting and sshd greets.
 func (m *Machine) waitReady(ctx context.Context) error {
-	err := await(ctx, 2*time.Minute, 100*time.Millisecond, func(ctx context.Context) error {
+	err := Await(ctx, 2*time.Minute, 100*time.Millisecond, func(ctx context.Context) error {
 		out, err := m.Output(ctx, "systemctl", "is-system-running")
 		if out == "running" || out == "degraded" {
 			return nil
@@ -225,7 +225,7 @@ func (m *Machine) waitReady(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	return await(ctx, 30*time.Second, 100*time.Millisecond, func(ctx context.Context) error {
+	return Await(ctx, 30*time.Second, 100*time.Millisecond, func(ctx context.Context) error {
 		return m.lab.greets(ctx, m.Addr)
 	})
 }

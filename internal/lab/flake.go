@@ -22,7 +22,7 @@ var flakeTrees embed.FS
 // `lab` marks the pristine state of /root/infra.
 func (l *Lab) setUpFlake(ctx context.Context) error {
 	op := l.machines[0]
-	done := op.Path("/root/.flake-done")
+	done := op.Path(flakeLock)
 	if _, err := os.Stat(done); err == nil {
 		return nil
 	}
@@ -53,8 +53,16 @@ git add -A && git commit -qm "Virtual machines" && git tag lab`
 		return fmt.Errorf("%w\n%s", err, strings.TrimSpace(out.String()))
 	}
 	l.logf("flake set up in %s", time.Since(begin).Round(time.Millisecond))
-	return os.WriteFile(done, nil, 0o644)
+	lock, err := os.ReadFile(op.Path("/root/infra/flake.lock"))
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(done, lock, 0o644)
 }
+
+// flakeLock is the lock file of the pristine inputs, the same for all flakes of the
+// lab: none has to ask Nix for its own. It is written last.
+const flakeLock = "/root/.lab-flake.lock"
 
 // ResetFlake puts the operator's /root/infra and /root/site back as Up made
 // them, also where a test has committed to it.

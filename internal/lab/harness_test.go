@@ -13,6 +13,11 @@ import (
 	"time"
 )
 
+func TestMain(m *testing.M) {
+	ReapIfAsked()
+	os.Exit(m.Run())
+}
+
 // newTestLab is a lab of its own, so that the tests neither meet nor end one
 // that somebody works in.
 func newTestLab(t *testing.T, hosts int) *Lab {
@@ -33,8 +38,11 @@ func newTestLab(t *testing.T, hosts int) *Lab {
 			t.Errorf("down left behind:\n%s", strings.Join(left, "\n"))
 		}
 	})
+	if err := EndWithProcess(root); err != nil {
+		t.Fatal(err)
+	}
 	begin := time.Now()
-	l, err := Up(t.Context(), Options{Hosts: hosts, Root: root, Log: logWriter{t}})
+	l, err := Up(t.Context(), Options{Hosts: hosts, Root: root, Log: logWriter{t}, Memory: true})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -137,7 +145,7 @@ func sh(t *testing.T, m *Machine, script string) string {
 
 func eventually(t *testing.T, limit time.Duration, what string, ready func(context.Context) error) {
 	t.Helper()
-	if err := await(t.Context(), limit, 200*time.Millisecond, ready); err != nil {
+	if err := Await(t.Context(), limit, 200*time.Millisecond, ready); err != nil {
 		t.Fatalf("%s: %v", what, err)
 	}
 }

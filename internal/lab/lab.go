@@ -31,6 +31,10 @@ type Options struct {
 	// Ferry is the static ferry binary that sets the hosts up; empty: it is built
 	// from the module of the working directory.
 	Ferry string
+	// Memory keeps the machines' disks in memory where there is enough of it, about
+	// 1 GiB a lab: nothing of a test's lab need be there after a crash, and no disk
+	// is waited for.
+	Memory bool
 }
 
 // Lab is a lab that runs.
@@ -72,6 +76,7 @@ func Up(ctx context.Context, o Options) (*Lab, error) {
 	if err := l.installTools(ctx); err != nil {
 		return nil, err
 	}
+	l.raiseLimits()
 	if l.rootfs, err = l.ensureRootfs(ctx); err != nil {
 		return nil, fmt.Errorf("making the root file system: %w", err)
 	}
@@ -84,6 +89,11 @@ func Up(ctx context.Context, o Options) (*Lab, error) {
 	if fresh {
 		if err := l.clear(ctx); err != nil {
 			return nil, fmt.Errorf("clearing an old lab: %w", err)
+		}
+		if o.Memory {
+			if err := l.inMemory(); err != nil {
+				return nil, err
+			}
 		}
 	}
 	l.hosts = max(o.Hosts, 1)

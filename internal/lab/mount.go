@@ -30,6 +30,31 @@ func overlay(lower, dir string) error {
 	return unix.Mount("", target, "", unix.MS_PRIVATE, "")
 }
 
+// enoughMemory is what must be available for a lab in memory, in KiB: the lab
+// itself, and what its processes and guests need.
+const enoughMemory = 6 << 20
+
+// inMemory puts the lab's root on a file system in memory, if there is enough.
+func (l *Lab) inMemory() error {
+	b, err := os.ReadFile("/proc/meminfo")
+	if err != nil {
+		return err
+	}
+	for line := range strings.Lines(string(b)) {
+		var kib int
+		if _, err := fmt.Sscanf(line, "MemAvailable: %d kB", &kib); err == nil && kib < enoughMemory {
+			return nil
+		}
+	}
+	if err := os.MkdirAll(l.root, 0o755); err != nil {
+		return err
+	}
+	if err := unix.Mount("tmpfs", l.root, "tmpfs", 0, "mode=0755"); err != nil {
+		return fmt.Errorf("mounting a file system in memory at %s: %w", l.root, err)
+	}
+	return unix.Mount("", l.root, "", unix.MS_PRIVATE, "")
+}
+
 // mountsBelow lists the mount points at dir and below, innermost last.
 func mountsBelow(dir string) []string {
 	b, err := os.ReadFile("/proc/self/mountinfo")

@@ -67,7 +67,7 @@ func pids() []int {
 }
 
 func awaitGone(ctx context.Context, p process, limit time.Duration) error {
-	return await(ctx, limit, 20*time.Millisecond, func(context.Context) error {
+	return Await(ctx, limit, 20*time.Millisecond, func(context.Context) error {
 		if p.alive() {
 			return fmt.Errorf("process %d is still there", p.pid)
 		}

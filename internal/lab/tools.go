@@ -3,6 +3,7 @@ package lab
 import (
 	"context"
 	"fmt"
+	"os"
 	"os/exec"
 )
 
@@ -35,4 +36,23 @@ func (l *Lab) installTools(ctx context.Context) error {
 		return fmt.Errorf("installing the lab's tools: %w", err)
 	}
 	return nil
+}
+
+// inotifyInstances is enough for several labs: each container takes some ten of
+// root's instances, of which Linux has 128 by default.
+const inotifyInstances = 1024
+
+// raiseLimits lets several labs run side by side. It only ever raises, until the
+// next boot of this machine. Where it may not, starting a container says what is
+// used up.
+func (l *Lab) raiseLimits() {
+	const file = "/proc/sys/fs/inotify/max_user_instances"
+	b, err := os.ReadFile(file)
+	var now int
+	if _, serr := fmt.Sscan(string(b), &now); err != nil || serr != nil || now >= inotifyInstances {
+		return
+	}
+	if os.WriteFile(file, fmt.Append(nil, inotifyInstances), 0o644) == nil {
+		l.logf("fs.inotify.max_user_instances raised from %d to %d, until this machine boots again", now, inotifyInstances)
+	}
 }

@@ -3,8 +3,11 @@ package lab
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
+	"io/fs"
 	"maps"
+	"os"
 	"path"
 	"slices"
 	"strings"
@@ -39,17 +42,23 @@ func (l *Lab) WriteFlake(ctx context.Context, dir, ferry string, modules map[str
 		ferry = "{ }"
 	}
 	op := l.machines[0]
-	if _, err := op.Output(ctx, "sh", "-c", `rm -rf "$1" && mkdir -p "$1"`, "sh", dir); err != nil {
+	if err := os.RemoveAll(op.Path(dir)); err != nil {
 		return err
 	}
+	if err := os.MkdirAll(op.Path(dir), 0o755); err != nil {
+		return err
+	}
+	lock, err := os.ReadFile(op.Path(flakeLock))
+	if err != nil {
+		return err
+	}
+	files := map[string]string{"flake.lock": string(lock)}
 	var vms strings.Builder
 	for _, name := range slices.Sorted(maps.Keys(modules)) {
-		if err := l.WriteFile(ctx, path.Join(dir, name+".nix"), modules[name]); err != nil {
-			return err
-		}
+		files[name+".nix"] = modules[name]
 		fmt.Fprintf(&vms, "      %s = vm ./%s.nix;\n", name, name)
 	}
-	flake := `{
+	files["flake.nix"] = `{
   inputs = {
     microvm.url = "git+file:///root/microvm.nix";
     site = { url = "path:/root/site"; flake = false; };
@@ -63,12 +72,13 @@ func (l *Lab) WriteFlake(ctx context.Context, dir, ferry string, modules map[str
   };
 }
 `
-	if err := l.WriteFile(ctx, path.Join(dir, "flake.nix"), flake); err != nil {
-		return err
+	for name, content := range files {
+		if err := os.WriteFile(op.Path(path.Join(dir, name)), []byte(content), 0o644); err != nil {
+			return err
+		}
 	}
 	var said bytes.Buffer
-	err := op.Run(ctx, Cmd{Dir: dir, Stdout: &said, Args: []string{"sh", "-c",
-		"git init -q -b main && git add . && git commit -qm begin && nix flake lock && git add . && git commit -qm lock"}})
+	err = op.Run(ctx, Cmd{Dir: dir, Stdout: &said, Args: []string{"sh", "-c", "git init -q -b main && git add . && git commit -qm begin"}})
 	if err != nil {
 		return fmt.Errorf("making the flake in %s: %w\n%s", dir, err, &said)
 	}
@@ -78,11 +88,16 @@ func (l *Lab) WriteFlake(ctx context.Context, dir, ferry string, modules map[str
 // WriteFile writes a file on the operator. In a git repository it is then known
 // to git but not committed, as a user's edit.
 func (l *Lab) WriteFile(ctx context.Context, file, content string) error {
-	err := l.machines[0].Run(ctx, Cmd{
-		Args:  []string{"sh", "-c", `cat >"$1" && cd "$(dirname "$1")" && { git add "$1" 2>/dev/null || :; }`, "sh", file},
-		Stdin: strings.NewReader(content),
-	})
-	if err != nil {
+	op := l.machines[0]
+	_, err := os.Stat(op.Path(file))
+	isNew := errors.Is(err, fs.ErrNotExist)
+	if err := os.WriteFile(op.Path(file), []byte(content), 0o644); err != nil {
+		return fmt.Errorf("writing %s: %w", file, err)
+	}
+	if !isNew {
+		return nil
+	}
+	if _, err := op.Output(ctx, "sh", "-c", `cd "$(dirname "$1")" && { git add "$1" 2>/dev/null || :; }`, "sh", file); err != nil {
 		return fmt.Errorf("writing %s: %w", file, err)
 	}
 	return nil

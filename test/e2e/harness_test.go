@@ -247,19 +247,17 @@ func runningSystem(t *testing.T, guest *lab.Machine) string {
 	return output(t, guest, "readlink", "-f", "/run/current-system")
 }
 
-// eventually waits until the condition holds.
-func eventually(t *testing.T, what string, deadline time.Duration, holds func() bool) {
+// eventually waits until the condition holds; the limit is in patience (lab.Await).
+func eventually(t *testing.T, what string, limit time.Duration, holds func() bool) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), deadline)
-	defer cancel()
-	tick := time.NewTicker(100 * time.Millisecond)
-	defer tick.Stop()
-	for !holds() {
-		select {
-		case <-tick.C:
-		case <-ctx.Done():
-			t.Fatalf("%s: not within %s", what, deadline)
+	err := lab.Await(t.Context(), limit, 100*time.Millisecond, func(context.Context) error {
+		if !holds() {
+			return errors.New("it does not hold")
 		}
+		return nil
+	})
+	if err != nil {
+		t.Fatalf("%s: %v", what, err)
 	}
 }
 

@@ -10,6 +10,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"ferry/internal/lab"
 )
 
 // lookInsideScript prints what the guest runs, its profile and ferry's units.
@@ -123,19 +125,8 @@ func (s *subject) invocation(ctx context.Context) (string, error) {
 	return s.on(ctx, onHost, `systemctl is-active --quiet "microvm@$1" || exit 0; systemctl show --value -p InvocationID "microvm@$1"`, s.name)
 }
 
-// until tries every 200 ms until there is no error.
+// until tries every 200 ms until there is no error; the limit is in patience
+// (lab.Await).
 func until(ctx context.Context, limit time.Duration, try func() error) error {
-	ctx, cancel := context.WithTimeout(ctx, limit)
-	defer cancel()
-	for {
-		err := try()
-		if err == nil {
-			return nil
-		}
-		select {
-		case <-time.After(200 * time.Millisecond):
-		case <-ctx.Done():
-			return fmt.Errorf("not within %s: %w", limit, err)
-		}
-	}
+	return lab.Await(ctx, limit, 200*time.Millisecond, func(context.Context) error { return try() })
 }

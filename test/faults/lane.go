@@ -4,9 +4,11 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"regexp"
 	"slices"
+	"strings"
 	"sync"
 
 	"ferry/internal/lab"
@@ -35,19 +37,82 @@ func (w *world) tryAll(ctx context.Context, trials []trial, rep *report) {
 			l.guest, err = w.Machine("guest1")
 		}
 		if err != nil {
-			rep.add(row{Trial: name, Violations: []string{err.Error()}})
+			rep.add(row{Trial: name, Lab: err.Error()})
 			continue
 		}
 		wg.Go(func() {
 			for t, ok := todo.next(name); ok && ctx.Err() == nil; t, ok = todo.next(name) {
-				r := l.try(ctx, t)
-				if ctx.Err() == nil { // what was broken off says nothing
-					rep.add(r)
+				r, err := l.tryTwice(ctx, t, rep)
+				if ctx.Err() != nil { // what was broken off says nothing
+					return
+				}
+				rep.add(r)
+				if err != nil {
+					return // the other hosts do the rest, but for what only this one can
 				}
 			}
 		})
 	}
 	wg.Wait()
+}
+
+// tryTwice tries a trial again, with a new VM, where the lab has failed: a machine
+// of the lab that is gone says nothing of ferry, whatever was found then. A trial
+// that errs again in a lab that is well is a violation: ferry did something that
+// the trial didn't expect. The error is a lab that can't be mended.
+func (l *lane) tryTwice(ctx context.Context, t trial, rep *report) (row, error) {
+	for again := false; ; again = true {
+		r := l.try(ctx, t)
+		if ctx.Err() != nil || (len(r.Violations) == 0 && r.Lab == "") {
+			return r, ctx.Err()
+		}
+		failed := l.check(ctx)
+		switch {
+		case failed == nil && r.Lab == "":
+			return r, nil
+		case failed == nil && again:
+			r.Violations, r.Lab = append(r.Violations, r.Lab), ""
+			return r, nil
+		case failed != nil:
+			r.Violations, r.Lab = nil, strings.TrimSpace(failed.Error()+"; "+r.Lab)
+			if err := l.mend(ctx); err != nil {
+				return r, err
+			}
+		}
+		if again {
+			return r, nil
+		}
+		rep.again(r)
+	}
+}
+
+// check returns nil where this lane's machines are well.
+func (l *lane) check(ctx context.Context) error {
+	errs := []error{l.operator.Check(ctx), l.host.Check(ctx)}
+	if l.guest != nil {
+		errs = append(errs, l.guest.Check(ctx))
+	}
+	return errors.Join(errs...)
+}
+
+// mend starts what has failed again, and gives up this lane's VMs: nobody knows how
+// they are.
+func (l *lane) mend(ctx context.Context) error {
+	l.mending.Lock() // all lanes share the operator
+	defer l.mending.Unlock()
+	l.subjects, l.playing, l.plays = map[string]*subject{}, "", ""
+	for _, m := range []*lab.Machine{l.operator, l.host, l.guest} {
+		if m == nil || m.Check(ctx) == nil {
+			continue
+		}
+		if err := m.Kill(ctx); err != nil {
+			return fmt.Errorf("mending the lab: %w", err)
+		}
+		if err := m.Start(ctx); err != nil {
+			return fmt.Errorf("mending the lab: %w", err)
+		}
+	}
+	return nil
 }
 
 // queue hands out trials: first those that only this host can do.

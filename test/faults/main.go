@@ -17,13 +17,17 @@ import (
 	"os/signal"
 	"path/filepath"
 	"regexp"
+	"sync"
 	"syscall"
 	"time"
 
 	"ferry/internal/lab"
 )
 
-func main() { os.Exit(run()) }
+func main() {
+	lab.ReapIfAsked()
+	os.Exit(run())
+}
 
 // labRoot is a lab of the faults' own. FERRY_LAB_ROOT names another;
 // FERRY_LAB_KEEP=1 leaves it up for the next run.
@@ -65,7 +69,7 @@ func run() int {
 	if err := ctx.Err(); err != nil {
 		return fail(fmt.Errorf("broken off: %w", context.Cause(ctx)))
 	}
-	return rep.close()
+	return rep.close(w.CPU())
 }
 
 // world is the lab and what all lanes share.
@@ -73,6 +77,7 @@ type world struct {
 	*lab.Lab
 	operator *lab.Machine
 	binary   string // ferry, on this machine, which can be held before each step
+	mending  sync.Mutex
 }
 
 func setUp(ctx context.Context) (*world, func(), error) {
@@ -89,6 +94,11 @@ func setUp(ctx context.Context) (*world, func(), error) {
 			}
 		}
 	}
+	if os.Getenv("FERRY_LAB_KEEP") == "" {
+		if err := lab.EndWithProcess(labRoot()); err != nil {
+			return nil, nil, err
+		}
+	}
 	if err := w.up(ctx); err != nil {
 		down()
 		return nil, nil, err
@@ -103,7 +113,7 @@ func (w *world) up(ctx context.Context) error {
 		return fmt.Errorf("building ferry: %w\n%s", err, out)
 	}
 	var err error
-	w.Lab, err = lab.Up(ctx, lab.Options{Root: labRoot(), Hosts: hosts, Log: os.Stderr, Ferry: w.binary})
+	w.Lab, err = lab.Up(ctx, lab.Options{Root: labRoot(), Hosts: hosts, Log: os.Stderr, Ferry: w.binary, Memory: true})
 	if err != nil {
 		return err
 	}

@@ -25,6 +25,7 @@ type row struct {
 	Seconds    float64  `json:"seconds"`  // until all was settled
 	Total      float64  `json:"total"`    // with the runs that followed, seconds
 	Violations []string `json:"violations,omitempty"`
+	Lab        string   `json:"lab,omitempty"`    // why it was not tried: the lab has failed
 	Output     string   `json:"output,omitempty"` // what ferry said, where there are violations
 }
 
@@ -36,6 +37,7 @@ type report struct {
 	total      int // rows expected
 	rows       int
 	violations int
+	notTried   int
 	began      time.Time
 }
 
@@ -60,13 +62,20 @@ func (r *report) add(l row) {
 	r.rows++
 	r.violations += len(l.Violations)
 	said := "none"
-	if len(l.Violations) > 0 {
+	switch {
+	case l.Lab != "":
+		said = "not tried"
+		r.notTried++
+	case len(l.Violations) > 0:
 		said = fmt.Sprint(len(l.Violations))
 	}
 	fmt.Fprintf(r.out, tableFormat, fmt.Sprint(r.rows), l.Way, l.Step, l.Fault, l.Machine, l.Host, l.End,
 		fmt.Sprint(l.ExitCode), fmt.Sprintf("%.1f", l.Seconds), said)
 	for _, v := range l.Violations {
 		fmt.Fprintf(r.out, "        violation: %s\n", v)
+	}
+	if l.Lab != "" {
+		fmt.Fprintf(r.out, "        the lab has failed: %s\n", l.Lab)
 	}
 	for line := range strings.Lines(l.Output) {
 		fmt.Fprintf(r.out, "        | %s\n", strings.TrimRight(line, "\n"))
@@ -78,21 +87,27 @@ func (r *report) add(l row) {
 	}
 }
 
-// close prints the last lines and returns the exit code.
-func (r *report) close() int {
+// again says that a fault is tried once more.
+func (r *report) again(l row) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	fmt.Fprintf(r.out, "      %s on %s: the lab has failed, trying again: %s\n", l.Trial, l.Host, l.Lab)
+}
+
+// close prints the last lines and returns the exit code. cpu is what the lab's
+// machines have used.
+func (r *report) close(cpu time.Duration) int {
 	if r.jsonFile != nil {
 		if err := r.jsonFile.Close(); err != nil {
 			fmt.Fprintln(r.out, "writing the rows:", err)
 			r.violations++
 		}
 	}
-	if r.rows != r.total {
-		fmt.Fprintf(r.out, "violation: %d faults were to be tried\n", r.total)
-		r.violations++
-	}
+	r.notTried += r.total - r.rows
 	fmt.Fprintf(r.out, "\nafter each fault: %s\n", strings.Join(invariants[:], "; "))
-	fmt.Fprintf(r.out, "in %s\n%d faults, %d violations\n", time.Since(r.began).Round(time.Second), r.rows, r.violations)
-	if r.violations > 0 || r.rows == 0 {
+	fmt.Fprintf(r.out, "in %s; processor time of the lab's machines: %s\n", time.Since(r.began).Round(time.Second), cpu.Round(time.Second))
+	fmt.Fprintf(r.out, "%d faults, %d violations, %d not tried\n", r.rows, r.violations, r.notTried)
+	if r.violations+r.notTried > 0 || r.rows == 0 {
 		return 1
 	}
 	return 0

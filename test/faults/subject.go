@@ -27,7 +27,7 @@ type subject struct {
 	rev  int
 }
 
-// tooLong is when a run of ferry counts as hanging.
+// tooLong is when a run of ferry counts as hanging, in patience.
 const tooLong = 5 * time.Minute
 
 // subjectOf is the lane's VM for a way of deploying; it is made when it is first
@@ -110,7 +110,7 @@ func (s *subject) pidFile() string { return "/run/faults-" + s.name }
 
 // ferry runs ferry on the operator, in a process group of its own.
 func (s *subject) ferry(ctx context.Context, args ...string) *ran {
-	ctx, cancel := context.WithTimeout(ctx, tooLong)
+	ctx, cancel := lab.WithPatience(ctx, tooLong)
 	defer cancel()
 	var out, errs bytes.Buffer
 	began := time.Now()

@@ -8,6 +8,8 @@ import (
 	"fmt"
 	"strings"
 	"time"
+
+	"ferry/internal/lab"
 )
 
 // What a VM of a way is.
@@ -54,8 +56,7 @@ func (a *attempt) violation(format string, args ...any) {
 	a.violations = append(a.violations, fmt.Sprintf(format, args...))
 }
 
-// try does one trial. What goes wrong in the lab itself counts as a violation:
-// nothing was shown then.
+// try does one trial. The row's Lab says what kept it from being done at all.
 func (l *lane) try(ctx context.Context, t trial) row {
 	began := time.Now()
 	r := row{Trial: t.String(), Way: t.way.name, Step: t.step, Fault: t.fault.name, Machine: t.way.machine, Host: l.host.Name, End: "?", ExitCode: -1}
@@ -67,20 +68,20 @@ func (l *lane) try(ctx context.Context, t trial) row {
 			err = a.examine(ctx)
 		}
 	}
-	if err != nil {
-		a.violation("%v", err)
-	}
 	if t.cleanup != nil && a.subject != nil {
-		if err := errors.Join(t.cleanup(ctx, a.subject), l.host.ForgetVM(ctx, a.name)); err != nil {
-			a.violation("cleaning up: %v", err)
+		if cerr := errors.Join(t.cleanup(ctx, a.subject), l.host.ForgetVM(ctx, a.name)); cerr != nil {
+			err = errors.Join(err, fmt.Errorf("cleaning up: %w", cerr))
 		}
 		delete(l.subjects, t.way.name)
+	}
+	if err != nil {
+		r.Lab = err.Error()
 	}
 	r.End, r.Violations, r.Total = a.end, a.violations, time.Since(began).Seconds()
 	if a.ran != nil {
 		r.ExitCode = a.ran.code
 	}
-	if len(a.violations) > 0 {
+	if len(a.violations) > 0 || err != nil {
 		r.Output = a.output()
 		l.abandon(ctx, t.way)
 	}
@@ -171,18 +172,21 @@ func (a *attempt) inflictOn(ctx context.Context, done chan *ran) error {
 		done <- r
 	}
 	// What stands by may reach the step after the operator's end.
+	late, stop := lab.WithPatience(ctx, reachLimit)
+	defer stop()
 	select {
 	case h := <-reached:
 		return a.t.fault.inflict(ctx, a.subject, h)
-	case <-time.After(reachLimit):
+	case <-late.Done():
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
 		a.violation("the step %s was never reached", a.t.step)
 		return a.letGo(ctx, a.t.where)
-	case <-ctx.Done():
-		return ctx.Err()
 	}
 }
 
-// reachLimit is how long after ferry's end a step may still be reached.
+// reachLimit is how long after ferry's end a step may still be reached, in patience.
 const reachLimit = 20 * time.Second
 
 // settleLimit is how long the host and the guest may be busy after ferry's end.

@@ -25,6 +25,8 @@ rm -f "$root"/etc/ssh/ssh_host_*
 # VERBOSE: tests count connections in the journal.
 printf '%s\n' 'LogLevel VERBOSE' 'UseDNS no' 'PasswordAuthentication no' 'HostKey /etc/ssh/ssh_host_ed25519_key' \
 	>"$root/etc/ssh/sshd_config.d/lab.conf"
+# Three processes at each login, for a text that nobody reads.
+rm -f "$root"/etc/update-motd.d/*
 # Its first-boot job would make other host keys.
 rm -f "$root/etc/systemd/system/multi-user.target.wants/sshd-keygen.service"
 
