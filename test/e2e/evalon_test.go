@@ -54,7 +54,7 @@ func checkouts(t *testing.T, h *lab.Machine) string {
 //
 // The inputs go along, so the host needs none of the places that they are
 // fetched from; neither does the operator, once it has them.
-func TestEvalOnHost_KF42(t *testing.T) {
+func TestEvalOnHostCopiesTheInputs(t *testing.T) {
 	for i, l := range rootLogins() {
 		t.Run(strings.Join(l.args, " "), func(t *testing.T) {
 			name := fmt.Sprintf("evals%d", i)
@@ -97,7 +97,7 @@ func TestEvalOnHost_KF42(t *testing.T) {
 
 // --override-input means the same on the host as here, also for what the
 // overriding flake has no lock for, and with a work tree that is dirty.
-func TestEvalOnHostOverrides_KF42(t *testing.T) {
+func TestEvalOnHostKeepsOverrides(t *testing.T) {
 	in := evalInfra(t, "overrides")
 	vm := onHost(t, world.host2, "overrides")
 	site := in.dir + "-site"

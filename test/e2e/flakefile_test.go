@@ -18,7 +18,8 @@ import (
 //
 // Wherever a deployment from a working copy evaluates and builds, the file names
 // the place that the user gave, and an update from there works.
-func TestFlakeFileAfterAWorkingCopy_KF5(t *testing.T) {
+// microvm-nix/microvm.nix#55, #416, #283
+func TestFlakeFileNamesThePlaceAfterAWorkingCopy(t *testing.T) {
 	const place, ref = "/srv/flake-file", "git+file:///srv/flake-file?ref=main"
 	for name, where := range map[string][]string{
 		"ffhost": nil, "fflocal": {"--build-on", "local"}, "ffeval": {"--eval-on", "host"},

@@ -231,9 +231,10 @@ func TestUpdateOnTheHost(t *testing.T) {
 	}
 }
 
-// KF 5: updates that silently do nothing because `flake` holds a path of the
+// Updates that silently do nothing because `flake` holds a path of the
 // store: it is said. And a VM without a `flake` file is left, with the reason.
-func TestUpdateFromAFixedFlake_KF5(t *testing.T) {
+// microvm-nix/microvm.nix#55, #416, #283
+func TestUpdateFromAFixedFlakeIsNamed(t *testing.T) {
 	in := newInfra(t, "", map[string]string{"fixed": vmModule("fixed")})
 	in.ferry("install", "fixed", "root@host1").want(0)
 	if err := world.host1.Install(t.Context(), world.binary, "/usr/local/bin/ferry", 0o755); err != nil {
