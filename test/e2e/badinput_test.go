@@ -15,7 +15,7 @@ import (
 type badInput struct {
 	name  string
 	args  string   // split at blanks
-	code  int      // of DESIGN
+	code  int      // of the README
 	wants []string // in the output
 }
 

@@ -14,7 +14,7 @@ import (
 const toHost1 = "root@host1"
 
 // A new VM, an update and a run without a change, on hosts with either kind of
-// store: the on-disk contract of DESIGN's table.
+// store: the on-disk contract.
 func TestCreateUpdateUnchanged(t *testing.T) {
 	for _, h := range []string{"host1", "host2"} {
 		t.Run(h, func(t *testing.T) {
@@ -124,8 +124,8 @@ func TestClosureDifferenceIsReported(t *testing.T) {
 	in.ferry("rebuild", "diff", toHost1).want(0, "configuration only: no package changed")
 }
 
-// "Your local --override-input parameters will become meaningless on the remote
-// filesystem": here they take effect.
+// --override-input means a place on the operator's machine: it takes effect though
+// the host builds.
 func TestOverrideInputTakesEffect(t *testing.T) {
 	in := newInfra(t, "", map[string]string{"over": vmModule("over", `services.page.enable = true;`,
 		`services.page.footer = builtins.readFile "${site}/footer.html";`)})
