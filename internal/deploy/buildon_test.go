@@ -24,7 +24,8 @@ func (w *warnings) Log(subject string) io.WriteCloser { return nopCloser{io.Disc
 
 // Nix ignores what an untrusted user sets, in silence: ferry says so before the
 // build.
-func TestUntrustedOperatorIsTold_KF35(t *testing.T) {
+// nix-community/infra#1598
+func TestUntrustedOperatorIsTold(t *testing.T) {
 	restricted := []string{"--option", "extra-substituters", "https://cache.example.org", "--option", "cores", "2", "--option", "trusted-public-keys", "k"}
 	address := microvm.Address{User: "root", Host: "host1"}
 	for _, c := range []struct {

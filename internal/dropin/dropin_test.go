@@ -119,7 +119,8 @@ func (f *fake) run(args ...string) error {
 	return f.command().Run(f.t.Context(), o)
 }
 
-// KF 9: a relative -f is taken from the working directory, and stored absolute.
+// A relative -f is taken from the working directory, and stored absolute.
+// microvm-nix/microvm.nix#539
 func TestCreateWithRelativeFlake(t *testing.T) {
 	dir := t.TempDir()
 	t.Chdir(dir)
@@ -152,7 +153,8 @@ func TestCreateWithRelativeFlake(t *testing.T) {
 	}
 }
 
-// KF 9: the default flake works where /etc/nixos is in no git repository.
+// The default flake works where /etc/nixos is in no git repository.
+// microvm-nix/microvm.nix#539
 func TestDefaultFlake(t *testing.T) {
 	c := &Command{}
 	dir := t.TempDir()
@@ -191,7 +193,7 @@ func TestCreateExisting(t *testing.T) {
 	}
 }
 
-// KF 4: one VM that fails doesn't stop the rest, and the exit code says so.
+// One VM that fails doesn't stop the rest, and the exit code says so.
 func TestUpdateGoesOn(t *testing.T) {
 	f := &fake{
 		t: t, yields: map[string]microvm.StorePath{"github:a/b": runner},
@@ -245,7 +247,8 @@ func TestUpdateAll(t *testing.T) {
 	}
 }
 
-// KF 5: a fixed store path is named, where the update would silently do nothing.
+// A fixed store path is named, where the update would silently do nothing.
+// microvm-nix/microvm.nix#55, #416, #283
 func TestFixedFlakeIsNamed(t *testing.T) {
 	fixed := "path:/nix/store/aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa-source?narHash=x"
 	f := &fake{
@@ -260,7 +263,7 @@ func TestFixedFlakeIsNamed(t *testing.T) {
 	}
 }
 
-// The words of the list are those that scripts know; KF 4: nothing aborts it.
+// The words of the list are those that scripts know; nothing aborts it.
 func TestList(t *testing.T) {
 	f := &fake{
 		t: t, yields: map[string]microvm.StorePath{"a:a": runner, "b:b": runnerB},
@@ -316,7 +319,8 @@ func TestForeground(t *testing.T) {
 	}
 }
 
-// KF 28: the guest's host key is pinned in root's own file, never unchecked.
+// The guest's host key is pinned in root's own file, never unchecked.
+// nix-community/nixos-cli#121
 func TestSSH(t *testing.T) {
 	for line, want := range map[string]string{
 		"-s web":                  "-l root -- vsock/7",

@@ -25,8 +25,8 @@ func TestSourceRef(t *testing.T) {
 	}
 }
 
-// KNOWN-FAILURES 5: updates silently do nothing because `flake` holds a fixed
-// store path.
+// Where `flake` holds a fixed store path, updates would silently do nothing.
+// microvm-nix/microvm.nix#55, #416, #283
 func TestCheckUpdateRef(t *testing.T) {
 	for _, ref := range []string{
 		"github:owner/repo", "github:owner/repo/branch?dir=hosts", "gitlab:o/r?host=git.example.org", "sourcehut:~o/r",

@@ -30,8 +30,9 @@ func withUnits(t *testing.T) (*testHost, microvm.Name) {
 	return h, "web"
 }
 
-// KF 14: what starts with the host is one link, and systemd hears of it.
-func TestAutostart_KF14(t *testing.T) {
+// What starts with the host is one link, and systemd hears of it.
+// microvm-nix/microvm.nix#389
+func TestAutostartIsOneLink(t *testing.T) {
 	h, vm := withUnits(t)
 	link := filepath.Join(h.layout.autostartDir(), "microvm@web.service")
 	for _, c := range []struct {

@@ -8,7 +8,8 @@ import (
 	"ferry/internal/microvm"
 )
 
-// situation is all that a decision rests on; see DESIGN's step "decide".
+// situation is all that a decision rests on; docs/architecture.md has its place in
+// a deployment.
 type situation struct {
 	Intent
 	VM      VMState

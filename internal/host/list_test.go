@@ -174,7 +174,7 @@ func TestListUnfinishedDeployments(t *testing.T) {
 	}
 }
 
-// Whatever lies in the state directory is listed with its reason (KF 4).
+// Whatever lies in the state directory is listed with its reason.
 func TestListOddEntries(t *testing.T) {
 	h := newTestHost(t)
 	h.makeRunner(runnerA, systemA, "")
@@ -248,8 +248,9 @@ func TestListDistrustsTheVMsUser(t *testing.T) {
 	}
 }
 
-// KF 7: systemd is asked a bounded number of times, and no program is started
+// Systemd is asked a bounded number of times, and no program is started
 // (a Lister has none to start).
+// microvm-nix/microvm.nix#58
 func TestListAsksSystemdOnce(t *testing.T) {
 	needRoot(t)
 	h := newTestHost(t)

@@ -186,9 +186,10 @@ func (h *testHost) everything() string {
 	return strings.Join(all, "\n")
 }
 
-// KF 8: of a removed VM nothing is left, on disk or of its unit; other VMs and
+// Of a removed VM nothing is left, on disk or of its unit; other VMs and
 // data that is to be kept are not touched.
-func TestRemoveLeavesNothing_KF8(t *testing.T) {
+// microvm-nix/microvm.nix#67, #181, #302, #508
+func TestRemoveLeavesNothing(t *testing.T) {
 	h := twoGenerations(t)
 	_, err := h.server().Remove(t.Context(), web, Claim{By: "ann@laptop"}, false, quiet)
 	if err != nil {

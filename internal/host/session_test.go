@@ -148,7 +148,7 @@ func TestDeploymentLeavesTheContract(t *testing.T) {
 	if bytes.Count(history, []byte("\n")) != 2 || !bytes.Contains(history, []byte("ann@laptop")) {
 		t.Errorf("history:\n%s", history)
 	}
-	// Installing what is current again loses nothing (KF 37).
+	// Installing what is current again loses nothing.
 	h.deploy(runnerB, ActivateNone)
 	if h.link(web, "old") != string(runnerA) || h.layout.generation(web) != 2 {
 		t.Errorf("old is %s, generation %d", h.link(web, "old"), h.layout.generation(web))

@@ -54,8 +54,8 @@ func alive(pidFile string) bool {
 	return syscall.Kill(pid, 0) == nil
 }
 
-// A copy over ssh-ng can ignore SIGTERM (KNOWN-FAILURES: max-connections), and a
-// wrapper's child would outlive it: both must be gone after a cancellation.
+// A copy over ssh-ng with max-connections can ignore SIGTERM, and a wrapper's
+// child would outlive it: both must be gone after a cancellation.
 func TestCancelEndsTheWholeGroup(t *testing.T) {
 	dir := t.TempDir()
 	n := script(t, `trap '' TERM

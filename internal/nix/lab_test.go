@@ -198,7 +198,7 @@ func outputOf(t *testing.T, drv microvm.StorePath) string {
 	return path
 }
 
-// KNOWN-FAILURES 43: the diff is empty when only configuration changed.
+// The diff is empty where only configuration has changed.
 func TestRealProfileAndDiff(t *testing.T) {
 	n := realNix(t)
 	outs, err := n.Build(t.Context(), "", paths{

@@ -100,8 +100,9 @@ func through(t *testing.T, s *server, left int, lines ...string) *pass {
 	return p
 }
 
-// KF 17: a machine that freezes at any point of the login ends the login.
-func TestFrozenLogin_KF17(t *testing.T) {
+// A machine that freezes at any point of the login ends the login.
+// serokell/deploy-rs#57
+func TestFrozenLoginEnds(t *testing.T) {
 	for i, left := range []int{1, 30, 600, 1500, 2000, 2500} { // bytes; the greeting is shorter than 60
 		t.Run(fmt.Sprint(left), func(t *testing.T) {
 			s := startSSHD(t)
@@ -128,7 +129,8 @@ func TestFrozenLogin_KF17(t *testing.T) {
 }
 
 // A server that takes connections and never says a word.
-func TestSilentServer_KF17(t *testing.T) {
+// serokell/deploy-rs#57
+func TestSilentServerEndsTheLogin(t *testing.T) {
 	s := startSSHD(t)
 	silent, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -145,9 +147,10 @@ func TestSilentServer_KF17(t *testing.T) {
 	}
 }
 
-// KF 17: what runs on a connection that freezes ends, says so, and nothing more
+// What runs on a connection that freezes ends, says so, and nothing more
 // is begun on it.
-func TestFrozenConnection_KF17(t *testing.T) {
+// serokell/deploy-rs#57
+func TestFrozenConnectionEndsWhatRuns(t *testing.T) {
 	s := startSSHD(t)
 	p := through(t, s, -1)
 	c := dial(t, s.options())
@@ -189,7 +192,8 @@ func (n *notice) Write(p []byte) (int, error) {
 
 // Where the user has set nothing, ours is there: on a connection of our own, and
 // for those that are made where the user multiplexes.
-func TestKeepAliveIsSet_KF17(t *testing.T) {
+// serokell/deploy-rs#57
+func TestKeepAliveIsSet(t *testing.T) {
 	s := startSSHD(t)
 	for _, lines := range [][]string{nil, {"ControlMaster auto", "ControlPath " + shortDir(t) + "/%C"}} {
 		s.configure(t, lines...)

@@ -35,7 +35,8 @@ func TestOneConnection(t *testing.T) {
 	}
 }
 
-func TestSocketPathLength_KF25(t *testing.T) {
+// NixOS/nixpkgs#168322, #495484
+func TestSocketPathIsShort(t *testing.T) {
 	t.Setenv("TMPDIR", t.TempDir())
 	dir, remove, err := NewSocketDir()
 	if err != nil {
@@ -73,7 +74,8 @@ func TestSocketPathLength_KF25(t *testing.T) {
 }
 
 // The user multiplexes with a lasting connection: it serves us, and stays.
-func TestUsersMultiplexing_KF26(t *testing.T) {
+// NixOS/nixpkgs#495907
+func TestUsersMultiplexingIsUsed(t *testing.T) {
 	s := startSSHD(t)
 	s.configure(t, "ControlMaster auto", "ControlPath "+shortDir(t)+"/%C", "ControlPersist 60")
 	words := strings.Fields(os.Getenv("NIX_SSHOPTS"))
@@ -115,7 +117,8 @@ func shortDir(t *testing.T) string {
 
 // Without ControlPersist somebody has to hold the connection, at the user's
 // path; that is ours to end.
-func TestUsersMultiplexingWithoutPersist_KF26(t *testing.T) {
+// NixOS/nixpkgs#495907
+func TestUsersMultiplexingWithoutPersistIsUsed(t *testing.T) {
 	s := startSSHD(t)
 	dir := shortDir(t)
 	s.configure(t, "ControlMaster auto", "ControlPath "+dir+"/%C")
@@ -135,7 +138,8 @@ func TestUsersMultiplexingWithoutPersist_KF26(t *testing.T) {
 
 // A master that the user has opened by hand is used though new connections are
 // not shared, and stays.
-func TestUsersOwnMaster_KF26(t *testing.T) {
+// NixOS/nixpkgs#495907
+func TestUsersOwnMasterIsUsed(t *testing.T) {
 	s := startSSHD(t)
 	s.configure(t, "ControlPath "+shortDir(t)+"/%C")
 	ssh := append([]string{"ssh"}, strings.Fields(os.Getenv("NIX_SSHOPTS"))...)
@@ -157,7 +161,8 @@ func TestUsersOwnMaster_KF26(t *testing.T) {
 }
 
 // sshd drops handshakes at random when too many are under way.
-func TestMaxStartups_KF27(t *testing.T) {
+// nix-community/infra#1417
+func TestDroppedHandshakesAreTriedAgain(t *testing.T) {
 	s := startSSHD(t, "MaxStartups 1:100:1")
 	// A client that does not log in holds the one place, until sshd has dropped
 	// a handshake of ours.
@@ -185,7 +190,8 @@ func TestMaxStartups_KF27(t *testing.T) {
 	}
 }
 
-func TestUnknownHostKey_KF28(t *testing.T) {
+// nix-community/nixos-cli#121
+func TestUnknownHostKeyIsRefused(t *testing.T) {
 	s := startSSHD(t)
 	s.write(t, "known_hosts", "")
 	_, err := Dial(within(t, 10*time.Second), s.options())
@@ -201,7 +207,8 @@ func TestUnknownHostKey_KF28(t *testing.T) {
 	}
 }
 
-func TestChangedHostKey_KF28(t *testing.T) {
+// nix-community/nixos-cli#121
+func TestChangedHostKeyIsRefused(t *testing.T) {
 	s := startSSHD(t)
 	s.write(t, "known_hosts", strings.Replace(s.read(t, "known_hosts"), strings.TrimSpace(s.read(t, "host.pub")), s.read(t, "user.pub"), 1))
 	_, err := Dial(within(t, 10*time.Second), s.options())
@@ -250,7 +257,7 @@ func TestPortInAddress(t *testing.T) {
 }
 
 // What nix gets has to run on our connection.
-func TestNixSharesTheConnection_KF36(t *testing.T) {
+func TestNixSharesTheConnection(t *testing.T) {
 	s := startSSHD(t)
 	c := dial(t, s.options())
 	n := c.NixCopy()

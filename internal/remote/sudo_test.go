@@ -123,7 +123,8 @@ func asRoot(t *testing.T, c Conn) {
 	}
 }
 
-func TestSudoPassword_KF29(t *testing.T) {
+// nix-community/colmena#120, serokell/deploy-rs#78
+func TestSudoPasswordIsAskedOnceAndPassedOn(t *testing.T) {
 	sudoMachines(t, "password", func(t *testing.T, o Options, dir string) {
 		questions := 0
 		o.AskPassword = func(prompt string) (string, error) {
@@ -158,14 +159,16 @@ func TestSudoPassword_KF29(t *testing.T) {
 
 // A rule lets the very command run without a password: then the password must
 // not become the command's input.
-func TestSudoPasswordUnread_KF29(t *testing.T) {
+// nix-community/colmena#120, serokell/deploy-rs#78
+func TestUnreadSudoPasswordIsNoInput(t *testing.T) {
 	sudoMachines(t, "nopasswd", func(t *testing.T, o Options, _ string) {
 		o.AskPassword = func(string) (string, error) { return testPassword, nil }
 		asRoot(t, dial(t, o))
 	})
 }
 
-func TestSudoRefusals_KF29(t *testing.T) {
+// nix-community/colmena#120, serokell/deploy-rs#78
+func TestSudoRefusalsAreTold(t *testing.T) {
 	none := func(string) (string, error) { return "", errors.New("no terminal after all") }
 	for _, tc := range []struct {
 		name, mode string

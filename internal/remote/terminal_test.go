@@ -17,17 +17,17 @@ import (
 	"github.com/creack/pty"
 )
 
-// TestTerminal_KF28: on a terminal ssh can ask (here, about an unknown key) and
-// gets the answer; Ctrl-C afterwards ends neither the connection nor what runs
+// On a terminal ssh can ask (here, about an unknown key) and gets the answer; Ctrl-C afterwards ends neither the connection nor what runs
 // over it.
-func TestTerminal_KF28(t *testing.T) {
+// nix-community/nixos-cli#121
+func TestSSHAsksOnTheTerminal(t *testing.T) {
 	if os.Getenv("FERRY_TEST_TERMINAL") != "" {
 		onTerminal(t)
 		return
 	}
 	s := startSSHD(t)
 	s.write(t, "known_hosts", "")
-	cmd := exec.Command(os.Args[0], "-test.run", "^TestTerminal_KF28$")
+	cmd := exec.Command(os.Args[0], "-test.run", "^TestSSHAsksOnTheTerminal$")
 	cmd.Env = append(os.Environ(), "FERRY_TEST_TERMINAL=1")
 	terminal, err := pty.Start(cmd)
 	if err != nil {

@@ -37,8 +37,9 @@ func FuzzClean(f *testing.F) {
 	})
 }
 
-// KF 34 in small: the last line of a log appears though it has no newline at
+// The last line of a log appears though it has no newline at
 // its end, once its writer is flushed.
+// nix-community/colmena#176
 func TestLogLines(t *testing.T) {
 	var out bytes.Buffer
 	u := &UI{Err: &out}

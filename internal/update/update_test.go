@@ -137,7 +137,8 @@ func TestFor(t *testing.T) {
 		{recipe, "git+https://git.example.org:443/infra.git?ref=refs/heads/flake-update", ""},
 		{recipe, "git+https://git.example.org/infra", "its `flake` file says git+https://git.example.org/infra, but the builds are from " + recipe},
 		{recipe, "", "it has no `flake` file"},
-		// KF 5: a fixed store path is said, instead of an update that never comes.
+		// A fixed store path is said, instead of an update that never comes.
+		// microvm-nix/microvm.nix#55, #416, #283
 		{recipe, webPath, "its `flake` file says " + webPath},
 		{"", "", ""},
 		{"", "github:acme/infra", ""},

@@ -21,7 +21,7 @@ func documents(t *testing.T) []string {
 	if err != nil || len(docs) == 0 {
 		t.Fatalf("no documents in docs: %v", err)
 	}
-	names := []string{"README.md", "CHANGELOG.md"}
+	names := []string{"README.md", "CHANGELOG.md", "CONTRIBUTING.md"}
 	for _, d := range docs {
 		names = append(names, filepath.Join("docs", filepath.Base(d)))
 	}

@@ -107,8 +107,9 @@ func TestOldNix(t *testing.T) {
 	}
 }
 
-// KF 28: a key that is not the known one.
-func TestChangedHostKey_KF28(t *testing.T) {
+// A key that is not the known one.
+// nix-community/nixos-cli#121
+func TestChangedHostKeyIsRefused(t *testing.T) {
 	in := newInfra(t, "", map[string]string{"changed": vmModule("changed")})
 	during(t, world.operator, `cp ~/.ssh/known_hosts ~/.ssh/kept
 sed -n 's/^host2,[^ ]*/unknown-host1/p' ~/.ssh/kept >>~/.ssh/known_hosts`, "mv ~/.ssh/kept ~/.ssh/known_hosts")
@@ -118,9 +119,9 @@ sed -n 's/^host2,[^ ]*/unknown-host1/p' ~/.ssh/kept >>~/.ssh/known_hosts`, "mv ~
 	})
 }
 
-// A guest that is not there is found before `current` moves (KF 40), and one
+// A guest that is not there is found before `current` moves, and one
 // that does not see the host's store before anything is shipped.
-func TestBadGuests_KF40(t *testing.T) {
+func TestBadGuestsAreFoundBeforeAnythingMoves(t *testing.T) {
 	in, vm := newLive(t, "guestless")
 	in.write("guestless.nix", liveModule("guestless", "second"))
 	if err := world.guest1.Stop(t.Context()); err != nil {

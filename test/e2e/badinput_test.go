@@ -15,7 +15,7 @@ import (
 type badInput struct {
 	name  string
 	args  string   // split at blanks
-	code  int      // of DESIGN
+	code  int      // of the README
 	wants []string // in the output
 }
 
@@ -51,10 +51,10 @@ func TestBadInput(t *testing.T) {
 	const done = "bad: nothing was changed"
 	long := strings.Repeat("x", 65)
 	in.refuses([]badInput{
-		{"no arguments KF41", "", 2, []string{"Usage:", "no command given", hint}},
-		{"rebuild KF41", "rebuild", 2, []string{"rebuild needs the name of a VM", hint + "usage: ferry rebuild NAME"}},
-		{"install KF41", "install", 2, []string{"install needs the name of a VM", hint + "usage: ferry install NAME"}},
-		{"switch KF41", "switch", 2, []string{"switch needs the name of a VM", hint + "usage: ferry switch NAME"}},
+		{"no arguments", "", 2, []string{"Usage:", "no command given", hint}},
+		{"rebuild", "rebuild", 2, []string{"rebuild needs the name of a VM", hint + "usage: ferry rebuild NAME"}},
+		{"install", "install", 2, []string{"install needs the name of a VM", hint + "usage: ferry install NAME"}},
+		{"switch", "switch", 2, []string{"switch needs the name of a VM", hint + "usage: ferry switch NAME"}},
 		{"unknown command", "rebiuld bad", 2, []string{`unknown command "rebiuld"`, "did you mean `rebuild`?", hint}},
 		{"unknown option", "rebuild bad --restrat=always", 2, []string{"--restrat", hint + "ferry rebuild --help"}},
 
@@ -78,11 +78,11 @@ func TestBadInput(t *testing.T) {
 		{"host name that does not resolve", "rebuild bad root@nowhere.invalid", 1, []string{"cannot be reached", "Could not resolve", "`ssh root@nowhere.invalid`", done}},
 		{"connection refused", "rebuild bad ssh://root@host1:9", 1, []string{"cannot be reached", "refused", "`ssh -p 9 root@host1`", done}},
 		{"host is down", "rebuild bad root@down", 1, []string{"cannot be reached", hint, done}},
-		{"unknown host key KF28", "rebuild bad root@unknown-host1", 1, []string{"its host key is not known yet", hint + "connect once with `ssh root@unknown-host1`", done}},
+		{"unknown host key", "rebuild bad root@unknown-host1", 1, []string{"its host key is not known yet", hint + "connect once with `ssh root@unknown-host1`", done}},
 		{"unknown user", "rebuild bad nobody@host1", 1, []string{"login refused", hint + "try `ssh nobody@host1`", done}},
-		{"not root KF29", "rebuild bad nosudo@host1", 1, []string{"the login is not root's", hint, "--host-sudo", done}},
-		{"no right to sudo KF29", "rebuild bad nosudo@host1 --host-sudo", 1, []string{"no root:", hint, done}},
-		{"guest down KF40", "rebuild bad root@host1 root@down", 1, []string{"the guest at root@down can't be reached", "--restart=always", done}},
+		{"not root", "rebuild bad nosudo@host1", 1, []string{"the login is not root's", hint, "--host-sudo", done}},
+		{"no right to sudo", "rebuild bad nosudo@host1 --host-sudo", 1, []string{"no root:", hint, done}},
+		{"guest down", "rebuild bad root@host1 root@down", 1, []string{"the guest at root@down can't be reached", "--restart=always", done}},
 		{"unknown host key of the target", "rebuild bad root@host1 root@unknown-host1", 1, []string{"its host key is not known yet", done}},
 		{"target without root", "rebuild bad root@host1 deploy@box", 1, []string{"not root", "--target-sudo", done}},
 		{"target without sudo", "rebuild bad root@host1 nosudo@box --target-sudo", 1, []string{"no root:", hint, done}},
@@ -144,7 +144,8 @@ func TestBadConfigurations(t *testing.T) {
 }
 
 // The documented order of arguments does what it says.
-func TestDocumentedOrder_KF1(t *testing.T) {
+// microvm-nix/microvm.nix#335
+func TestDocumentedOrderOfArgumentsWorks(t *testing.T) {
 	in, _ := newLive(t, "order")
 	in.write("order.nix", liveModule("order", "second"))
 	in.deploy(deploy.OutcomeSwitched, "rebuild", "order", "root@host1", "root@box", "switch")

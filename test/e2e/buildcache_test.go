@@ -132,7 +132,8 @@ func TestHostSubstitutesFirstWithPassword(t *testing.T) {
 
 // Settings for a build that somebody else makes, or that Nix would not take from
 // this user, are not ignored in silence.
-func TestIgnoredSettingsAreNamed_KF35(t *testing.T) {
+// nix-community/infra#1598
+func TestIgnoredSettingsAreNamed(t *testing.T) {
 	in := newInfra(t, "", map[string]string{"ignored": vmModule("ignored")})
 	in.ferry("rebuild", "ignored", toHost1, "--option", "extra-substituters", "file:///srv/none", "--option", "cores", "1").
 		want(0, "warning: --option extra-substituters: only the evaluation here gets to see it; root@host1 builds with the settings of its own nix.conf").

@@ -65,7 +65,8 @@ func (v vmOn) puts(before map[string]string) {
 }
 
 // Ctrl-C ends an evaluation on the host, here one that waits for a build.
-func TestInterruptedEvaluation_KF23(t *testing.T) {
+// NixOS/nixpkgs#403269
+func TestInterruptedEvaluationEnds(t *testing.T) {
 	for _, signal := range []string{"INT", "KILL"} {
 		t.Run(signal, func(t *testing.T) {
 			name := strings.ToLower("evalstop-" + signal)
@@ -94,7 +95,8 @@ func TestInterruptedEvaluation_KF23(t *testing.T) {
 }
 
 // Ctrl-C ends a build, wherever it runs.
-func TestInterruptedBuildElsewhere_KF23(t *testing.T) {
+// NixOS/nixpkgs#403269
+func TestInterruptedBuildElsewhereEnds(t *testing.T) {
 	builder := startBuilder(t)
 	for on, m := range map[string]*lab.Machine{"local": world.operator, "ssh-ng://root@builder": builder} {
 		for _, signal := range []string{"INT", "TERM"} {

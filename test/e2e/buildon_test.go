@@ -65,10 +65,7 @@ func (v vmOn) arrived(r deploy.Result) {
 	}
 }
 
-// "You could build .#nixosConfiguration.my-microvm.config.microvm.declaredRunner
-// locally, then nix copy it to the target host for installation."
-//
-// "The MicroVM can also be built locally or with a remote builder."
+// What the operator builds itself is copied to the host and installed there.
 func TestBuildOnOperator(t *testing.T) {
 	for i, l := range rootLogins() {
 		t.Run(strings.Join(l.args, " "), func(t *testing.T) {

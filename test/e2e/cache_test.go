@@ -27,8 +27,9 @@ func (v vmOn) unchangedBy(runner string, fail func()) {
 // A narinfo with a wrong or missing signature is refused on hosts of both kinds:
 // nothing is installed, and the message says which key would be needed. What a
 // user's own configuration says of keys is no help and is never tried: the copy
-// is root's (KF 35).
-func TestSignaturesAreChecked_KF35(t *testing.T) {
+// is root's.
+// nix-community/infra#1598
+func TestSignaturesAreChecked(t *testing.T) {
 	for _, h := range []string{"host1", "host2"} {
 		t.Run(h, func(t *testing.T) {
 			vmName := "signed-" + h
@@ -172,10 +173,11 @@ func TestOwnSubstituters(t *testing.T) {
 	}
 }
 
-// KF 23: Ctrl-C in the middle of a download leaves no download on the host, no
+// Ctrl-C in the middle of a download leaves no download on the host, no
 // lock and no root; meanwhile others are told who is at work. The same command
 // brings the update afterwards.
-func TestInterruptedDownload_KF23(t *testing.T) {
+// NixOS/nixpkgs#403269
+func TestInterruptedDownloadLeavesNothing(t *testing.T) {
 	in := newInfra(t, "", map[string]string{"halted": vmModule("halted")})
 	in.ferry("rebuild", "halted", "root@host1").want(0)
 	vm := onHost(t, world.host1, "halted")

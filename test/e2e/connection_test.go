@@ -54,10 +54,11 @@ func (c cable) plug() {
 	c.t.Fatalf("%s is not back in the network: %v", c.m.Name, err)
 }
 
-// KF 17: before the lock is taken there is nothing to say but that the machine
+// Before the lock is taken there is nothing to say but that the machine
 // does not answer: one that takes connections and never speaks, and one that is
 // not in the network at all.
-func TestFrozenAtLogin_KF17(t *testing.T) {
+// serokell/deploy-rs#57
+func TestFrozenLoginEndsTheRun(t *testing.T) {
 	impatient(t)
 	in := newInfra(t, "", map[string]string{"silent": vmModule("silent")})
 	t.Run("sshd", func(t *testing.T) {
@@ -78,8 +79,9 @@ func TestFrozenAtLogin_KF17(t *testing.T) {
 	})
 }
 
-// KF 17: the network goes away while derivations are copied.
-func TestFrozenCopy_KF17(t *testing.T) {
+// The network goes away while derivations are copied.
+// serokell/deploy-rs#57
+func TestFrozenCopyEndsTheRun(t *testing.T) {
 	impatient(t)
 	// The host's end of the copy says that it is there, and takes its time.
 	during(t, world.host1, `printf '#!/bin/sh\ntouch /run/copying; sleep 6; exec /usr/bin/nix-daemon "$@"\n' >/usr/local/bin/nix-daemon && chmod +x /usr/local/bin/nix-daemon`,
@@ -106,8 +108,9 @@ func (v vmOn) free() {
 	eventually(v.t, "the lock of "+v.name, 90*time.Second, func() bool { return !v.locked() })
 }
 
-// KF 17: the network goes away during the build.
-func TestFrozenBuild_KF17(t *testing.T) {
+// The network goes away during the build.
+// serokell/deploy-rs#57
+func TestFrozenBuildEndsTheRun(t *testing.T) {
 	impatient(t)
 	in, vm := lives(t, "icebuild")
 	g := newGate(t, world.host1, "icebuild")
@@ -143,9 +146,10 @@ func TestConnectionKilledDuringBuild(t *testing.T) {
 	in.deploy(deploy.OutcomeRestarted, "rebuild", "cutbuild", toHost1)
 }
 
-// KF 17: the network of the guest, then that of its host, goes away during a
+// The network of the guest, then that of its host, goes away during a
 // live switch and comes back. The switch goes on meanwhile, and is confirmed.
-func TestFrozenLiveSwitch_KF17(t *testing.T) {
+// serokell/deploy-rs#57
+func TestFrozenLiveSwitchGoesOn(t *testing.T) {
 	impatient(t)
 	in, vm := newLive(t, "icelive")
 	for _, m := range []*lab.Machine{world.guest1, world.host1} {
@@ -167,8 +171,9 @@ func TestFrozenLiveSwitch_KF17(t *testing.T) {
 	}
 }
 
-// KF 17: the network goes away while the host installs and restarts the VM.
-func TestFrozenRestart_KF17(t *testing.T) {
+// The network goes away while the host installs and restarts the VM.
+// serokell/deploy-rs#57
+func TestFrozenRestartGoesOn(t *testing.T) {
 	impatient(t)
 	in, vm := lives(t, "icestart")
 	in.write("icestart.nix", vmModule("icestart", `microvm.preStart = "sleep 4";`))
@@ -185,9 +190,10 @@ func TestFrozenRestart_KF17(t *testing.T) {
 	in.ferry("rebuild", "icestart", toHost1).want(0, "unchanged")
 }
 
-// KF 24: waiting for a VM that was restarted has an end, whether its address is
+// Waiting for a VM that was restarted has an end, whether its address is
 // nobody's, or takes connections and says nothing.
-func TestRebootHasADeadline_KF24(t *testing.T) {
+// nix-community/colmena#166, #303, #315
+func TestRebootHasADeadline(t *testing.T) {
 	impatient(t)
 	in := newInfra(t, "", map[string]string{"noboot": liveModule("noboot", "first")})
 	in.deploy(deploy.OutcomeStarted, "rebuild", "noboot", toHost1, "--restart=always")

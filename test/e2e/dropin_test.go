@@ -76,7 +76,8 @@ func TestDropinCreatesAndUpdates(t *testing.T) {
 	in := newInfra(t, "", map[string]string{"drop": vmModule("drop")})
 	vm := onHost(t, world.host1, "drop")
 	in.copyTo(world.host1)
-	// A relative -f (KF 9), with options in the other order too.
+	// A relative -f, with options in the other order too.
+	// microvm-nix/microvm.nix#539
 	r := microvmOn(t, world.host1, in.dir, "-f", ".", "-c", "drop").want(0, "Created MicroVM drop.", "systemctl start microvm@drop.service")
 	if got := output(t, world.host1, "cat", vm.dir()+"/flake"); got != in.dir {
 		t.Errorf("flake is %q: %s", got, r)
@@ -133,7 +134,8 @@ func TestDropinCreatesAndUpdates(t *testing.T) {
 	}
 }
 
-// KF 9: the default flake, /etc/nixos, works where it is in no git repository.
+// The default flake, /etc/nixos, works where it is in no git repository.
+// microvm-nix/microvm.nix#539
 func TestDropinDefaultFlake(t *testing.T) {
 	in := newInfra(t, "", map[string]string{"etc": vmModule("etc")})
 	in.copyTo(world.host1)
@@ -146,9 +148,9 @@ func TestDropinDefaultFlake(t *testing.T) {
 	microvmAgain(t.Context(), t, world.host1, "/", "-u", "etc").want(0, "up to date")
 }
 
-// KF 4: VMs without a flake file, with a broken one or a build that fails don't
-// stop the rest; -u without names updates all that can be. KF 5: a fixed path of
-// the store is named.
+// VMs without a flake file, with a broken one or a build that fails don't
+// stop the rest; -u without names updates all that can be. A fixed path of
+// the store is named (microvm-nix/microvm.nix#55, #416, #283).
 func TestDropinGoesOn(t *testing.T) {
 	in := newInfra(t, "", map[string]string{"bare": vmModule("bare"), "good": vmModule("good"), "bad": vmModule("bad"), "fixed": vmModule("fixed")})
 	in.ferry("install", "bare", toHost1).want(0)
@@ -256,7 +258,8 @@ func muxModule(name string) string {
 }
 
 // -s through a vsock multiplexer, with real ssh: the guest's host key is pinned
-// at the first login, in root's own file, and another one is refused (KF 28).
+// at the first login, in root's own file, and another one is refused.
+// nix-community/nixos-cli#121
 func TestDropinSSH(t *testing.T) {
 	in := newInfra(t, "", map[string]string{"mux": muxModule("mux"), "novsock": vmModule("novsock")})
 	in.ferry("rebuild", "mux", toHost1).want(0, "started")

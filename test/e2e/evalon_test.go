@@ -44,17 +44,11 @@ func checkouts(t *testing.T, h *lab.Machine) string {
 	return output(t, h, "find", "/", "-xdev", "(", "-path", "/nix/store", "-o", "-path", "/proc", "-o", "-path", "/opt", ")", "-prune", "-o", "-name", "flake.*", "-print")
 }
 
-// "nix copy --to ssh://root@${server} ${self} […] First, we copy the current flake
-// to the server so that it can build from it, which is then done via ssh."
-//
-// "You may transfer each change to the remote host to build entirely remote.
-// There you're going to have a repository state that is going to confuse fellow
-// operators. Also, your local --override-input parameters will become
-// meaningless on the remote filesystem."
-//
-// The inputs go along, so the host needs none of the places that they are
-// fetched from; neither does the operator, once it has them.
-func TestEvalOnHost_KF42(t *testing.T) {
+// The host evaluates and builds from a copy of the flake, and no checkout is left
+// there that other operators would wonder about. The inputs go along, so the host
+// needs none of the places that they are fetched from; neither does the operator,
+// once it has them.
+func TestEvalOnHostCopiesTheInputs(t *testing.T) {
 	for i, l := range rootLogins() {
 		t.Run(strings.Join(l.args, " "), func(t *testing.T) {
 			name := fmt.Sprintf("evals%d", i)
@@ -97,7 +91,7 @@ func TestEvalOnHost_KF42(t *testing.T) {
 
 // --override-input means the same on the host as here, also for what the
 // overriding flake has no lock for, and with a work tree that is dirty.
-func TestEvalOnHostOverrides_KF42(t *testing.T) {
+func TestEvalOnHostKeepsOverrides(t *testing.T) {
 	in := evalInfra(t, "overrides")
 	vm := onHost(t, world.host2, "overrides")
 	site := in.dir + "-site"

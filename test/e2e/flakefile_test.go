@@ -10,15 +10,10 @@ import (
 	"ferry/internal/deploy"
 )
 
-// "First, we copy the current flake to the server so that it can build from it
-// […] Afterwards, the flake file is written so that microvm -u later works".
-//
-// "maintaining the source flakeref in /var/lib/microvms/*/flake so that updates
-// can be built from somewhere"
-//
-// Wherever a deployment from a working copy evaluates and builds, the file names
-// the place that the user gave, and an update from there works.
-func TestFlakeFileAfterAWorkingCopy_KF5(t *testing.T) {
+// Wherever a deployment from a working copy evaluates and builds, the file `flake`
+// names the place that the user gave, and an update from there works.
+// microvm-nix/microvm.nix#55, #416, #283
+func TestFlakeFileNamesThePlaceAfterAWorkingCopy(t *testing.T) {
 	const place, ref = "/srv/flake-file", "git+file:///srv/flake-file?ref=main"
 	for name, where := range map[string][]string{
 		"ffhost": nil, "fflocal": {"--build-on", "local"}, "ffeval": {"--eval-on", "host"},

@@ -76,9 +76,8 @@ func updateResult(r *ran) flakeupdate.Result {
 	return res
 }
 
-// "To prepare all updates from stable NixOS for our infrastructure, we've got a
-// systemd.timer that runs nix flake update --commit-lock-file and pushes to that
-// flake-update branch": with a work tree full of changes, which stay.
+// The inputs are updated in a commit on the branch flake-update, which is pushed,
+// from a work tree full of changes, which stay.
 func TestFlakeUpdate(t *testing.T) {
 	u := newUpstream(t)
 	u.write("flake.nix", "{ broken")

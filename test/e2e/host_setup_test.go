@@ -70,9 +70,10 @@ func differences(before, after []string) string {
 
 // The whole life of a host: a bare Debian is set up, takes its first deployment,
 // starts the VM by itself after a reboot, and is as it was when all is removed.
-// KF 6: the reboot does not undo the update. KF 8: nothing is left. KF 13: the
-// host is no NixOS. KF 14: nothing was rebuilt for the VM to start by itself.
-func TestHostSetup_KF6_KF8_KF13_KF14(t *testing.T) {
+// The reboot does not undo the update (microvm-nix/microvm.nix#94, #53), nothing is
+// left (#67, #181, #302, #508), the host doesn't run NixOS (#169), and nothing was
+// rebuilt for the VM to start by itself (#389).
+func TestBareDebianBecomesAHostAndIsBareAgain(t *testing.T) {
 	in := newInfra(t, `{ hosts.bare.address = "root@bare"; vms.setup.host = "bare"; }`, map[string]string{"setup": vmModule("setup")})
 	bare := bareHost(t)
 	vm := onHost(t, bare, "setup")

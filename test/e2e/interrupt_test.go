@@ -117,9 +117,10 @@ func (v vmOn) untouched(before map[string]string) {
 	}
 }
 
-// KF 23: before activation an interrupted run ends the build, and nothing has changed:
+// Before activation an interrupted run ends the build, and nothing has changed:
 // Ctrl-C, and ferry killed without a chance to say anything.
-func TestInterruptedBuild_KF23(t *testing.T) {
+// NixOS/nixpkgs#403269
+func TestInterruptedBuildEnds(t *testing.T) {
 	for _, h := range []struct {
 		host *lab.Machine
 		to   []string

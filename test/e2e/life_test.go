@@ -221,8 +221,9 @@ func TestRollbackThatFails(t *testing.T) {
 	}
 }
 
-// KF 8: nothing of a removed VM is left, on the host's disk or in its systemd.
-func TestRemoveLeavesNothing_KF8(t *testing.T) {
+// Nothing of a removed VM is left, on the host's disk or in its systemd.
+// microvm-nix/microvm.nix#67, #181, #302, #508
+func TestRemoveLeavesNothing(t *testing.T) {
 	in, vm := lives(t, "gone", `microvm.volumes = [ { image = "data.img"; mountPoint = "/data"; size = 16; } ];`)
 	in.ferry("remove", "gone", host1Flag, "--yes").want(0, "gone: removed from root@host1")
 	files := `cd / && find /var/lib/microvms /var/lib/ferry /nix/var/nix/gcroots /nix/var/nix/profiles /etc/systemd -printf '%p %y %m %u %g %l\n' | sort

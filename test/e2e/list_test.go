@@ -83,7 +83,7 @@ func TestListThroughALife(t *testing.T) {
 }
 
 // Whatever lies in the state directory is listed with its reason, and aborts
-// nothing (KF 4); what a unit's helper did wrong is named.
+// nothing; what a unit's helper did wrong is named.
 func TestListOddities(t *testing.T) {
 	in := newInfra(t, "", map[string]string{
 		"sound": vmModule("sound"),
@@ -124,8 +124,9 @@ echo hello >odd-file; ln -s /etc odd-link; mkfifo odd-pipe`, `rm -rf /var/lib/mi
 	m.want(3, "sound: current(", "odd-binary")
 }
 
-// KF 7: a list takes one connection, no Nix process, and far less than a second
+// A list takes one connection, no Nix process, and far less than a second
 // for each VM.
+// microvm-nix/microvm.nix#58
 func TestListIsFast(t *testing.T) {
 	in := newInfra(t, "", map[string]string{"quick": vmModule("quick")})
 	in.ferry("rebuild", "quick", toHost1).want(0, "started")

@@ -67,9 +67,9 @@ func TestLiveSwitchThereAndBack(t *testing.T) {
 	}
 }
 
-// KF 38: what a live-switched guest runs survives two later installs and a
+// What a live-switched guest runs survives two later installs and a
 // garbage collection on the host.
-func TestRunningSystemSurvivesCollection_KF38(t *testing.T) {
+func TestRunningSystemSurvivesCollection(t *testing.T) {
 	in, vm := newLive(t, "kept")
 	in.write("kept.nix", liveModule("kept", "second"))
 	b := in.deploy(deploy.OutcomeSwitched, "rebuild", "kept")

@@ -14,7 +14,7 @@ import (
 const toHost1 = "root@host1"
 
 // A new VM, an update and a run without a change, on hosts with either kind of
-// store: the on-disk contract of DESIGN's table.
+// store: the on-disk contract.
 func TestCreateUpdateUnchanged(t *testing.T) {
 	for _, h := range []string{"host1", "host2"} {
 		t.Run(h, func(t *testing.T) {
@@ -70,9 +70,9 @@ func TestCreateUpdateUnchanged(t *testing.T) {
 	}
 }
 
-// KF 3 and 37: a run that changes nothing restarts nothing, keeps the way back,
+// A run that changes nothing restarts nothing, keeps the way back,
 // and costs one connection, no evaluation and no Nix process on the host.
-func TestNoChangeCostsOneConnection_KF3_KF37(t *testing.T) {
+func TestNoChangeCostsOneConnection(t *testing.T) {
 	in := newInfra(t, "", map[string]string{"idle": vmModule("idle")})
 	vm := onHost(t, world.host1, "idle")
 	in.deploy(deploy.OutcomeStarted, "rebuild", "idle", toHost1)
@@ -105,9 +105,9 @@ func TestNoChangeCostsOneConnection_KF3_KF37(t *testing.T) {
 	}
 }
 
-// The reported closure difference names packages; where there is none, it says
-// so (KF 43).
-func TestClosureDifferenceIsReported_KF43(t *testing.T) {
+// The reported closure difference names packages; where there is none, this
+// is said.
+func TestClosureDifferenceIsReported(t *testing.T) {
 	pkg := func(v string) string {
 		return fmt.Sprintf(`environment.systemPackages = [ (packages.package "hello" %q) ];`, v)
 	}
@@ -124,8 +124,8 @@ func TestClosureDifferenceIsReported_KF43(t *testing.T) {
 	in.ferry("rebuild", "diff", toHost1).want(0, "configuration only: no package changed")
 }
 
-// "Your local --override-input parameters will become meaningless on the remote
-// filesystem": here they take effect.
+// --override-input means a place on the operator's machine: it takes effect though
+// the host builds.
 func TestOverrideInputTakesEffect(t *testing.T) {
 	in := newInfra(t, "", map[string]string{"over": vmModule("over", `services.page.enable = true;`,
 		`services.page.footer = builtins.readFile "${site}/footer.html";`)})
@@ -167,8 +167,8 @@ func TestAddressesFromTheFlake(t *testing.T) {
 	}
 }
 
-// KF 4: without an update flake no `flake` file is made, an existing one stays.
-func TestFlakeFileIsOnlyWrittenOnRequest_KF4(t *testing.T) {
+// Without an update flake no `flake` file is made, an existing one stays.
+func TestFlakeFileIsOnlyWrittenOnRequest(t *testing.T) {
 	in := newInfra(t, "", map[string]string{"noflake": vmModule("noflake")})
 	vm := onHost(t, world.host1, "noflake")
 	in.deploy(deploy.OutcomeStarted, "rebuild", "noflake", toHost1)

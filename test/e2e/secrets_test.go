@@ -70,7 +70,7 @@ func TestSecretsOfFlakes(t *testing.T) {
 }
 
 // The password of sudo is passed on and kept nowhere, also when the deployment
-// fails. (That no process has it: TestSudoPassword_KF29.)
+// fails. (That no process has it: TestSudoPasswordIsAskedOnceAndPassedOn.)
 func TestSudoPasswordIsKeptNowhere(t *testing.T) {
 	in := newInfra(t, "", map[string]string{"sudosecret": vmModule("sudosecret")})
 	machines := []*lab.Machine{world.operator, world.host2}

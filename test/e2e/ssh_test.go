@@ -20,8 +20,9 @@ func sshConfig(t *testing.T, lines string) {
 		"mv ~/.ssh/config.kept ~/.ssh/config")
 }
 
-// KF 26: a user who multiplexes keeps their connection; ferry uses it.
-func TestUsersMultiplexing_KF26(t *testing.T) {
+// A user who multiplexes keeps their connection; ferry uses it.
+// NixOS/nixpkgs#495907
+func TestUsersMultiplexingIsUsed(t *testing.T) {
 	in := newInfra(t, "", map[string]string{"mux": vmModule("mux")})
 	sshConfig(t, "Host host1\n\tControlMaster auto\n\tControlPath ~/.ssh/own-%C\n\tControlPersist 10m")
 	during(t, world.operator, ":", "ssh -O exit host1 2>/dev/null || :")
@@ -35,8 +36,9 @@ func TestUsersMultiplexing_KF26(t *testing.T) {
 	in.op("ssh", "-O", "check", "host1")
 }
 
-// KF 25: long names and a long TMPDIR leave room for the socket.
-func TestLongNamesAndTMPDIR_KF25(t *testing.T) {
+// Long names and a long TMPDIR leave room for the socket.
+// NixOS/nixpkgs#168322, #495484
+func TestLongNamesLeaveRoomForTheSocket(t *testing.T) {
 	in := newInfra(t, "", map[string]string{"longpath": vmModule("longpath")})
 	alias := strings.Repeat("a-very-long-name.", 6) + "example.org"
 	user := strings.Repeat("u", 32)
@@ -48,8 +50,9 @@ echo "`+user+` ALL=(ALL) NOPASSWD: ALL" >/etc/sudoers.d/long`, "userdel -rf "+us
 	in.ferryWith(lab.Cmd{Env: []string{"TMPDIR=" + tmp}}, "rebuild", "longpath", user+"@"+alias, "--host-sudo").want(0, "longpath: started")
 }
 
-// KF 27: an sshd that drops all but one connection in its handshake.
-func TestMaxStartups_KF27(t *testing.T) {
+// An sshd that drops all but one connection in its handshake.
+// nix-community/infra#1417
+func TestDroppedHandshakesAreTriedAgain(t *testing.T) {
 	modules := map[string]string{}
 	for i := range 6 {
 		modules[fmt.Sprintf("burst%d", i)] = vmModule(fmt.Sprintf("burst%d", i))
@@ -68,9 +71,9 @@ func TestMaxStartups_KF27(t *testing.T) {
 	}
 }
 
-// KF 36: derivations go over ssh-ng, the host gets one connection, and a live
+// Derivations go over ssh-ng, the host gets one connection, and a live
 // switch adds one to the guest and one that confirms.
-func TestConnections_KF36(t *testing.T) {
+func TestDeploymentNeedsOneConnection(t *testing.T) {
 	in := newInfra(t, "", map[string]string{"conns": vmModule("conns", fmt.Sprintf("lab.note = %q;", time.Now()))})
 	undo := spyOnNix(t, world.operator)
 	before := connections(t, world.host1)

@@ -115,10 +115,8 @@ func TestTimerUpdatesFromHydra(t *testing.T) {
 	}
 }
 
-// "To prepare all updates from stable NixOS for our infrastructure, we've got a
-// systemd.timer that runs nix flake update --commit-lock-file and pushes to that
-// flake-update branch", and the host's VMs follow "once we run microvm -u": both
-// by timers, on a server with a bare repository.
+// One timer updates the flake's inputs on a branch, another has the VMs follow it,
+// on a server with a bare repository.
 func TestTimersFollowTheFlakes(t *testing.T) {
 	h := timerHost(t)
 	in := newInfra(t, hostsOnly, map[string]string{"chain": vmModule("chain",

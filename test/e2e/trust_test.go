@@ -111,9 +111,10 @@ grep -v -e "^$1[ ,]" ~/.ssh/known_hosts.kept >~/.ssh/known_hosts; echo "$1 $key"
 
 const otherKey = "its host key is not the known one"
 
-// KF 28: a host whose key has changed is talked to by no command at all, with or
+// A host whose key has changed is talked to by no command at all, with or
 // without a terminal, and nothing is done there. The same for one with no key.
-func TestHostKeysAreNeverSkipped_KF28(t *testing.T) {
+// nix-community/nixos-cli#121
+func TestHostKeysAreNeverSkipped(t *testing.T) {
 	const there = "root@host2"
 	in := newInfra(t, "", map[string]string{"keys": vmModule("keys")})
 	in.deploy(deploy.OutcomeStarted, "rebuild", "keys", there)
@@ -152,7 +153,8 @@ func TestHostKeysAreNeverSkipped_KF28(t *testing.T) {
 
 // The key of the guest counts too: at first, and for the connection that
 // confirms, where another machine may have taken its address meanwhile.
-func TestGuestKeysAreNeverSkipped_KF28(t *testing.T) {
+// nix-community/nixos-cli#121
+func TestGuestKeysAreNeverSkipped(t *testing.T) {
 	in, vm := newLive(t, "guestkey")
 	first := runningSystem(t, world.guest1)
 	in.write("guestkey.nix", liveModule("guestkey", "second"))

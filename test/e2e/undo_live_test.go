@@ -36,10 +36,11 @@ func (v vmOn) wentBack(guest, host string) {
 	}
 }
 
-// KF 16, 18: whatever goes wrong after a switch has begun, the guest goes back
+// Whatever goes wrong after a switch has begun, the guest goes back
 // and the exit code says so: profile and generations, the system, its units; on
 // the host nothing had been moved.
-func TestFailedSwitchIsUndone_KF16_KF18(t *testing.T) {
+// serokell/deploy-rs#214, #68
+func TestFailedSwitchIsUndone(t *testing.T) {
 	in, vm := newLive(t, "goesback")
 	wrong := []struct {
 		name  string
@@ -104,9 +105,10 @@ func TestOtherSwitchesAreUndone(t *testing.T) {
 	vm.wentBack(guest, host)
 }
 
-// KF 19: the time for confirming begins when the switch has ended. KF 20: the
+// The time for confirming begins when the switch has ended. The
 // switch may take as long as it wants, unless a limit was asked for.
-func TestSlowSwitchIsNotUndone_KF19_KF20(t *testing.T) {
+// serokell/deploy-rs#38, #55, #240
+func TestSlowSwitchIsNotUndone(t *testing.T) {
 	in, vm := newLive(t, "slow")
 	in.write("slow.nix", liveModule("slow", "second", "lab.switchSleep = 6;"))
 	in.deploy(deploy.OutcomeSwitched, "rebuild", "slow", "--confirm-timeout=2s")
@@ -117,9 +119,10 @@ func TestSlowSwitchIsNotUndone_KF19_KF20(t *testing.T) {
 	vm.wentBack(guest, host)
 }
 
-// KF 21: all connections to the guest die during the switch, and what it prints
+// All connections to the guest die during the switch, and what it prints
 // has nowhere to go; it ends as if nothing had been.
-func TestSwitchSurvivesItsConnection_KF21(t *testing.T) {
+// NixOS/nixpkgs#39118, #463029
+func TestSwitchSurvivesItsConnection(t *testing.T) {
 	in, _ := newLive(t, "cutoff")
 	in.write("cutoff.nix", liveModule("cutoff", "second", "lab.switchSleep = 4;"))
 	run := in.begin("rebuild", "cutoff")
@@ -132,9 +135,10 @@ func TestSwitchSurvivesItsConnection_KF21(t *testing.T) {
 }
 
 // A switch that keeps everybody out is undone by the guest alone: by one that
-// ends sshd with its sessions, and by one that takes the network away. KF 17:
+// ends sshd with its sessions, and by one that takes the network away.
 // ferry does not wait for ever where nothing answers any more.
-func TestBrokenLoginIsUndone_KF17(t *testing.T) {
+// serokell/deploy-rs#57
+func TestBrokenLoginIsUndone(t *testing.T) {
 	for what, cut := range map[string][2]string{
 		"sshd":    {"systemctl --no-block start ssh.service", "systemctl stop ssh.service; pkill -x sshd-session || :"},
 		"network": {"ip link set host0 up", "ip link set host0 down"},
@@ -153,8 +157,9 @@ func TestBrokenLoginIsUndone_KF17(t *testing.T) {
 }
 
 // The operator is gone, and the unit that goes back is killed again and again:
-// the guest goes back all the same. KF 22: the next run is not blocked by that.
-func TestGuestGoesBackByItself_KF22(t *testing.T) {
+// the guest goes back all the same. The next run is not blocked by that.
+// NixOS/nixpkgs#398370
+func TestGuestGoesBackByItself(t *testing.T) {
 	in, vm := newLive(t, "alone")
 	guest := liveContract(t, world.guest1)
 	first := vm.link("current")
@@ -186,8 +191,9 @@ mkdir -p /run/ferry/left && echo false >/run/ferry/left/rollback && : >/run/nixo
 }
 
 // A run that finds another's switch neither confirmed nor undone waits for the
-// guest, also where somebody stopped the unit that goes back (KF 22).
-func TestEarlierSwitchIsWaitedFor_KF22(t *testing.T) {
+// guest, also where somebody stopped the unit that goes back.
+// NixOS/nixpkgs#398370
+func TestEarlierSwitchIsWaitedFor(t *testing.T) {
 	in, vm := newLive(t, "waits")
 	for _, stopped := range []bool{false, true} {
 		in.write("waits.nix", liveModule("waits", "never"+map[bool]string{true: " more"}[stopped], "lab.switchSleep = 8;"))

@@ -46,9 +46,10 @@ func runs(t *testing.T, h *lab.Machine, name, address string) (*infra, vmOn, str
 	return in, vm, vm.contract()
 }
 
-// KF 16, 18: what fails to start is undone, exactly and with exit code 4: links,
+// What fails to start is undone, exactly and with exit code 4: links,
 // generation, `flake`, roots; and what ran before runs again.
-func TestFailedRestartIsUndone_KF16_KF18(t *testing.T) {
+// serokell/deploy-rs#214, #68
+func TestFailedRestartIsUndone(t *testing.T) {
 	for _, h := range []struct {
 		host    *lab.Machine
 		address string

@@ -27,9 +27,10 @@ func (v vmOn) allDown() {
 	eventually(v.t, v.name+" is down", 20*time.Second, func() bool { return v.link("booted") == "" })
 }
 
-// KF 10: VMs that start together do so a few at a time, none fails, and one that
+// VMs that start together do so a few at a time, none fails, and one that
 // cannot start keeps nobody waiting.
-func TestStartsAreLimited_KF10(t *testing.T) {
+// microvm-nix/microvm.nix#317, #353
+func TestStartsAreLimited(t *testing.T) {
 	const atOnce, bootSeconds = 2, 2
 	modules := map[string]string{"herd-bad": vmModule("herd-bad", `microvm.binScripts.tap-up = "exit 1";`)}
 	names := []string{"herd-bad"}
@@ -80,7 +81,8 @@ func sinceFirst(starts []int) []int {
 }
 
 // A VM that waits for its turn can be stopped.
-func TestStopWhileWaiting_KF10(t *testing.T) {
+// microvm-nix/microvm.nix#317, #353
+func TestVMThatWaitsForItsTurnCanBeStopped(t *testing.T) {
 	in := newInfra(t, "", map[string]string{"first": vmModule("first"), "second": vmModule("second")})
 	for _, name := range []string{"first", "second"} {
 		in.ferry("install", name, "root@host2").want(0)
@@ -106,8 +108,9 @@ func TestStopWhileWaiting_KF10(t *testing.T) {
 	second.systemctl("stop")
 }
 
-// KF 11, 39: a guest in QEMU shuts down in full before its unit has stopped.
-func TestGuestFinishesItsShutdown_KF11_KF39(t *testing.T) {
+// A guest in QEMU shuts down in full before its unit has stopped.
+// microvm-nix/microvm.nix#262, #464, #578
+func TestGuestFinishesItsShutdown(t *testing.T) {
 	forget(t, "web")
 	if err := world.ResetFlake(t.Context()); err != nil {
 		t.Fatal(err)
@@ -131,8 +134,9 @@ func TestGuestFinishesItsShutdown_KF11_KF39(t *testing.T) {
 	vm.allDown()
 }
 
-// KF 11: a guest that does not shut down is ended at the unit's timeout.
-func TestStubbornGuestIsEnded_KF11(t *testing.T) {
+// A guest that does not shut down is ended at the unit's timeout.
+// microvm-nix/microvm.nix#262, #464, #578
+func TestStubbornGuestIsEnded(t *testing.T) {
 	in := newInfra(t, "", map[string]string{"stubborn": vmModule("stubborn", `microvm.binScripts.microvm-shutdown = "exit 0";`)})
 	in.deploy(deploy.OutcomeStarted, "rebuild", "stubborn", "root@host2")
 	dropIn(t, "microvm@stubborn.service", `[Service]\nTimeoutStopSec=4s`)
@@ -148,9 +152,10 @@ func TestStubbornGuestIsEnded_KF11(t *testing.T) {
 	vm.allDown()
 }
 
-// KF 12: a VM that runs one version while another is current is taken down by the
+// A VM that runs one version while another is current is taken down by the
 // scripts of the one that runs, and comes up by those of the other.
-func TestTeardownOfWhatRuns_KF12(t *testing.T) {
+// microvm-nix/microvm.nix#302, #469
+func TestTeardownIsOfWhatRuns(t *testing.T) {
 	module := func(tap string) string {
 		return vmModule("drift", fmt.Sprintf(`microvm.interfaces = [{ type = "tap"; id = %q; mac = "02:00:00:00:00:61"; }];`, tap))
 	}
@@ -176,8 +181,9 @@ func TestTeardownOfWhatRuns_KF12(t *testing.T) {
 	eventually(t, "the interface that was up is gone", 20*time.Second, func() bool { return taps() == "vm-drift*" })
 }
 
-// KF 15: setting the host up again, with other units, restarts no VM.
-func TestSetupRestartsNoVM_KF15(t *testing.T) {
+// Setting the host up again, with other units, restarts no VM.
+// microvm-nix/microvm.nix#104, #110
+func TestSetupRestartsNoVM(t *testing.T) {
 	in := newInfra(t, "", map[string]string{"steady": vmModule("steady")})
 	in.deploy(deploy.OutcomeStarted, "rebuild", "steady", "root@host2")
 	vm := onHost(t, world.host2, "steady")

@@ -11,13 +11,9 @@ import (
 	"ferry/internal/hydra/hydratest"
 )
 
-// "We can even fetch JSON from the Hydra API to obtain the resulting store path
-// which we can then just nix copy onto target server so that
-// /var/lib/microvms/*/current can get updated, relieving you of that extra Nix
-// evaluation." And: "If you made ssh a requirement for your MicroVMs and also ran
-// with a /nix/store mounted from the host, you could even switch to the new
-// system without rebooting the MicroVM." So a prebuilt system comes onto a
-// running VM live, from a directory without a flake.
+// A system that CI has built comes onto a running VM live, with no evaluation and
+// from a directory without a flake: its path is in Hydra's JSON, and a guest that
+// runs sshd and has the host's store mounted needs no reboot.
 func TestPrebuiltSystemOntoARunningVM(t *testing.T) {
 	in, vm := newLive(t, "prebuilt")
 	in.follows("prebuilt")
@@ -231,9 +227,10 @@ func TestUpdateOnTheHost(t *testing.T) {
 	}
 }
 
-// KF 5: updates that silently do nothing because `flake` holds a path of the
+// Updates that silently do nothing because `flake` holds a path of the
 // store: it is said. And a VM without a `flake` file is left, with the reason.
-func TestUpdateFromAFixedFlake_KF5(t *testing.T) {
+// microvm-nix/microvm.nix#55, #416, #283
+func TestUpdateFromAFixedFlakeIsNamed(t *testing.T) {
 	in := newInfra(t, "", map[string]string{"fixed": vmModule("fixed")})
 	in.ferry("install", "fixed", "root@host1").want(0)
 	if err := world.host1.Install(t.Context(), world.binary, "/usr/local/bin/ferry", 0o755); err != nil {

@@ -16,9 +16,9 @@ import (
 	"ferry/internal/lab"
 )
 
-// A user whose sudo wants no password, on hosts of either kind: create, restart
-// (KF 2), unchanged.
-func TestSudoWithoutPassword_KF2(t *testing.T) {
+// A user whose sudo wants no password, on hosts of either kind: create, restart,
+// unchanged.
+func TestSudoWithoutPasswordCreatesAndRestarts(t *testing.T) {
 	for _, h := range []*lab.Machine{world.host1, world.host2} {
 		t.Run(h.Name, func(t *testing.T) {
 			name, to := "sudo-"+h.Name, "deploy@"+h.Name
@@ -36,7 +36,7 @@ func TestSudoWithoutPassword_KF2(t *testing.T) {
 	}
 }
 
-func TestLiveSwitchWithSudo_KF2(t *testing.T) {
+func TestLiveSwitchWithSudo(t *testing.T) {
 	in, vm := newLive(t, "sudolive")
 	in.write("sudolive.nix", liveModule("sudolive", "second"))
 	b := in.deploy(deploy.OutcomeSwitched, "rebuild", "sudolive", "deploy@host1", "deploy@box", "--use-remote-sudo")
@@ -47,7 +47,8 @@ func TestLiveSwitchWithSudo_KF2(t *testing.T) {
 
 // A user whose sudo asks: on a terminal that works, for everything, and each
 // machine's password is asked for once. It never shows up anywhere.
-func TestSudoPassword_KF29(t *testing.T) {
+// nix-community/colmena#120, serokell/deploy-rs#78
+func TestSudoPasswordIsAskedOnceAndPassedOn(t *testing.T) {
 	for _, h := range []*lab.Machine{world.host1, world.host2} {
 		t.Run(h.Name, func(t *testing.T) {
 			name, to := "ask-"+h.Name, "admin@"+h.Name
@@ -77,7 +78,8 @@ func TestSudoPassword_KF29(t *testing.T) {
 	})
 }
 
-func TestSudoPasswordRefused_KF29(t *testing.T) {
+// nix-community/colmena#120, serokell/deploy-rs#78
+func TestWrongSudoPasswordChangesNothing(t *testing.T) {
 	in := newInfra(t, "", map[string]string{"wrongpw": vmModule("wrongpw")})
 	unchanged(t, func() {
 		// Without a terminal: at once, with the way out.
@@ -93,7 +95,8 @@ func TestSudoPasswordRefused_KF29(t *testing.T) {
 }
 
 // Ctrl-C instead of a password ends ferry, and the terminal is as before.
-func TestCtrlCAtThePassword_KF29(t *testing.T) {
+// nix-community/colmena#120, serokell/deploy-rs#78
+func TestCtrlCAtThePasswordEndsFerry(t *testing.T) {
 	in := newInfra(t, "", map[string]string{"ctrlcpw": vmModule("ctrlcpw")})
 	keys, keyboard := io.Pipe()
 	defer keyboard.Close()

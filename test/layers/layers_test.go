@@ -26,7 +26,6 @@ const (
 var order = []string{
 	"cmd/ferry",
 	"internal/cli",
-	"internal/fleet",
 	"internal/dropin",
 	"internal/manage",
 	"internal/deploy",

@@ -155,9 +155,10 @@ func pinsOverVsock(path, text string) bool {
 		slices.Contains([]string{`"CheckHostIP=no"`, `"StrictHostKeyChecking=accept-new"`, `"UserKnownHostsFile="`}, text)
 }
 
-// KF 28: nothing that ferry gives to ssh weakens the checking of host keys. (The
+// Nothing that ferry gives to ssh weakens the checking of host keys. (The
 // tests' own sshd, in files of tests, has to be told where its keys are.)
-func TestHostKeyCheckingIsNotWeakened_KF28(t *testing.T) {
+// nix-community/nixos-cli#121
+func TestHostKeyCheckingIsNotWeakened(t *testing.T) {
 	files := 0
 	each(t, func(path string, f *ast.File) {
 		if strings.HasSuffix(path, "_test.go") {

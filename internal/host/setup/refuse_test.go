@@ -35,7 +35,7 @@ func TestRefuses(t *testing.T) {
 	}
 }
 
-// KF 13, the other way round: NixOS and other people's units are left alone.
+// NixOS and other people's units are left alone.
 func TestLeavesOthersAlone(t *testing.T) {
 	for name, c := range map[string]struct {
 		make func(m machine)

@@ -164,8 +164,9 @@ func TestOthersBinaryStays(t *testing.T) {
 	}
 }
 
-// KF 8: while there are VMs, what they need stays.
-func TestRemoveRefusesWithVMs_KF8(t *testing.T) {
+// While there are VMs, what they need stays.
+// microvm-nix/microvm.nix#67, #181, #302, #508
+func TestRemoveRefusesWithVMs(t *testing.T) {
 	m := bare(t)
 	m.apply()
 	m.put(stateDir+"/web/current", "")
