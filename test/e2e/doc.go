@@ -1,4 +1,4 @@
 // Package e2e shows ferry with real parts: Nix, OpenSSH and systemd in the
 // lab's containers, and guests in QEMU. Its tests need root and the build tag
-// `lab`; `make test` runs them. Each test works on a flake and VMs of its own.
+// `lab`; test/run runs them for `make test`. Each test works on a flake and VMs of its own.
 package e2e
