@@ -41,6 +41,7 @@ var order = []string{
 	"internal/remote",
 	"internal/nix",
 	"internal/ui",
+	"internal/remembered",
 	"internal/microvm",
 }
 
