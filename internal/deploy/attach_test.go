@@ -49,6 +49,10 @@ type stage struct {
 	// guests answer by address, by the name of ferry's script.
 	guests map[string]map[string]string
 
+	// lost is the kind of request at which the host vanishes, or `fail` and the
+	// kind at which it fails and has dealt with it.
+	lost string
+
 	dialled  []string // addresses, with +sudo
 	told     []string // requests to the host, as JSON
 	commands []string // in guests: words of each script, one line each
@@ -103,6 +107,12 @@ func (l *stage) open(_ remote.Conn, log func(source, line string)) *hostSession 
 			_ = json.Unmarshal(sc.Bytes(), &kinds)
 			ev := host.Event{Event: "result", Result: json.RawMessage("{}")}
 			for kind := range kinds {
+				if kind == l.lost {
+					return
+				}
+				if "fail "+kind == l.lost {
+					ev = host.Event{Event: "error", Error: &host.Failure{Message: "no", State: "undone", RolledBack: true}}
+				}
 				if answer, ok := l.answers[kind]; ok {
 					ev.Result, _ = json.Marshal(answer)
 				}
@@ -435,6 +445,64 @@ func TestAttachToWhatHasEnded(t *testing.T) {
 				t.Errorf("got %+v, %v; the flake was asked %d times; remembered %v", r, err, f.asked, left(m))
 			}
 			l.wantDialled("root@host1")
+		})
+	}
+}
+
+// notes is a Memory that writes into what the host was told.
+type notes struct{ l *stage }
+
+func (n notes) Keep(string, any) error           { n.l.told = append(n.l.told, `{"KEEP":1}`); return nil }
+func (n notes) Recall(string, any) (bool, error) { return false, nil }
+func (n notes) Forget(string) error              { n.l.told = append(n.l.told, `{"FORGET":1}`); return nil }
+
+// What attaching needs is there before the deployment can be attached to, and
+// until it has ended.
+func TestDeploymentIsRememberedUntilItHasEnded(t *testing.T) {
+	for name, c := range map[string]struct {
+		how  host.Activation
+		lost string // the request at which the connection ends for good
+		told []string
+	}{
+		"live":          {how: host.ActivateLive, told: []string{"KEEP", "activate", "commit", "finish", "FORGET"}},
+		"restart":       {how: host.ActivateRestart, told: []string{"KEEP", "commit", "finish", "FORGET"}},
+		"failed":        {how: host.ActivateRestart, lost: "fail commit", told: []string{"KEEP", "commit", "FORGET"}},
+		"lost":          {how: host.ActivateRestart, lost: "commit", told: []string{"KEEP", "commit"}},
+		"lost activate": {how: host.ActivateLive, lost: "activate", told: []string{"KEEP", "activate"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			l := liar(t, "")
+			l.guests["root@web"]["switch"] = "started=" + leftID
+			l.lost = c.lost
+			ctx, cancel := context.WithCancel(t.Context())
+			defer cancel()
+			opened := false
+			d := &Deployer{Report: &silent{}, Memory: notes{l}, dial: l.dial}
+			d.open = func(conn remote.Conn, log func(source, line string)) *hostSession {
+				if opened {
+					cancel() // nobody waits until the host is back
+				}
+				opened = true
+				return l.open(conn, log)
+			}
+			run := d.begin(Request{Attribute: "web", Host: ptr(address(t, "root@host1")), Target: ptr(address(t, "root@web")), Action: host.ActionSwitch})
+			defer run.close()
+			defer run.close()
+			run.id = leftID
+			run.record = microvm.Record{HostName: "web", SSH: ptr(true)}
+			run.plan = host.Plan{Runner: leftRun, System: leftSys, RegInfo: "/nix/store/x/reg", Install: true, Activation: c.how}
+			err := run.openHost(ctx)
+			if err == nil {
+				run.prepared = true
+				if run.guest = (&guestSide{conn: &fakeConn{stage: l, address: *run.req.Target}}); c.how == host.ActivateRestart {
+					run.guest.facts.BootID = "b0"
+				}
+				err = run.carryOut(ctx)
+			}
+			if _, err = run.end(ctx, err); (err != nil) != (c.lost != "") {
+				t.Errorf("got %v", err)
+			}
+			l.wantTold(c.told...)
 		})
 	}
 }
