@@ -193,7 +193,7 @@ func (d *deployment) learn(ctx context.Context, r *host.Resumed, req AttachReque
 	}
 	if h, ok := ev.Fleet.HostOf(d.req.Attribute); req.Name == "" && (!ok || h.Address != *d.req.Host) {
 		return &UsageError{
-			Message: fmt.Sprintf("%s says that deployment %s is for %s, which the flake has on another host", d.req.Host, d.id, d.req.Name),
+			Message: fmt.Sprintf("%s says that deployment %s is for %s, which the flake does not have there", d.req.Host, d.id, d.req.Name),
 			Next:    "if it is right, name the VM too",
 		}
 	}

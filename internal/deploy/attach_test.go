@@ -305,7 +305,7 @@ func TestAttachWithoutMemoryDialsNothing(t *testing.T) {
 		"no target":      {flake: yields(leftRun, flake.VM{}), says: "the address of its system is not known", usage: true},
 		"a VM of another host, not named": {
 			flake: yields(leftRun, flake.VM{Target: ptr(address(t, "root@web"))}), usage: true,
-			change: func(r *AttachRequest) { r.Name, r.ID = "", leftID }, says: "which the flake has on another host",
+			change: func(r *AttachRequest) { r.Name, r.ID = "", leftID }, says: "which the flake does not have there",
 		},
 	} {
 		for _, phase := range []host.Phase{"", host.PhaseAwait} {
