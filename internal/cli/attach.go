@@ -10,14 +10,17 @@ import (
 	"github.com/spf13/cobra"
 
 	"ferry/internal/deploy"
+	"ferry/internal/flake"
 	"ferry/internal/manage"
 	"ferry/internal/microvm"
 	"ferry/internal/nix"
+	"ferry/internal/remembered"
 )
 
 // attachOptions are those of `ferry attach`.
 type attachOptions struct {
 	place      placeOptions
+	target     string
 	targetSudo bool
 	takeOver   bool
 }
@@ -33,6 +36,11 @@ Where the host or the guest still waits to be told that the VM is well, the chec
 of the deployment are made now, and it is confirmed or undone. Otherwise it says
 how the deployment has ended.
 
+Where to log in and what to run there is never taken from the host. The machine
+that began the deployment remembers it. On another machine the flake says so,
+where it yields the runner that was deployed; else, or for another address, there
+is --target.
+
 Without ID it is the only one that has not ended, or NAME's last one; several are
 listed. The exit code is that of the deployment.`,
 		Example: `  ferry attach web
@@ -43,15 +51,27 @@ listed. The exit code is that of the deployment.`,
 			if err != nil {
 				return err
 			}
+			if o.target != "" {
+				address, err := targetAddress(o.target)
+				if err != nil {
+					return err
+				}
+				req.Target = &address
+			}
 			req.TargetSudo, req.TakeOver = o.targetSudo, o.takeOver
+			req.Source = flake.Source{Ref: o.place.flake, Options: o.place.nix.words}
 			return a.attach(cmd.Context(), req, &o)
 		},
 	}
 	o.place.addFlags(cmd)
+	cmd.Flags().StringVar(&o.target, "target", "", "the address of the system inside")
 	cmd.Flags().BoolVar(&o.targetSudo, "target-sudo", false, "become root in the guest with sudo")
 	cmd.Flags().BoolVar(&o.takeOver, "take-over", false, "end a ferry that still has the deployment, as one behind a frozen connection")
 	return cmd
 }
+
+// memory is what this machine remembers of the deployments that it began.
+func memory() remembered.Store { return remembered.Store{Dir: remembered.DefaultDir()} }
 
 // deploymentID is what deployments are called.
 var deploymentID = regexp.MustCompile(`^[0-9]{8}T[0-9]{6}-[0-9a-z]{1,32}$`)
@@ -79,9 +99,10 @@ func (a *app) attach(ctx context.Context, req deploy.AttachRequest, o *attachOpt
 		if err != nil {
 			return err
 		}
+		evalNix := &nix.Nix{Program: "nix", Log: a.ui.Log("nix")}
 		d := &deploy.Deployer{
-			Report: a.ui, Nix: &nix.Nix{Program: "nix", Log: a.ui.Log("nix")},
-			SocketDir: m.SocketDir, AskPassword: m.AskPassword,
+			Report: a.ui, Nix: evalNix, Evaluator: &flake.Evaluator{Nix: evalNix, CacheDir: flake.DefaultCacheDir()},
+			SocketDir: m.SocketDir, AskPassword: m.AskPassword, Memory: memory(),
 		}
 		var nowhere *deploy.NoDeploymentError
 		for i, place := range places {

@@ -158,7 +158,7 @@ func (a *app) runDeployment(ctx context.Context, req deploy.Request, run func(*d
 	d := &deploy.Deployer{
 		Report:    a.ui,
 		Evaluator: &flake.Evaluator{Nix: evalNix, CacheDir: flake.DefaultCacheDir()},
-		Nix:       evalNix, SocketDir: dir, AskPassword: terminalPassword(),
+		Nix:       evalNix, SocketDir: dir, AskPassword: terminalPassword(), Memory: memory(),
 	}
 	result, err := run(d, ctx, req)
 	return a.showResult(result, err)

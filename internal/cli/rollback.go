@@ -114,7 +114,7 @@ func (a *app) rollback(ctx context.Context, req deploy.RollbackRequest, o *rollb
 			req.Target, req.TargetSudo = vm.Target, req.TargetSudo || vm.TargetSudo
 		}
 		req.Confirm = req.Confirm.Or(vm.Health)
-		d := &deploy.Deployer{Report: a.ui, SocketDir: m.SocketDir, AskPassword: m.AskPassword}
+		d := &deploy.Deployer{Report: a.ui, SocketDir: m.SocketDir, AskPassword: m.AskPassword, Memory: memory()}
 		result, err := d.Rollback(ctx, req)
 		return a.showResult(result, err)
 	})

@@ -92,9 +92,9 @@ func (d *deployment) asksGuest() bool {
 func (d *deployment) restart(ctx context.Context) error {
 	d.state = fmt.Sprintf("the host goes on by itself, and undoes what fails; how it ended: %s", d.attachHint())
 	d.noteUnits(ctx)
-	done, err := d.commit(ctx, host.CommitRequest{
-		Install: d.plan.Install, Activation: d.plan.Activation, Confirm: d.confirmation(),
-	})
+	c := host.CommitRequest{Install: d.plan.Install, Activation: d.plan.Activation, Confirm: d.confirmation()}
+	d.remember(c)
+	done, err := d.commit(ctx, c)
 	if err != nil {
 		if d.req.Confirm.NoRollback && !isLost(err) && ctx.Err() == nil {
 			d.state = fmt.Sprintf("`current` is the new runner, and --no-rollback leaves it so; the previous one is %s", cmp.Or(string(d.plan.Previous), "none: the VM is new"))
@@ -140,7 +140,7 @@ func (d *deployment) undoRestart(ctx context.Context, cause error, deadline time
 	d.state = fmt.Sprintf("the host undoes it by itself at %s; how it ended: %s", deadline.Local().Format(time.TimeOnly), d.attachHint())
 	own, cancel := context.WithTimeout(context.WithoutCancel(ctx), undoWait)
 	defer cancel()
-	undo := host.UndoRequest{Name: d.req.Name, Why: cause.Error()}
+	undo := host.UndoRequest{Name: d.req.Name, Why: d.forHost(cause)}
 	var undone host.Undone
 	err := d.session.call(own, host.Request{Undo: &undo}, &undone)
 	if isLost(err) {

@@ -44,6 +44,19 @@ type Deployer struct {
 	Nix         *nix.Nix // the operator's
 	SocketDir   string
 	AskPassword func(prompt string) (string, error)
+	// Memory is for attaching to a deployment later; nil: nothing is kept.
+	Memory Memory
+
+	// For tests; nil: remote.Dial and openSession.
+	dial func(context.Context, remote.Options) (remote.Conn, error)
+	open func(remote.Conn, func(source, line string)) *hostSession
+}
+
+func (d *Deployer) connect(ctx context.Context, o remote.Options) (remote.Conn, error) {
+	if d.dial != nil {
+		return d.dial(ctx, o)
+	}
+	return remote.Dial(ctx, o)
 }
 
 // Request is what the user wants for one VM.
@@ -85,6 +98,10 @@ type deployment struct {
 	before  unitsBefore
 	back    *goBack   // nil: neither a rollback nor an update
 	up      *updating // nil: no update
+	// attached: another process began it; else nil. kept: this machine remembers
+	// it.
+	attached *attached
+	kept     bool
 	// lent is a connection to the host that stays open; borrowed: host is that one.
 	lent     remote.Conn
 	borrowed bool
@@ -132,15 +149,19 @@ func (d *Deployer) begin(req Request) *deployment {
 
 func (d *deployment) end(ctx context.Context, err error) (*Result, error) {
 	d.result.Seconds = time.Since(d.began).Seconds()
+	over := true
 	if err != nil {
-		err = d.failed(ctx, err)
+		over, err = d.failed(ctx, err)
+	}
+	if over {
+		d.forget()
 	}
 	return &d.result, err
 }
 
 // failed ends a deployment whose step went wrong: the host writes it down, and
-// the user learns how things are.
-func (d *deployment) failed(ctx context.Context, err error) error {
+// the user learns how things are. over: the host has closed it.
+func (d *deployment) failed(ctx context.Context, err error) (over bool, _ error) {
 	var failure *host.Failure
 	if errors.As(err, &failure) && failure.State != "" { // the host has dealt with it
 		d.state, d.undone, d.ended = failure.State, failure.RolledBack, true
@@ -152,16 +173,19 @@ func (d *deployment) failed(ctx context.Context, err error) error {
 	if ctx.Err() != nil {
 		err = fmt.Errorf("interrupted: %w", ctx.Err())
 	}
+	over = d.ended && d.session != nil && !d.session.closed
 	if d.prepared && !d.ended && !d.session.closed && !d.guest.unsure() && (d.undone || ctx.Err() == nil) {
-		finish := host.FinishRequest{Name: d.req.Name, Outcome: string(d.result.Outcome), Error: err.Error()}
+		finish := host.FinishRequest{Name: d.req.Name, Outcome: string(d.result.Outcome), Error: d.forHost(err)}
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), closeTimeout)
 		defer cancel()
-		if ferr := d.session.call(ctx, host.Request{Finish: &finish}, nil); ferr != nil {
+		ferr := d.session.call(ctx, host.Request{Finish: &finish}, nil)
+		over = ferr == nil
+		if ferr != nil {
 			d.Report.Detail(d.subject(), "the failure could not be written to the history: %v", ferr)
 		}
 	}
 	d.result.Error, d.result.State = err.Error(), d.state
-	return &Error{VM: d.req.Name, State: d.state, Err: err, RolledBack: d.undone}
+	return over, &Error{VM: d.req.Name, State: d.state, Err: err, RolledBack: d.undone}
 }
 
 func (d *deployment) close() {
@@ -267,12 +291,16 @@ func (d *deployment) openHost(ctx context.Context) error {
 	d.result.Host = d.req.Host.String()
 	var err error
 	if d.host, d.borrowed, d.lent = d.lent, d.lent != nil, nil; !d.borrowed {
-		d.host, err = remote.Dial(ctx, remote.Options{
+		d.host, err = d.connect(ctx, remote.Options{
 			Address: *d.req.Host, Sudo: d.req.HostSudo, Dir: d.SocketDir, AskPassword: d.AskPassword,
 		})
 	}
 	if err != nil {
 		return err
+	}
+	if d.open != nil {
+		d.session = d.open(d.host, d.hostLog)
+		return nil
 	}
 	var uploaded bool
 	d.session, uploaded, err = openSession(ctx, d.host, d.req.DryRun, d.hostLog)

@@ -74,7 +74,7 @@ func (d *deployment) openGuest(ctx context.Context, probe microvm.StorePath) (*g
 }
 
 func (d *deployment) dialGuest(ctx context.Context, fresh bool) (remote.Conn, error) {
-	return remote.Dial(ctx, remote.Options{
+	return d.connect(ctx, remote.Options{
 		Address: *d.req.Target, Sudo: d.req.TargetSudo, Dir: d.SocketDir, AskPassword: d.AskPassword, Fresh: fresh,
 	})
 }

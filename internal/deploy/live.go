@@ -26,6 +26,7 @@ const (
 // it runs the new system, and only then moves `current` on the host.
 func (d *deployment) switchLive(ctx context.Context) error {
 	if d.req.Action != host.ActionDryActivate {
+		d.remember(*d.liveCommit())
 		req := host.ActivateRequest{Name: d.req.Name, Runner: d.plan.Runner, Commit: d.liveCommit()}
 		if err := d.session.call(ctx, host.Request{Activate: &req}, nil); err != nil {
 			return err
@@ -253,7 +254,7 @@ func (d *deployment) observe(ctx context.Context, failed bool) error {
 
 // tellHost observes, also where the connection to the host was lost meanwhile.
 func (d *deployment) tellHost(ctx context.Context, failed bool) {
-	if d.session == nil || d.guest.current() == "" {
+	if d.session == nil || d.guest.current() == "" || !d.mayTell(d.guest.current()) {
 		return
 	}
 	err := d.observe(ctx, failed)

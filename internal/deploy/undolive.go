@@ -134,6 +134,9 @@ func (d *deployment) seeUndone(ctx context.Context, cause error, how, boot strin
 	d.result.BootID = facts.BootID
 	booted := facts.BootID != before.BootID
 	d.undone = facts.Current != "" && (facts.Current == before.Current || booted)
+	if d.attached != nil && before.Current == "" { // nobody here knows what it ran before
+		d.undone = d.undone || facts.Current != "" && facts.Current != d.plan.System
+	}
 	d.state = fmt.Sprintf("%s: the guest runs %s; `current` on the host was not touched", how, orUnknown(facts.Current))
 	d.tellHost(ctx, !d.undone)
 	return cause

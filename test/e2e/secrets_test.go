@@ -25,7 +25,7 @@ func nowhere(t *testing.T, machines []*lab.Machine, texts ...string) {
 	for _, m := range machines {
 		for _, text := range texts {
 			pattern := "[" + text[:1] + "]" + text[1:]
-			files := output(t, m, "sh", "-c", `grep -rlsa -- "$1" /var/lib/ferry /var/lib/microvms /nix/var/nix/gcroots /nix/var/nix/profiles /root/.cache/ferry /root/.ssh /tmp /run/ferry /var/log /etc 2>/dev/null
+			files := output(t, m, "sh", "-c", `grep -rlsa -- "$1" /var/lib/ferry /var/lib/microvms /nix/var/nix/gcroots /nix/var/nix/profiles /root/.cache/ferry /root/.local/state/ferry /root/.ssh /tmp /run/ferry /var/log /etc 2>/dev/null
 find /nix/store -maxdepth 1 -newer /run/secrets-begin -exec grep -rlsa -- "$1" {} +
 journalctl -q --no-pager | grep -a -- "$1" || :`, "sh", pattern)
 			if files != "" {

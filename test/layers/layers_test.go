@@ -40,6 +40,7 @@ var order = []string{
 	"internal/remote",
 	"internal/nix",
 	"internal/ui",
+	"internal/remembered",
 	"internal/microvm",
 }
 

@@ -1,0 +1,508 @@
+package deploy
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"ferry/internal/flake"
+	"ferry/internal/host"
+	"ferry/internal/microvm"
+	"ferry/internal/remembered"
+	"ferry/internal/remote"
+)
+
+const (
+	leftID  = "20261122T024710-12b4f3"
+	leftRun = microvm.StorePath("/nix/store/aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa-runner")
+	leftSys = microvm.StorePath("/nix/store/bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb-system")
+	ranSys  = microvm.StorePath("/nix/store/cccccccccccccccccccccccccccccccc-before")
+	secret  = microvm.StorePath("/nix/store/dddddddddddddddddddddddddddddddd-secret")
+	baitRun = microvm.StorePath("/nix/store/ffffffffffffffffffffffffffffffff-bait")
+)
+
+// silent is a Reporter that keeps warnings only.
+type silent struct{ warnings []string }
+
+func (*silent) Step(string, string, ...any)   {}
+func (*silent) Detail(string, string, ...any) {}
+func (s *silent) Warn(format string, args ...any) {
+	s.warnings = append(s.warnings, fmt.Sprintf(format, args...))
+}
+func (*silent) Log(string) io.WriteCloser { return nopCloser{io.Discard} }
+
+// stage has a host and guests, none of them real.
+type stage struct {
+	t *testing.T
+	// answers are the host's, by the kind of request; other requests succeed.
+	answers map[string]any
+	// guests answer by address, by the name of ferry's script.
+	guests map[string]map[string]string
+
+	// lost is the kind of request at which the host vanishes, or `fail` and the
+	// kind at which it fails and has dealt with it.
+	lost string
+
+	dialled  []string // addresses, with +sudo
+	told     []string // requests to the host, as JSON
+	commands []string // in guests: words of each script, one line each
+}
+
+func (l *stage) dial(_ context.Context, o remote.Options) (remote.Conn, error) {
+	at := o.Address.String()
+	if o.Sudo {
+		at += "+sudo"
+	}
+	l.dialled = append(l.dialled, at)
+	return &fakeConn{stage: l, address: o.Address}, nil
+}
+
+type fakeConn struct {
+	remote.Conn
+	stage   *stage
+	address microvm.Address
+}
+
+func (c *fakeConn) Address() microvm.Address   { return c.address }
+func (c *fakeConn) Root(context.Context) error { return nil }
+func (c *fakeConn) Close() error               { return nil }
+
+func (c *fakeConn) Run(_ context.Context, cmd remote.Command) error {
+	name := strings.Trim(strings.TrimPrefix(cmd.Shown, "ferry's script "), "`")
+	marker, args := cmd.Args[4], cmd.Args[5:]
+	c.stage.commands = append(c.stage.commands, name+" "+strings.Join(args, " "))
+	if name == "follow" {
+		name += " " + args[2]
+	}
+	said, known := c.stage.guests[c.address.String()][name]
+	if !known {
+		c.stage.t.Errorf("%s was asked by `%s`, which nobody expected", c.address, name)
+	}
+	for word := range strings.FieldsSeq(said) {
+		fmt.Fprintf(cmd.Stdout, "%s %s\n", marker, word)
+	}
+	return nil
+}
+
+func (l *stage) open(_ remote.Conn, log func(source, line string)) *hostSession {
+	requests, stdin := io.Pipe()
+	stdout, events := io.Pipe()
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		defer events.Close()
+		for sc := bufio.NewScanner(requests); sc.Scan(); {
+			l.told = append(l.told, sc.Text())
+			var kinds map[string]json.RawMessage
+			_ = json.Unmarshal(sc.Bytes(), &kinds)
+			ev := host.Event{Event: "result", Result: json.RawMessage("{}")}
+			for kind := range kinds {
+				if kind == l.lost {
+					return
+				}
+				if "fail "+kind == l.lost {
+					ev = host.Event{Event: "error", Error: &host.Failure{Message: "no", State: "undone", RolledBack: true}}
+				}
+				if answer, ok := l.answers[kind]; ok {
+					ev.Result, _ = json.Marshal(answer)
+				}
+			}
+			_ = json.NewEncoder(events).Encode(ev)
+		}
+	}()
+	s := &hostSession{
+		address: "root@host1", stdin: stdin, ended: func() error { <-ended; return nil }, cancel: func() {},
+		events: make(chan host.Event, maxWaiting), log: log,
+	}
+	go s.read(stdout)
+	return s
+}
+
+// wantTold fails the test unless the host was asked these kinds of things, in this
+// order.
+func (l *stage) wantTold(kinds ...string) {
+	l.t.Helper()
+	var got []string
+	for _, line := range l.told {
+		var m map[string]json.RawMessage
+		_ = json.Unmarshal([]byte(line), &m)
+		got = slices.AppendSeq(got, maps.Keys(m))
+	}
+	if !slices.Equal(got, kinds) {
+		l.t.Errorf("the host was told %q, wanted %q", got, kinds)
+	}
+}
+
+func (l *stage) wantDialled(addresses ...string) {
+	l.t.Helper()
+	got := slices.Clone(l.dialled)
+	slices.Sort(got)
+	if got = slices.Compact(got); !slices.Equal(got, addresses) {
+		l.t.Errorf("dialled %q, wanted %q", l.dialled, addresses)
+	}
+}
+
+func (l *stage) without(where []string, bad ...string) {
+	l.t.Helper()
+	for _, b := range bad {
+		for _, line := range where {
+			if strings.Contains(line, b) {
+				l.t.Errorf("%q is in %q", b, line)
+			}
+		}
+	}
+}
+
+// flakes evaluates to one thing.
+type flakes struct {
+	Evaluator
+	ev    *flake.Evaluation
+	asked int
+}
+
+func (f *flakes) Evaluate(context.Context, flake.Source, microvm.Name) (*flake.Evaluation, error) {
+	f.asked++
+	if f.ev == nil {
+		return nil, errors.New("there is no flake")
+	}
+	return f.ev, nil
+}
+
+func address(t *testing.T, s string) microvm.Address {
+	t.Helper()
+	a, err := microvm.ParseAddress(s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return a
+}
+
+// liar is a host that says of the deployment whatever leads the operator astray.
+func liar(t *testing.T, phase host.Phase) *stage {
+	left := host.Deployment{
+		ID: leftID, By: "me@here", Started: time.Now(), Action: host.ActionSwitch,
+		Target: "root@bait", TargetSudo: true,
+	}
+	good := "boot=b1 uid=0 systemd=yes store=yes hostname=web armed=" + leftID + " current=" + string(leftSys)
+	return &stage{
+		t: t,
+		answers: map[string]any{
+			"underway": []host.Underway{{Name: "web", Deployment: left, Phase: phase}},
+			"resume": host.Resumed{
+				Deployment: left, Runner: leftRun, Phase: phase, Deadline: time.Now().Add(time.Minute),
+				System: baitRun, HostName: "bait",
+				Commit: &host.CommitRequest{
+					Name: "web", Runner: leftRun, Install: true, Activation: host.ActivateLive, GuestSystem: baitRun,
+					Record: &microvm.Record{HostName: "bait"},
+					Confirm: host.Confirmation{
+						Await: true, Command: "touch /bait", AcceptFailedUnits: true, NoRollback: true,
+						Checks: host.Checks{TCP: []string{"bait:1"}},
+					},
+				},
+			},
+		},
+		guests: map[string]map[string]string{"root@web": {
+			"look": good, "follow switch": "status=0", "confirm": "confirmed=yes boot=b1",
+			"undo": "answer=undoing boot=b1", "follow undo": "status=0",
+		}},
+	}
+}
+
+// remembers is what the machine kept that began the deployment.
+func remembers(t *testing.T, how host.Activation) remembered.Store {
+	t.Helper()
+	s := remembered.Store{Dir: t.TempDir()}
+	web := address(t, "root@web")
+	d := &deployment{
+		Deployer: &Deployer{Memory: s, Report: &silent{}}, id: leftID, guest: &guestSide{},
+		req: Request{Attribute: "web", Name: "web", Host: ptr(address(t, "root@host1")), Target: &web, Action: host.ActionSwitch,
+			Confirm: Confirm{Command: "true # mine", Timeout: time.Minute, Checks: host.Checks{TCP: []string{"web:80"}}}},
+		record: microvm.Record{Name: "web", HostName: "web"},
+		plan:   host.Plan{Runner: leftRun, System: leftSys, HostName: "web", Install: true, Activation: how},
+	}
+	d.guest.facts.Current, d.before.known = ranSys, true
+	c := host.CommitRequest{Install: true, Activation: how, Confirm: d.confirmation()}
+	if how == host.ActivateLive {
+		c = *d.liveCommit()
+	}
+	d.remember(c)
+	return s
+}
+
+func ptr[T any](v T) *T { return &v }
+
+func (l *stage) attach(m Memory, e Evaluator, change func(*AttachRequest)) (*Result, error) {
+	l.t.Helper()
+	d := &Deployer{Report: &silent{}, Memory: m, Evaluator: e, dial: l.dial, open: l.open}
+	req := AttachRequest{Host: address(l.t, "root@host1"), Name: "web"}
+	if change != nil {
+		change(&req)
+	}
+	return d.Attach(l.t.Context(), req)
+}
+
+func left(s remembered.Store) bool {
+	_, err := os.Stat(filepath.Join(s.Dir, leftID+".json"))
+	return err == nil
+}
+
+// Whatever the host says of the target, of sudo, the system or the checks, only
+// what this machine remembers is dialled and run.
+func TestAttachTakesNothingFromTheHost(t *testing.T) {
+	for _, c := range []struct {
+		phase host.Phase
+		how   host.Activation
+		told  []string
+	}{
+		{"", host.ActivateLive, []string{"underway", "resume", "check", "commit", "finish"}},
+		{host.PhaseAwait, host.ActivateRestart, []string{"underway", "resume", "finish"}},
+	} {
+		t.Run(string(c.how), func(t *testing.T) {
+			l, m := liar(t, c.phase), remembers(t, c.how)
+			r, err := l.attach(m, &flakes{}, nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			l.wantDialled("root@host1", "root@web")
+			l.wantTold(c.told...)
+			l.without(append(l.commands, l.told...), "bait")
+			if all := strings.Join(l.commands, "\n"); !strings.Contains(all, string(leftSys)+" no  true # mine") {
+				t.Errorf("the guest was not asked what this machine remembers: %s", all)
+			}
+			if r.System != leftSys || left(m) {
+				t.Errorf("result %+v; still remembered: %v", r, left(m))
+			}
+		})
+	}
+}
+
+// On a machine that remembers nothing, the host's word never leads anywhere.
+func TestAttachWithoutMemoryDialsNothing(t *testing.T) {
+	yields := func(runner microvm.StorePath, vm flake.VM) *flakes {
+		return &flakes{ev: &flake.Evaluation{
+			Record: microvm.Record{HostName: "web", Runner: microvm.Output{Out: runner}, System: &microvm.Output{Out: leftSys}},
+			Fleet:  flake.Fleet{Hosts: map[string]flake.Host{"h": {Address: address(t, "root@host1")}}, VMs: map[microvm.Name]flake.VM{"web": vm}},
+		}}
+	}
+	for name, c := range map[string]struct {
+		flake  *flakes
+		change func(*AttachRequest)
+		says   string
+		usage  bool
+	}{
+		"no flake":       {flake: &flakes{}, says: "there is no flake"},
+		"another runner": {flake: yields(baitRun, flake.VM{Target: ptr(address(t, "root@web"))}), says: "the flake here yields another runner than deployment " + leftID},
+		"no target":      {flake: yields(leftRun, flake.VM{}), says: "the address of its system is not known", usage: true},
+		"a VM of another host, not named": {
+			flake: yields(leftRun, flake.VM{Target: ptr(address(t, "root@web"))}), usage: true,
+			change: func(r *AttachRequest) { r.Name, r.ID = "", leftID }, says: "which the flake does not have there",
+		},
+	} {
+		for _, phase := range []host.Phase{"", host.PhaseAwait} {
+			t.Run(name+string(phase), func(t *testing.T) {
+				l := liar(t, phase)
+				_, err := l.attach(remembered.Store{}, c.flake, c.change)
+				if err == nil || !strings.Contains(err.Error(), c.says) {
+					t.Fatalf("got %v", err)
+				}
+				var usage *UsageError
+				if errors.As(err, &usage) != c.usage || name == "no target" && !strings.Contains(usage.Hint(), "--target") {
+					t.Errorf("got %T, hint %q", errors.Unwrap(err), usage)
+				}
+				l.wantDialled("root@host1")
+				l.wantTold("underway", "resume")
+			})
+		}
+	}
+	for name, change := range map[string]func(*AttachRequest){
+		"the flake's target": nil,
+		"named":              func(r *AttachRequest) { r.Target = ptr(address(t, "root@web")) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			vm := flake.VM{Target: ptr(address(t, "root@web"))}
+			if change != nil {
+				vm.Target = ptr(address(t, "root@elsewhere"))
+			}
+			l := liar(t, "")
+			if _, err := l.attach(remembered.Store{}, yields(leftRun, vm), change); err != nil {
+				t.Fatal(err)
+			}
+			l.wantDialled("root@host1", "root@web")
+			l.without(append(l.commands, l.told...), "bait")
+		})
+	}
+}
+
+// A host that says another thing than this machine remembers is not believed.
+func TestAttachRefusesWhatContradictsMemory(t *testing.T) {
+	for name, c := range map[string]struct {
+		lie    func(u *host.Underway, r *host.Resumed)
+		change func(*AttachRequest)
+		says   string
+	}{
+		"another runner":                {lie: func(_ *host.Underway, r *host.Resumed) { r.Runner = baitRun }, says: "with the runner " + string(leftRun)},
+		"another VM":                    {lie: func(u *host.Underway, _ *host.Resumed) { u.Name = "db" }, change: func(r *AttachRequest) { r.Name = "" }, says: "was begun from here for web"},
+		"not the VM that was asked for": {lie: func(u *host.Underway, _ *host.Resumed) { u.Name = "db" }, says: "does not answer what it was asked for"},
+		"a path instead of an id":       {lie: func(u *host.Underway, _ *host.Resumed) { u.Deployment.ID = "../x" }, says: "does not answer what it was asked for"},
+		"another kind":                  {lie: func(_ *host.Underway, r *host.Resumed) { r.Phase = host.PhaseAwait }, says: "the activation \"live\""},
+		"another host":                  {change: func(r *AttachRequest) { r.Host = address(t, "root@evil") }, says: "was begun from here on root@host1, not on root@evil"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			l, m := liar(t, ""), remembers(t, host.ActivateLive)
+			u, r := l.answers["underway"].([]host.Underway), l.answers["resume"].(host.Resumed)
+			if c.lie != nil {
+				c.lie(&u[0], &r)
+			}
+			l.answers["resume"] = r
+			if _, err := l.attach(m, &flakes{}, c.change); err == nil || !strings.Contains(err.Error(), c.says) {
+				t.Errorf("got %v, wanted %q", err, c.says)
+			}
+			if len(l.dialled) != 1 || len(l.commands) != 0 || !left(m) {
+				t.Errorf("dialled %q, ran %q, remembered %v", l.dialled, l.commands, left(m))
+			}
+		})
+	}
+}
+
+// What only the guest said stays here: a host that leads the operator to another
+// machine must not learn what is there.
+func TestAttachTellsTheHostNothingNew(t *testing.T) {
+	good := "boot=b1 uid=0 systemd=yes store=yes "
+	for name, c := range map[string]struct {
+		phase host.Phase
+		guest map[string]string
+		told  []string
+		says  string
+	}{
+		"another machine":     {guest: map[string]string{"look": good + "hostname=secret current=" + string(secret)}, told: []string{"underway", "resume"}, says: "calls itself"},
+		"another store":       {guest: map[string]string{"look": "boot=b1 uid=0 systemd=yes store=no hostname=web current=" + string(secret)}, told: []string{"underway", "resume"}, says: "does not see the host's /nix/store"},
+		"a third system":      {guest: map[string]string{"look": good + "hostname=web current=" + string(secret)}, told: []string{"underway", "resume", "finish"}, says: "nobody has confirmed"},
+		"the one from before": {guest: map[string]string{"look": good + "hostname=web current=" + string(ranSys)}, told: []string{"underway", "resume", "observe", "finish"}, says: "nobody has confirmed"},
+		"failed units": {
+			guest: map[string]string{"confirm": "refused=units boot=b1 failed=secret.service", "look": good + "hostname=web armed=" + leftID + " current=" + string(secret)},
+			told:  []string{"underway", "resume", "check", "finish"}, says: "units have failed",
+		},
+		"another system after a restart": {phase: host.PhaseAwait, guest: map[string]string{"confirm": "refused=units boot=b1 failed=secret.service"}, told: []string{"underway", "resume", "undo"}, says: "units have failed"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			how := host.ActivateLive
+			if c.phase != "" {
+				how = host.ActivateRestart
+			}
+			l, m := liar(t, c.phase), remembers(t, how)
+			maps.Copy(l.guests["root@web"], c.guest)
+			_, err := l.attach(m, &flakes{}, nil)
+			if err == nil || !strings.Contains(err.Error(), c.says) {
+				t.Errorf("got %v, wanted %q", err, c.says)
+			}
+			l.wantTold(c.told...)
+			l.without(l.told, "secret")
+		})
+	}
+}
+
+// A live switch that whoever attaches has undone is known to be undone: what ran
+// before is remembered.
+func TestAttachKnowsThatItHasUndone(t *testing.T) {
+	l := liar(t, "")
+	l.guests["root@web"]["confirm"] = "refused=units boot=b1 failed=x.service"
+	logins := 0
+	d := &Deployer{Report: &silent{}, Memory: remembers(t, host.ActivateLive), Evaluator: &flakes{}, open: l.open}
+	d.dial = func(ctx context.Context, o remote.Options) (remote.Conn, error) {
+		if o.Address.String() == "root@web" {
+			if logins++; logins > 2 { // to look, to confirm, then to see what the undo has left
+				l.guests["root@web"]["look"] = "boot=b1 uid=0 systemd=yes hostname=web current=" + string(ranSys)
+			}
+		}
+		return l.dial(ctx, o)
+	}
+	_, err := d.Attach(t.Context(), AttachRequest{Host: address(t, "root@host1"), Name: "web"})
+	var undone *Error
+	if !errors.As(err, &undone) || !undone.RolledBack {
+		t.Errorf("got %v, %+v", err, undone)
+	}
+	l.wantTold("underway", "resume", "check", "observe", "finish")
+}
+
+// A deployment that has ended asks nobody anything, and is no longer remembered.
+func TestAttachToWhatHasEnded(t *testing.T) {
+	for name, m := range map[string]remembered.Store{"remembered": remembers(t, host.ActivateLive), "not": {}} {
+		t.Run(name, func(t *testing.T) {
+			l, f := liar(t, ""), &flakes{}
+			l.answers["resume"] = host.Resumed{Runner: leftRun, Outcome: "switched"}
+			r, err := l.attach(m, f, nil)
+			if err != nil || r.Outcome != OutcomeSwitched || f.asked != 0 || left(m) {
+				t.Errorf("got %+v, %v; the flake was asked %d times; remembered %v", r, err, f.asked, left(m))
+			}
+			l.wantDialled("root@host1")
+		})
+	}
+}
+
+// notes is a Memory that writes into what the host was told.
+type notes struct{ l *stage }
+
+func (n notes) Keep(string, any) error           { n.l.told = append(n.l.told, `{"KEEP":1}`); return nil }
+func (n notes) Recall(string, any) (bool, error) { return false, nil }
+func (n notes) Forget(string) error              { n.l.told = append(n.l.told, `{"FORGET":1}`); return nil }
+
+// What attaching needs is there before the deployment can be attached to, and
+// until it has ended.
+func TestDeploymentIsRememberedUntilItHasEnded(t *testing.T) {
+	for name, c := range map[string]struct {
+		how  host.Activation
+		lost string // the request at which the connection ends for good
+		told []string
+	}{
+		"live":          {how: host.ActivateLive, told: []string{"KEEP", "activate", "commit", "finish", "FORGET"}},
+		"restart":       {how: host.ActivateRestart, told: []string{"KEEP", "commit", "finish", "FORGET"}},
+		"failed":        {how: host.ActivateRestart, lost: "fail commit", told: []string{"KEEP", "commit", "FORGET"}},
+		"lost":          {how: host.ActivateRestart, lost: "commit", told: []string{"KEEP", "commit"}},
+		"lost activate": {how: host.ActivateLive, lost: "activate", told: []string{"KEEP", "activate"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			l := liar(t, "")
+			l.guests["root@web"]["switch"] = "started=" + leftID
+			l.lost = c.lost
+			ctx, cancel := context.WithCancel(t.Context())
+			defer cancel()
+			opened := false
+			d := &Deployer{Report: &silent{}, Memory: notes{l}, dial: l.dial}
+			d.open = func(conn remote.Conn, log func(source, line string)) *hostSession {
+				if opened {
+					cancel() // nobody waits until the host is back
+				}
+				opened = true
+				return l.open(conn, log)
+			}
+			run := d.begin(Request{Attribute: "web", Host: ptr(address(t, "root@host1")), Target: ptr(address(t, "root@web")), Action: host.ActionSwitch})
+			defer run.close()
+			defer run.close()
+			run.id = leftID
+			run.record = microvm.Record{HostName: "web", SSH: ptr(true)}
+			run.plan = host.Plan{Runner: leftRun, System: leftSys, RegInfo: "/nix/store/x/reg", Install: true, Activation: c.how}
+			err := run.openHost(ctx)
+			if err == nil {
+				run.prepared = true
+				if run.guest = (&guestSide{conn: &fakeConn{stage: l, address: *run.req.Target}}); c.how == host.ActivateRestart {
+					run.guest.facts.BootID = "b0"
+				}
+				err = run.carryOut(ctx)
+			}
+			if _, err = run.end(ctx, err); (err != nil) != (c.lost != "") {
+				t.Errorf("got %v", err)
+			}
+			l.wantTold(c.told...)
+		})
+	}
+}
