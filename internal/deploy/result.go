@@ -161,7 +161,11 @@ func (r *Result) intention() string {
 	if r.Predicted {
 		what := "copy the derivations and build on " + r.Host
 		if r.BuildOn != "" {
-			what = "build on " + strings.Replace(r.BuildOn, "local", "this machine", 1) + " and copy it to " + r.Host
+			builder := r.BuildOn
+			if builder == "local" {
+				builder = "this machine"
+			}
+			what = "build on " + builder + " and copy it to " + r.Host
 		}
 		if r.Build != "" {
 			what = "download " + string(r.Runner)
