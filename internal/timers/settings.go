@@ -144,8 +144,14 @@ func Read(path string) (Settings, error) {
 	if err != nil {
 		return Settings{}, fmt.Errorf("reading the timers' settings: %w", err)
 	}
+	if info.IsDir() {
+		return Settings{}, &SettingsError{Why: "can't be read: " + path + " is a directory"}
+	}
+	if !info.Mode().IsRegular() {
+		return Settings{}, &SettingsError{Why: "can't be read: " + path + " is not a regular file"}
+	}
 	st, ok := info.Sys().(*syscall.Stat_t)
-	if !info.Mode().IsRegular() || !ok || int(st.Uid) != os.Geteuid() || info.Mode().Perm()&0o022 != 0 {
+	if !ok || int(st.Uid) != os.Geteuid() || info.Mode().Perm()&0o022 != 0 {
 		return Settings{}, &SettingsError{Why: "in " + path + " can be written by others than root: they are not used"}
 	}
 	data, err := io.ReadAll(io.LimitReader(f, maxFile+1))

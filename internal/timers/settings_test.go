@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -83,6 +84,23 @@ func TestRead(t *testing.T) {
 	}
 	if _, err := Read(file); err == nil || !strings.Contains(err.Error(), "can be written by others") {
 		t.Error(err)
+	}
+}
+
+// Nobody needs to look at permissions where it isn't a file at all.
+func TestReadSaysWhatIsInTheWay(t *testing.T) {
+	dir := t.TempDir()
+	fifo := filepath.Join(dir, "fifo")
+	if err := syscall.Mkfifo(fifo, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for path, want := range map[string]string{
+		dir:  "the settings can't be read: " + dir + " is a directory",
+		fifo: "the settings can't be read: " + fifo + " is not a regular file",
+	} {
+		if _, err := Read(path); err == nil || !strings.HasPrefix(err.Error(), want) {
+			t.Errorf("%s: %v", path, err)
+		}
 	}
 }
 
