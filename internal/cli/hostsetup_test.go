@@ -81,6 +81,10 @@ func TestSetupElsewhere(t *testing.T) {
 	if !strings.Contains(out, "nothing was changed") || !strings.Contains(errw, "a host already") || err != nil {
 		t.Errorf("%q, %q, %v", out, errw, err)
 	}
+	out, _, err = show(t, false, false, &setup.Report{Outcome: setup.OutcomeOther})
+	if !strings.Contains(out, "server: nothing was changed; ferry deploys to this host as it is") || strings.Contains(out, "NixOS") || err != nil {
+		t.Errorf("a host that is not NixOS: %q, %v", out, err)
+	}
 }
 
 func TestSetupJSON(t *testing.T) {

@@ -72,8 +72,8 @@ type Change struct {
 type Report struct {
 	Outcome Outcome  `json:"outcome"`
 	Changes []Change `json:"changes,omitempty"`
-	// Advice is Nix to put into the configuration of a host that setup leaves
-	// alone.
+	// Advice is Nix to put into the configuration of a NixOS host, which setup
+	// leaves alone.
 	Advice   string   `json:"advice,omitempty"`
 	Warnings []string `json:"warnings,omitempty"`
 }
