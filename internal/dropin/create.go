@@ -52,7 +52,7 @@ func (c *Command) deploy(ctx context.Context, d Deployer, n microvm.Name, ref st
 		c.Report.Step(string(n), "evaluating %s", ref)
 		eval, err := c.Evaluate.Evaluate(ctx, flake.Source{Ref: ref, Options: []string{"--refresh"}}, n)
 		if err != nil {
-			return nil, err
+			return nil, adviceFor(req.Create, err)
 		}
 		for _, w := range eval.Warnings {
 			c.Report.Warn("%s", w)
