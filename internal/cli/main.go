@@ -195,7 +195,7 @@ is needed.`,
 		Example: `  ferry rebuild web                                    # addresses from the flake
   ferry rebuild web root@server root@web.example.com   # or named here
   ferry rebuild web --dry-run`,
-		Version:           Version(),
+		Version:           thisBuild().String(),
 		SilenceErrors:     true,
 		SilenceUsage:      true,
 		CompletionOptions: cobra.CompletionOptions{HiddenDefaultCmd: true},
@@ -219,10 +219,11 @@ is needed.`,
 			a.ui.Colour = false
 		}
 	}
+	root.SetVersionTemplate(versionTemplate)
 	root.SetHelpTemplate(root.HelpTemplate() + "\n" + exitCodes + "\n")
 	root.AddCommand(a.rebuildCommand(), a.installCommand(), a.switchCommand(), a.autostartCommand(), a.listCommand(), a.updateCommand(), a.flakeUpdateCommand(), a.hostCommand())
 	root.AddCommand(a.startCommand(), a.stopCommand(), a.restartCommand(), a.logsCommand(), a.sshCommand(), a.historyCommand(),
-		a.generationsCommand(), a.rollbackCommand(), a.attachCommand(), a.diffCommand(), a.removeCommand())
+		a.generationsCommand(), a.rollbackCommand(), a.attachCommand(), a.diffCommand(), a.removeCommand(), a.versionCommand())
 	usageErrors(root)
 	return root
 }
