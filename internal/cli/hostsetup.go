@@ -94,7 +94,7 @@ func setupText(where string, r *setup.Report, remove bool) string {
 			return where + ": nothing was changed; ferry deploys to this host as it is, with the units that it has\n" +
 				"  (to have ferry's units instead, stop the VMs, move those units away and run `ferry host setup` again)\n"
 		}
-		fmt.Fprintf(&b, "%s: nothing was changed; a NixOS host is configured so:\n\n%s", where, ui.Clean(r.Advice))
+		fmt.Fprintf(&b, "%s: nothing was changed; configure a NixOS host like this:\n\n%s", where, ui.Clean(r.Advice))
 		return b.String()
 	case setup.OutcomeUnchanged:
 		word := "set up already"

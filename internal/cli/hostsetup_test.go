@@ -23,7 +23,7 @@ func TestSetupBadInput(t *testing.T) {
 		{"autostart web", "needs `on` or `off`"},
 		{"autostart web maybe", "needs `on` or `off`"},
 		{"autostart web on off", "too many arguments"},
-		{"autostart we/b on", "is no VM name"},
+		{"autostart we/b on", "is not a valid VM name"},
 		{"autostart web on", "the host of web is not known"},
 		{"host autostart web", "accepts 2 arg(s)"},
 	} {

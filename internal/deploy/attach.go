@@ -105,7 +105,7 @@ func (d *deployment) attach(ctx context.Context, req AttachRequest) error {
 // recall is what the deployment knew when it was left.
 func (d *deployment) recall(r *host.Resumed, sudo bool) error {
 	if r.Commit == nil {
-		return fmt.Errorf("deployment %s can't be gone on with: it was left by another version of ferry", d.id)
+		return fmt.Errorf("cannot resume deployment %s: another version of ferry started it", d.id)
 	}
 	d.plan = host.Plan{
 		Runner: r.Runner, System: r.System, HostName: r.HostName,

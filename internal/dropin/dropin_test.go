@@ -337,7 +337,7 @@ func TestForeground(t *testing.T) {
 		t.Errorf("%v: ran %q in %s", err, f.ran, f.runIn)
 	}
 	f.ran = nil
-	for name, want := range map[string]string{"up": "runs already", "broken": "no store path", "none": "no VM none"} {
+	for name, want := range map[string]string{"up": "is already running", "broken": "no store path", "none": "no VM none"} {
 		if err := f.run("-r", name); err == nil || !strings.Contains(err.Error(), want) || f.ran != nil {
 			t.Errorf("%s: %v, ran %q", name, err, f.ran)
 		}

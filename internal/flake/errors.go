@@ -44,7 +44,7 @@ type NoRunnerError struct {
 }
 
 func (e *NoRunnerError) Error() string {
-	return fmt.Sprintf("nixosConfigurations.%s of flake %s is no MicroVM: %s", e.Name, e.Ref, e.Reason)
+	return fmt.Sprintf("nixosConfigurations.%s of flake %s is not a MicroVM: %s", e.Name, e.Ref, e.Reason)
 }
 
 // Hint is what to do next.

@@ -17,7 +17,7 @@ func TestRefuses(t *testing.T) {
 		"no Nix":           {func(m machine) { m.sys.nixErr = nix.ErrNoNix }, "nix was not found"},
 		"old Nix":          {func(m machine) { m.sys.nix = nix.Version{Major: 2, Minor: 8} }, "has Nix 2.8"},
 		"somebody's unit":  {func(m machine) { m.put(unitDir+"/microvm-virtiofsd@.service", "mine") }, "in the way: /etc/systemd/system/microvm-virtiofsd@.service"},
-		"a file for a dir": {func(m machine) { m.put(stateDir, "") }, "is no directory"},
+		"a file for a dir": {func(m machine) { m.put(stateDir, "") }, "is not a directory"},
 		"newer manifest":   {func(m machine) { m.put(manifestPath, `{"version": 99}`) }, "version 99"},
 	} {
 		t.Run(name, func(t *testing.T) {
