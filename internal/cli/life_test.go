@@ -61,7 +61,7 @@ func TestLifeTexts(t *testing.T) {
 	up := host.UnitState{ActiveState: "active"}
 	for want, l := range map[string]host.Life{
 		"web: started on server1 (2.1 s)\n":                  {VM: "web", Outcome: "started", Seconds: 2.123},
-		"web: unchanged on server1: it is already running\n":       {VM: "web", Outcome: "unchanged", Unit: up},
+		"web: unchanged on server1: it is already running\n": {VM: "web", Outcome: "unchanged", Unit: up},
 		"web: unchanged on server1: it is already stopped\n": {VM: "web", Outcome: "unchanged"},
 	} {
 		if got := lifeText("server1", l); got != want {
