@@ -61,5 +61,5 @@ lint: ## formatting, vet, the build for macOS, staticcheck, module file
 	$(GO) mod verify
 
 .PHONY: build
-build: ## bin/ferry, static, so that it also runs on hosts
-	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-s -w' -o bin/ferry ./cmd/ferry
+build: ## bin/ferry, static, so that it also runs on hosts; VERSION=TAG: a release
+	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-s -w$(if $(VERSION), -X ferry/internal/cli.release=$(VERSION))' -o bin/ferry ./cmd/ferry

@@ -29,12 +29,11 @@ func (a *app) attachCommand() *cobra.Command {
 	var o attachOptions
 	cmd := &cobra.Command{
 		Use:   "attach [NAME] [ID]",
-		Short: "Go on with a deployment whose connection was lost, or learn how it ended",
-		Long: `Takes up a deployment that its operator has left: the connection was lost, or ferry
-was killed. What is under way on the host is waited for, and what it says is shown.
-Where the host or the guest still waits to be told that the VM is well, the checks
-of the deployment are made now, and it is confirmed or undone. Otherwise it says
-how the deployment has ended.
+		Short: "Resume a deployment whose connection was lost, or show how it ended",
+		Long: `Resumes a deployment that lost its operator: the connection broke, or ferry was
+killed. Waits for what still runs on the host, and shows its output. Where the
+host or the guest still waits for a confirmation, runs the deployment's checks now
+and confirms or undoes it. Otherwise shows how the deployment ended.
 
 Where to log in and what to run there is never taken from the host. The machine
 that began the deployment remembers it. On another machine the flake says so,
@@ -66,7 +65,7 @@ listed. The exit code is that of the deployment.`,
 	o.place.addFlags(cmd)
 	cmd.Flags().StringVar(&o.target, "target", "", "the address of the system inside")
 	cmd.Flags().BoolVar(&o.targetSudo, "target-sudo", false, "become root in the guest with sudo")
-	cmd.Flags().BoolVar(&o.takeOver, "take-over", false, "end a ferry that still has the deployment, as one behind a frozen connection")
+	cmd.Flags().BoolVar(&o.takeOver, "take-over", false, "end the ferry that still holds the deployment, such as one behind a frozen connection")
 	return cmd
 }
 
@@ -86,7 +85,7 @@ func attachRequest(cmd *cobra.Command, args []string) (req deploy.AttachRequest,
 				return req, &usageError{err: err, hint: "usage: " + cmd.UseLine()}
 			}
 		default:
-			return req, &usageError{err: errors.New(quoted(word) + " is no deployment"), hint: "they are called as 20261122T024710-12b4f3; ferry history NAME lists them"}
+			return req, &usageError{err: errors.New(quoted(word) + " is not a deployment's id"), hint: "an id looks like 20261122T024710-12b4f3; ferry history NAME lists them"}
 		}
 	}
 	return req, nil

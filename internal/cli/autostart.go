@@ -16,9 +16,9 @@ func (a *app) autostartCommand() *cobra.Command {
 	var o placeOptions
 	cmd := &cobra.Command{
 		Use:   "autostart NAME on|off",
-		Short: "Let a VM start with its host, or not",
-		Long: `Lets a VM start with its host from the next boot on, or not any more. What runs now
-is not touched, and the host needs no rebuild. Where the host's own configuration
+		Short: "Choose whether a VM starts with its host",
+		Long: `Sets whether a VM starts with its host, from the next boot on. What runs now is not
+touched, and the host needs no rebuild. Where the host's own configuration
 makes its units (NixOS), set microvm.autostart there instead.`,
 		Example: `  ferry autostart web on
   ferry autostart web off --host root@server`,
@@ -65,7 +65,7 @@ func (a *app) showAutostart(where string, now host.Autostarted) error {
 func (a *app) hostAutostart() *cobra.Command {
 	return &cobra.Command{
 		Use:       "autostart NAME on|off",
-		Short:     "Let a VM start with this machine, or not",
+		Short:     "Choose whether a VM starts with this machine",
 		Hidden:    true,
 		Args:      cobra.ExactArgs(2),
 		ValidArgs: []string{"on", "off"},

@@ -19,7 +19,7 @@ import (
 const confirmHelp = `
 
 What is activated must be confirmed. After a live switch, ferry logs in to the
-guest anew and finds the new system there; after a restart, the unit must stay
+guest once more and must find the new system there; after a restart, the unit must stay
 up and, where TARGET is known, the guest run what it booted. The checks of
 --check-tcp, --check-http and --check-command, or of ` + "`health`" + ` in the flake's ` + "`ferry`" + `
 output, must pass too. Whatever fails, or isn't confirmed in time, is undone:
@@ -38,9 +38,9 @@ type confirmOptions struct {
 
 func (o *confirmOptions) addFlags(fs *pflag.FlagSet) {
 	fs.BoolVar(&o.noRollback, "no-rollback", false, "leave a deployment that failed as it is instead of undoing it")
-	fs.BoolVar(&o.acceptFailedUnits, "accept-failed-units", false, "take a live switch for good though units failed in the guest")
+	fs.BoolVar(&o.acceptFailedUnits, "accept-failed-units", false, "accept a live switch even if units failed in the guest")
 	fs.Var(&durationValue{to: &o.timeout, most: flake.MaxHealthTimeout}, "confirm-timeout", "how long the guest and all checks may take to answer, such as 30s or 2m (default: the flake's, else 1m after a live switch and 3m after a restart)")
-	fs.Var(&durationValue{to: &o.activationLimit, most: flake.MaxHealthTimeout}, "activation-limit", "how long the switch in the guest may take (default: as long as it wants)")
+	fs.Var(&durationValue{to: &o.activationLimit, most: flake.MaxHealthTimeout}, "activation-limit", "how long the switch in the guest may take (default: no limit)")
 	fs.Var(&checkValue{to: &o.tcp, check: flake.CheckHostPort, kind: "HOST:PORT"}, "check-tcp", "what must take a connection from the host (repeatable; instead of the flake's)")
 	fs.Var(&checkValue{to: &o.http, check: flake.CheckWebURL, kind: "URL"}, "check-http", "what must answer the host with a status below 400 (repeatable; instead of the flake's)")
 	fs.Var(&commandValue{to: &o.command}, "check-command", "a shell command that must succeed in the guest, as root (instead of the flake's)")

@@ -18,8 +18,9 @@ import (
 // usable by hand.
 func (a *app) hostCommand() *cobra.Command {
 	cmd := &cobra.Command{
-		Use:   "host",
-		Short: "Set a host up, and what ferry runs on one (as root)",
+		Use:     "host",
+		Short:   "Set a host up, and what ferry runs on one (as root)",
+		Version: thisBuild().String(), // of the helper, too
 		Long: "`ferry host setup HOST` makes a machine a host. The other commands run on a host, as\n" +
 			"root, where ferry starts them itself; by hand, `ferry host probe NAME` tells what\nferry sees of a VM.",
 		RunE: func(cmd *cobra.Command, args []string) error {

@@ -63,7 +63,7 @@ func (a *app) hostLogs() *cobra.Command {
 			return host.Logs(ctx, microvm.Name(args[0]), last, follow, func(l host.LogLine) { answers.Result(l) })
 		}))
 	cmd.Flags().IntVarP(&last, "lines", "n", 50, "how many lines")
-	cmd.Flags().BoolVarP(&follow, "follow", "f", false, "go on with what comes")
+	cmd.Flags().BoolVarP(&follow, "follow", "f", false, "follow new entries")
 	return cmd
 }
 
@@ -145,7 +145,7 @@ func generationNumbers(words []string) ([]int, error) {
 	for _, w := range words {
 		n, err := strconv.Atoi(w)
 		if err != nil || n < 1 {
-			return nil, &usageError{err: fmt.Errorf("%.40q is no generation", w), hint: "ferry generations NAME lists their numbers"}
+			return nil, &usageError{err: fmt.Errorf("%.40q is not a generation", w), hint: "ferry generations NAME lists their numbers"}
 		}
 		numbers = append(numbers, n)
 	}

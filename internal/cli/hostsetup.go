@@ -27,7 +27,7 @@ the units that run VMs, microvms.target, ferry itself in /usr/local/bin, and
 
 Run again it does what is missing, and brings a newer ferry's units; no VM is
 restarted. A file that you changed stays as it is. On NixOS, and where other
-units run MicroVMs, it changes nothing and shows what to configure instead.
+units run MicroVMs, it changes nothing; on NixOS it shows what to configure instead.
 
 --remove undoes exactly what setup did, once no VM is left.`,
 		Example: `  ferry host setup root@server --dry-run    # every file, as a diff
@@ -90,7 +90,11 @@ func setupText(where string, r *setup.Report, remove bool) string {
 	case setup.OutcomeNixOS:
 		return ui.Clean(r.Advice)
 	case setup.OutcomeOther:
-		fmt.Fprintf(&b, "%s: nothing was changed; a NixOS host is configured so:\n\n%s", where, ui.Clean(r.Advice))
+		if r.Advice == "" {
+			return where + ": nothing was changed; ferry deploys to this host as it is, with the units that it has\n" +
+				"  (to have ferry's units instead, stop the VMs, move those units away and run `ferry host setup` again)\n"
+		}
+		fmt.Fprintf(&b, "%s: nothing was changed; configure a NixOS host like this:\n\n%s", where, ui.Clean(r.Advice))
 		return b.String()
 	case setup.OutcomeUnchanged:
 		word := "set up already"

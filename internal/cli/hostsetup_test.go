@@ -23,7 +23,7 @@ func TestSetupBadInput(t *testing.T) {
 		{"autostart web", "needs `on` or `off`"},
 		{"autostart web maybe", "needs `on` or `off`"},
 		{"autostart web on off", "too many arguments"},
-		{"autostart we/b on", "is no VM name"},
+		{"autostart we/b on", "is not a valid VM name"},
 		{"autostart web on", "the host of web is not known"},
 		{"host autostart web", "accepts 2 arg(s)"},
 	} {
@@ -80,6 +80,10 @@ func TestSetupElsewhere(t *testing.T) {
 	out, errw, err := show(t, false, false, &setup.Report{Outcome: setup.OutcomeOther, Advice: "advice\n", Warnings: []string{"a host already"}})
 	if !strings.Contains(out, "nothing was changed") || !strings.Contains(errw, "a host already") || err != nil {
 		t.Errorf("%q, %q, %v", out, errw, err)
+	}
+	out, _, err = show(t, false, false, &setup.Report{Outcome: setup.OutcomeOther})
+	if !strings.Contains(out, "server: nothing was changed; ferry deploys to this host as it is") || strings.Contains(out, "NixOS") || err != nil {
+		t.Errorf("a host that is not NixOS: %q, %v", out, err)
 	}
 }
 

@@ -20,10 +20,10 @@ import (
 func (a *app) hostTimer() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "timer",
-		Short: "Have a host update its VMs, or a flake, by a timer",
+		Short: "Schedule updates on a host",
 		Long: `Timers of systemd on a host. What they do is in /etc/ferry/timers.json, a file that
-only root may write and that is read strictly: a word that is wrong ends the run
-with an error that names it.`,
+only root may write and that is read strictly: a wrong word ends the run with an
+error that names it.`,
 		RunE: func(*cobra.Command, []string) error {
 			return &usageError{err: errors.New("timer needs a command"), hint: "ferry host timer --help lists them"}
 		},
@@ -44,9 +44,9 @@ type timerOptions struct {
 func (o *timerOptions) addFlags(cmd *cobra.Command) {
 	o.place.addFlakeFlags(cmd)
 	fs := cmd.Flags()
-	fs.StringArrayVar(&o.calendar, "on-calendar", nil, "when it runs, as systemd.time(7) has it: daily, Mon..Fri 03:00 (repeatable)")
+	fs.StringArrayVar(&o.calendar, "on-calendar", nil, "when it runs, in the form of systemd.time(7): daily, Mon..Fri 03:00 (repeatable)")
 	fs.Var(&durationValue{to: &o.delay, most: flake.MaxHealthTimeout}, "randomized-delay", "wait a random time up to this before each run")
-	fs.BoolVar(&o.remove, "remove", false, "take the timer away")
+	fs.BoolVar(&o.remove, "remove", false, "remove the timer")
 	fs.BoolVar(&o.dryRun, "dry-run", false, "show what would be done, every file with a diff, and change nothing")
 }
 
@@ -56,7 +56,7 @@ func (a *app) timerUpdate() *cobra.Command {
 	var source sourceOptions
 	cmd := &cobra.Command{
 		Use:   "update HOST [NAME…]",
-		Short: "Have a host keep its VMs current",
+		Short: "Schedule updates of a host's VMs",
 		Long: `HOST runs ferry update for the named VMs, or all of its own, whenever --on-calendar
 says. The sources and --cache are those of ferry update; --from-flake builds what
 the VMs' ` + "`flake`" + ` files name, as microvm -u does, with the same undo as every
@@ -67,7 +67,7 @@ auto restarts the VM, never installs only.`,
   ferry host timer update root@server --remove`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if len(args) == 0 {
-				return &usageError{err: errors.New("it is not said on which host"), hint: "usage: " + cmd.UseLine()}
+				return &usageError{err: errors.New("HOST is missing"), hint: "usage: " + cmd.UseLine()}
 			}
 			u.VMs = args[1:]
 			u.Hydra, u.From, u.FromFlake = source.hydra, source.from, source.fromFlake
@@ -95,14 +95,14 @@ func (a *app) timerFlakeUpdate() *cobra.Command {
 	var f timers.FlakeUpdate
 	cmd := &cobra.Command{
 		Use:   "flake-update HOST [INPUT…]",
-		Short: "Have a host update a flake on a branch for CI to build",
+		Short: "Schedule updates of a flake, on a branch for CI to build",
 		Long: `HOST runs ferry flake-update in --repository, a clone or a bare repository there,
 whenever --on-calendar says, and pushes the branch to --push.`,
 		Example: `  ferry host timer flake-update root@server --on-calendar weekly --repository /srv/infra.git --push origin
   ferry host timer flake-update root@server --remove`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if len(args) == 0 {
-				return &usageError{err: errors.New("it is not said on which host"), hint: "usage: " + cmd.UseLine()}
+				return &usageError{err: errors.New("HOST is missing"), hint: "usage: " + cmd.UseLine()}
 			}
 			f.Inputs = args[1:]
 			return a.setTimer(cmd.Context(), &o, args[0], timers.Request{Kind: timers.KindFlakeUpdate, Settings: timers.Settings{FlakeUpdate: &f}})
@@ -126,7 +126,7 @@ func (a *app) setTimer(ctx context.Context, o *timerOptions, word string, req ti
 			_, err = timers.Decode(b)
 		}
 		if err == nil && len(o.calendar) == 0 {
-			err = errors.New("it is not said when the timer runs: --on-calendar")
+			err = errors.New("--on-calendar is missing")
 		}
 		if err != nil {
 			return &usageError{err: err, hint: "for example --on-calendar daily; ferry host timer " + string(req.Kind) + " --help"}
@@ -212,7 +212,7 @@ func (a *app) timerRun() *cobra.Command {
 		RunE: func(cmd *cobra.Command, args []string) error {
 			k := timers.Kind(args[0])
 			if !slices.Contains(cmd.ValidArgs, args[0]) {
-				return &usageError{err: fmt.Errorf("there is no timer %.40q", args[0]), hint: "usage: " + cmd.UseLine()}
+				return &usageError{err: fmt.Errorf("unknown timer %.40q", args[0]), hint: "usage: " + cmd.UseLine()}
 			}
 			// As systemd starts it: a flake in the user's directory is not asked.
 			if err := os.Chdir("/"); err != nil {

@@ -75,9 +75,9 @@ func lifeText(where string, l host.Life) string {
 	case l.Outcome != host.LifeUnchanged:
 		return fmt.Sprintf("%s: %s on %s (%.1f s)\n", l.VM, cleaned(l.Outcome), where, l.Seconds)
 	case l.Unit.Up():
-		return fmt.Sprintf("%s: unchanged on %s: it runs already\n", l.VM, where)
+		return fmt.Sprintf("%s: unchanged on %s: it is already running\n", l.VM, where)
 	}
-	return fmt.Sprintf("%s: unchanged on %s: it is stopped already\n", l.VM, where)
+	return fmt.Sprintf("%s: unchanged on %s: it is already stopped\n", l.VM, where)
 }
 
 // table lays out rows in columns of their longest cell. The first is the head.

@@ -21,12 +21,12 @@ func TestLifeWrongUsage(t *testing.T) {
 		"logs web -n 0":                         "-n takes a number",
 		"logs web -n 1000000":                   "-n takes a number",
 		"history web -n -1":                     "-n takes a number",
-		"rollback web --to 0":                   "0 is no generation",
+		"rollback web --to 0":                   "0 is not a generation",
 		"rollback web --to x":                   "invalid argument",
 		"rollback web --restart=maybe":          "unknown --restart",
 		"rollback web --target=-oProxyCommand":  "--target",
 		"rollback web --target=local":           "never `local`",
-		"diff web 0":                            "no generation",
+		"diff web 0":                            "is not a generation",
 		"diff web 1 2 3":                        "too many arguments",
 		"remove web --yes --keep-data":          "one or the other",
 		"ssh":                                   "ssh needs the name of a VM",
@@ -61,8 +61,8 @@ func TestLifeTexts(t *testing.T) {
 	up := host.UnitState{ActiveState: "active"}
 	for want, l := range map[string]host.Life{
 		"web: started on server1 (2.1 s)\n":                  {VM: "web", Outcome: "started", Seconds: 2.123},
-		"web: unchanged on server1: it runs already\n":       {VM: "web", Outcome: "unchanged", Unit: up},
-		"web: unchanged on server1: it is stopped already\n": {VM: "web", Outcome: "unchanged"},
+		"web: unchanged on server1: it is already running\n": {VM: "web", Outcome: "unchanged", Unit: up},
+		"web: unchanged on server1: it is already stopped\n": {VM: "web", Outcome: "unchanged"},
 	} {
 		if got := lifeText("server1", l); got != want {
 			t.Errorf("got %q, wanted %q", got, want)

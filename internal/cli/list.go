@@ -36,7 +36,7 @@ assigns to the host, else the one in the VM's ` + "`flake`" + ` file, on the hos
 --check nothing is evaluated and no Nix runs.
 
 States: running, stopped, failed, starting, stopping; unconfirmed: a deployment
-was cut off while it switched the guest; no VM: a directory that is none. Where
+was cut off while it switched the guest; no VM: a directory without a VM. Where
 some hosts or flakes can't be asked, the others are listed.`,
 		Example: `  ferry list
   ferry list root@server
@@ -89,7 +89,7 @@ func (a *app) printList(vms []manage.VM, withHost, check bool) error {
 		return nil
 	}
 	if len(vms) == 0 {
-		a.ui.Step("list", "there is no VM")
+		a.ui.Step("list", "no VMs")
 		return nil
 	}
 	header := []string{"VM", "STATE", "STATUS", "SYSTEM", "GEN", "FLAKE"}

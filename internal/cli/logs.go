@@ -41,7 +41,7 @@ services. The system inside keeps a journal of its own: ferry ssh NAME journalct
 	}
 	o.addHostFlag(cmd)
 	o.addFlakeFlagsAs(cmd, "") // -f is the logs' own here, as everybody expects
-	cmd.Flags().BoolVarP(&follow, "follow", "f", false, "go on with what comes, until Ctrl-C")
+	cmd.Flags().BoolVarP(&follow, "follow", "f", false, "follow new entries until Ctrl-C")
 	cmd.Flags().IntVarP(&last, "lines", "n", last, "how many of the last lines")
 	return cmd
 }

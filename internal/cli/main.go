@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/signal"
 	"strconv"
+	"strings"
 	"syscall"
 
 	"github.com/spf13/cobra"
@@ -135,7 +136,7 @@ func (a *app) printError(err error) {
 	if hint == "" && errors.As(err, &hinter) {
 		hint = hinter.Hint()
 	}
-	message := err.Error()
+	message := saidOnce(err.Error())
 	var de *deploy.Error
 	if errors.As(err, &de) && de.State != "" {
 		message += "\n" + string(de.VM) + ": " + de.State
@@ -143,6 +144,20 @@ func (a *app) printError(err error) {
 		message += "\n" + failure.State
 	}
 	a.ui.Error(message, hint, log)
+}
+
+// saidOnce drops a subject before a message that begins with the same subject:
+// "web: web has no generation 7". Each layer names what it is about, since it
+// doesn't know who else does.
+func saidOnce(message string) string {
+	for {
+		subject, rest, ok := strings.Cut(message, ": ")
+		after, same := strings.CutPrefix(rest, subject)
+		if !ok || !same || subject == "" || strings.Contains(subject, " ") || !strings.HasPrefix(after, " ") && !strings.HasPrefix(after, ": ") {
+			return message
+		}
+		message = rest
+	}
 }
 
 // usageErrors makes a wrong number of arguments a wrong usage, for cobra's own
@@ -180,7 +195,7 @@ is needed.`,
 		Example: `  ferry rebuild web                                    # addresses from the flake
   ferry rebuild web root@server root@web.example.com   # or named here
   ferry rebuild web --dry-run`,
-		Version:           Version(),
+		Version:           thisBuild().String(),
 		SilenceErrors:     true,
 		SilenceUsage:      true,
 		CompletionOptions: cobra.CompletionOptions{HiddenDefaultCmd: true},
@@ -204,10 +219,11 @@ is needed.`,
 			a.ui.Colour = false
 		}
 	}
+	root.SetVersionTemplate(versionTemplate)
 	root.SetHelpTemplate(root.HelpTemplate() + "\n" + exitCodes + "\n")
 	root.AddCommand(a.rebuildCommand(), a.installCommand(), a.switchCommand(), a.autostartCommand(), a.listCommand(), a.updateCommand(), a.flakeUpdateCommand(), a.hostCommand())
 	root.AddCommand(a.startCommand(), a.stopCommand(), a.restartCommand(), a.logsCommand(), a.sshCommand(), a.historyCommand(),
-		a.generationsCommand(), a.rollbackCommand(), a.attachCommand(), a.diffCommand(), a.removeCommand())
+		a.generationsCommand(), a.rollbackCommand(), a.attachCommand(), a.diffCommand(), a.removeCommand(), a.versionCommand())
 	usageErrors(root)
 	return root
 }

@@ -38,10 +38,10 @@ func flagOptions() map[string]string {
 		"accept-flake-config": "accept Nix settings from the flake",
 		"no-write-lock-file":  "do not write the flake's lock file",
 		"no-update-lock-file": "do not allow any change of the flake's lock file",
-		"recreate-lock-file":  "make the flake's lock file anew",
+		"recreate-lock-file":  "recreate the flake's lock file",
 		"commit-lock-file":    "commit changes of the flake's lock file",
 		"no-registries":       "do not use flake registries",
-		"refresh":             "take everything downloaded before as out of date",
+		"refresh":             "treat cached downloads as out of date",
 		"offline":             "use no substituters and take everything downloaded as fresh",
 		"show-trace":          "show the whole trace of evaluation errors",
 		"allow-dirty":         "allow a dirty working tree (Nix's default)",
@@ -111,7 +111,7 @@ func (v *nixValue) Set(s string) error {
 			return fmt.Errorf("%s needs two values", option)
 		}
 		if strings.HasPrefix(a, "-") {
-			return fmt.Errorf("%s: %q is no value", option, a)
+			return fmt.Errorf("%s: %q is not a valid value", option, a)
 		}
 		v.to.words = append(v.to.words, option, a, b)
 	}

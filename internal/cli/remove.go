@@ -104,7 +104,7 @@ func (a *app) mayDelete(ctx context.Context, h *manage.Host, r host.Removal) err
 		}
 		fmt.Fprintf(&list, "  %8s  %s\n", size(f.Bytes), name)
 	}
-	question := fmt.Sprintf("%s on %s has data of its own in %s:\n%sDelete it for ever? Type the VM's name to do so: ",
+	question := fmt.Sprintf("%s on %s has data of its own in %s:\n%sDelete it permanently? Type the VM's name to do so: ",
 		r.VM, h, cleaned(r.Directory), list.String())
 	answer, err := askTerminal(ctx, question)
 	switch {

@@ -79,7 +79,7 @@ func (o *rollbackOptions) request(cmd *cobra.Command, n microvm.Name) (deploy.Ro
 		return req, &usageError{err: fmt.Errorf("unknown --restart=%.40q", o.restart), hint: "one of " + strings.Join(restartPolicies(), ", ")}
 	}
 	if cmd.Flags().Changed("to") && o.to < 1 {
-		return req, &usageError{err: fmt.Errorf("%d is no generation", o.to), hint: "ferry generations NAME lists their numbers"}
+		return req, &usageError{err: fmt.Errorf("%d is not a generation", o.to), hint: "ferry generations NAME lists their numbers"}
 	}
 	if o.target != "" {
 		address, err := targetAddress(o.target)

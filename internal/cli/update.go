@@ -88,7 +88,7 @@ restarted unless --restart=never: then it is installed only.` + confirmHelp,
 	fs.StringVar(&o.cache, "cache", "", "the binary cache that has the builds (default: the host's own substituters)")
 	fs.StringVar(&o.relay, "relay", string(deploy.RelayAuto), "copy through this machine: auto (where the host can't reach the cache), always, never")
 	most := flake.MaxHealthTimeout
-	fs.Var(&durationValue{to: &o.stall, most: most}, "stall-timeout", "how long a download may stand still (default: 1m)")
+	fs.Var(&durationValue{to: &o.stall, most: most}, "stall-timeout", "how long a download may stall (default: 1m)")
 	fs.Var(&durationValue{to: &o.limit, most: most}, "fetch-limit", "how long the download for a VM may take (default: 6h)")
 	o.confirm.addFlags(fs)
 	fs.StringVar(&o.target, "target", "", "the address of the system inside, for one VM (default: the flake's, else what the last deployment recorded)")
@@ -121,7 +121,7 @@ func (o *sourceOptions) check() error {
 		return &usageError{err: errors.New("one source is needed, and one only: --hydra, --from or --from-flake"), hint: "for example --hydra https://hydra.example.org/jobset/PROJECT/JOBSET"}
 	}
 	if o.anyFlake && o.hydra == "" {
-		return &usageError{err: errors.New("--any-flake belongs to --hydra"), hint: "leave it out"}
+		return &usageError{err: errors.New("--any-flake works only with --hydra"), hint: "leave it out"}
 	}
 	_, err := o.open(nil)
 	return err

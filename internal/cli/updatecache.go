@@ -14,13 +14,13 @@ func checkCache(s string) error {
 	u, err := url.Parse(s)
 	switch {
 	case err != nil:
-		return fmt.Errorf("%.120q is no URL", s)
+		return fmt.Errorf("%.120q is not a URL", s)
 	case !slices.Contains([]string{"http", "https", "file", "s3", "ssh-ng"}, u.Scheme):
-		return fmt.Errorf("%.120q is no binary cache; expected http, https, s3, ssh-ng or file", s)
+		return fmt.Errorf("%.120q is not a binary cache; expected http, https, s3, ssh-ng or file", s)
 	case u.User != nil && u.Scheme != "ssh-ng":
-		return errors.New("credentials in the address would be seen by everybody; they belong into Nix's netrc-file")
+		return errors.New("credentials in the address would be visible to everybody; put them in Nix's netrc-file")
 	case u.Host == "" && u.Scheme != "file", u.Fragment != "", strings.ContainsFunc(s, func(r rune) bool { return r <= ' ' || r == 0x7f }):
-		return fmt.Errorf("%.120q is no binary cache", s)
+		return fmt.Errorf("%.120q is not a binary cache", s)
 	case strings.HasPrefix(u.Host, "-"), u.User != nil && strings.HasPrefix(u.User.Username(), "-"):
 		return fmt.Errorf("%.120q begins with `-` where a name has to stand", s)
 	}

@@ -16,7 +16,7 @@ func (d *deployment) relay(ctx context.Context, req host.FetchRequest) error {
 	to := d.host.NixCopy()
 	switch {
 	case to.Store == "":
-		return &RefusedError{Message: fmt.Sprintf("there is no way around this machine to %s", d.req.Host), Next: "leave out --relay"}
+		return &RefusedError{Message: "the host is this machine: there is nothing to relay", Next: "leave out --relay"}
 	case d.host.SudoPassword():
 		return &RefusedError{
 			Message: fmt.Sprintf("nothing can be relayed to %s, where sudo asks for a password", d.req.Host),

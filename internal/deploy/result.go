@@ -58,7 +58,7 @@ type Result struct {
 	// is what the next restart will change.
 	Hardware []string `json:"hardware,omitempty"`
 	Waits    []string `json:"waitsForRestart,omitempty"`
-	Stopped  bool     `json:"stopped,omitempty"` // the VM is stopped and stays so
+	Stopped  bool     `json:"stopped,omitempty"` // the VM stays stopped
 	Seconds  float64  `json:"seconds"`
 	Error    string   `json:"error,omitempty"`
 	State    string   `json:"state,omitempty"` // after an error: how things are
@@ -127,12 +127,12 @@ func (r *Result) headline() string {
 	switch r.Outcome {
 	case OutcomeUnchanged:
 		if r.Stopped {
-			return "unchanged" + on + "; it is stopped and stays so (ferry start " + string(r.VM) + ")"
+			return "unchanged" + on + "; the VM stays stopped (ferry start " + string(r.VM) + ")"
 		}
 		return "unchanged" + on
 	case OutcomeInstalled:
 		if r.Stopped {
-			return fmt.Sprintf("installed%s as generation %d; it is stopped and stays so (ferry start %s)", on, r.Generation, r.VM)
+			return fmt.Sprintf("installed%s as generation %d; the VM stays stopped (ferry start %s)", on, r.Generation, r.VM)
 		}
 		return fmt.Sprintf("installed%s as generation %d; what runs was not touched", on, r.Generation)
 	case OutcomeSwitched:
@@ -161,7 +161,11 @@ func (r *Result) intention() string {
 	if r.Predicted {
 		what := "copy the derivations and build on " + r.Host
 		if r.BuildOn != "" {
-			what = "build on " + strings.Replace(r.BuildOn, "local", "this machine", 1) + " and copy it to " + r.Host
+			builder := r.BuildOn
+			if builder == "local" {
+				builder = "this machine"
+			}
+			what = "build on " + builder + " and copy it to " + r.Host
 		}
 		if r.Build != "" {
 			what = "download " + string(r.Runner)

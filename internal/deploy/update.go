@@ -221,7 +221,7 @@ func (d *deployment) findByFlake(ctx context.Context, ref string) error {
 	if flake.FixedInStore(ref) {
 		d.Report.Warn("%s: its `flake` file names a path of the store, which never changes: %s", d.req.Name, ref)
 	}
-	// What the reference meant an hour ago is no news.
+	// The reference may have moved within the hour that Nix caches it.
 	ev, err := d.Evaluator.Evaluate(ctx, flake.Source{Ref: ref, Options: []string{"--refresh"}}, d.req.Attribute)
 	if err != nil {
 		return err

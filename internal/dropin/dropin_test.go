@@ -32,6 +32,7 @@ type fake struct {
 	flakes  map[microvm.Name]string
 	fails   map[microvm.Name]error // of updates
 	yields  map[string]microvm.StorePath
+	evalErr error
 	updated []host.UpdateRequest
 
 	evaluated  []flake.Source
@@ -80,6 +81,9 @@ func (f *fake) Evaluate(_ context.Context, src flake.Source, n microvm.Name) (*f
 		}
 	} else {
 		f.evaluated = append(f.evaluated, src)
+	}
+	if f.evalErr != nil {
+		return nil, f.evalErr
 	}
 	out, ok := f.yields[src.Ref]
 	if !ok {
@@ -183,6 +187,30 @@ func TestDefaultFlake(t *testing.T) {
 		t.Fatal(err)
 	}
 	want("git+file://" + sub)
+}
+
+// What to do is said in this command's options, not in those of ferry.
+func TestEvaluationHints(t *testing.T) {
+	unknown := &flake.UnknownVMError{Ref: "github:a/b", Name: "web", Existing: []string{"db"}}
+	noFlake := &flake.EvalError{Ref: "github:a/b", Message: "path '/x' does not contain a 'flake.nix'"}
+	for _, c := range []struct {
+		err  error
+		args []string
+		want string
+	}{
+		{unknown, []string{"-c", "web", "-f", "github:a/b"}, "name one of them, or another flake with -f"},
+		{noFlake, []string{"-c", "web", "-f", "github:a/b"}, "name the flake: microvm -c NAME -f FLAKE"},
+		{unknown, []string{"-u", "web"}, "correct the reference in the VM's `flake` file"},
+		{noFlake, []string{"-u", "web"}, "correct the reference in the VM's `flake` file"},
+		{&flake.EvalError{Message: "boom", Position: "flake.nix:1:1"}, []string{"-u", "web"}, "correct it there"},
+	} {
+		f := &fake{t: t, evalErr: c.err, flakes: map[microvm.Name]string{"web": "github:a/b"}}
+		err := f.run(c.args...)
+		var h interface{ Hint() string }
+		if !errors.Is(err, c.err) || !errors.As(err, &h) || h.Hint() != c.want {
+			t.Errorf("%v: %v, hint %v", c.args, err, h)
+		}
+	}
 }
 
 // An existing VM is found before anything is evaluated.
@@ -312,7 +340,7 @@ func TestForeground(t *testing.T) {
 		t.Errorf("%v: ran %q in %s", err, f.ran, f.runIn)
 	}
 	f.ran = nil
-	for name, want := range map[string]string{"up": "runs already", "broken": "no store path", "none": "no VM none"} {
+	for name, want := range map[string]string{"up": "is already running", "broken": "no store path", "none": "no VM none"} {
 		if err := f.run("-r", name); err == nil || !strings.Contains(err.Error(), want) || f.ran != nil {
 			t.Errorf("%s: %v, ran %q", name, err, f.ran)
 		}

@@ -24,7 +24,7 @@ func (c *Command) foreground(ctx context.Context, o Options) error {
 	}
 	switch {
 	case v.State == host.StateRunning, v.State == host.StateStarting, v.State == host.StateStopping, v.State == host.StateUnconfirmed:
-		return host.Refuse(fmt.Sprintf("%s runs already (%s)", o.Name, v.State), "stop it first: systemctl stop "+o.Name.Unit())
+		return host.Refuse(fmt.Sprintf("%s is already running (%s)", o.Name, v.State), "stop it first: systemctl stop "+o.Name.Unit())
 	case v.Current == "":
 		return host.Refuse(fmt.Sprintf("%s can't be run: %s", o.Name, strings.Join(v.Problems, "; ")), "")
 	}
@@ -43,7 +43,7 @@ func (c *Command) ssh(ctx context.Context, o Options) error {
 	}
 	program, err := exec.LookPath("ssh")
 	if err != nil {
-		return host.Refuse("there is no ssh on this machine", "install OpenSSH's client")
+		return host.Refuse("ssh is not installed on this machine", "install OpenSSH's client")
 	}
 	known, err := c.knownHosts()
 	if err != nil {

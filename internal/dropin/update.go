@@ -69,7 +69,7 @@ func (c *Command) updatable(ctx context.Context) ([]microvm.Name, error) {
 		}
 	}
 	if len(names) == 0 {
-		c.Report.Warn("there is no MicroVM to update")
+		c.Report.Warn("no MicroVMs to update")
 	}
 	return names, nil
 }
@@ -81,7 +81,7 @@ func (c *Command) updateOne(ctx context.Context, d Deployer, n microvm.Name, res
 	}
 	if ref == "" {
 		return &host.Failure{
-			Kind: host.KindRefused, Message: "it has no `flake` file to be updated from",
+			Kind: host.KindRefused, Message: "it has no `flake` file to update from",
 			Hint: fmt.Sprintf("deploy it from where its flake is (ferry rebuild %s), which can leave one for the host (--update-flake REF)", n),
 		}
 	}
@@ -127,7 +127,7 @@ func next(n microvm.Name, done *host.Updated) string {
 	case done.Activated == host.ActivateStart:
 		return "started"
 	case !done.Running:
-		return "it does not run; start it with: systemctl start " + n.Unit()
+		return "it is not running; start it with: systemctl start " + n.Unit()
 	case p.Activation == host.ActivateLive && len(p.Waits) > 0:
 		return fmt.Sprintf("the system inside can be switched live (ferry switch %s, from the operator); the hardware needs a restart: %s", n, restart)
 	case p.Activation == host.ActivateLive:

@@ -32,7 +32,7 @@ func ReadNetrc(path string) (*Netrc, error) {
 		return nil, fmt.Errorf("reading the netrc file: %w", err)
 	}
 	if !info.Mode().IsRegular() || info.Size() > maxNetrc {
-		return nil, fmt.Errorf("reading the netrc file: %s is no file of less than %d bytes", path, maxNetrc)
+		return nil, fmt.Errorf("reading the netrc file: %s is not a file of less than %d bytes", path, maxNetrc)
 	}
 	content, err := os.ReadFile(path)
 	if err != nil {

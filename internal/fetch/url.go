@@ -16,7 +16,9 @@ type URLError struct {
 	URL, Why, hint string
 }
 
-func (e *URLError) Error() string { return fmt.Sprintf("%.200q is no URL to fetch: %s", e.URL, e.Why) }
+func (e *URLError) Error() string {
+	return fmt.Sprintf("%.200q is not a URL to fetch: %s", e.URL, e.Why)
+}
 
 // Hint is what to do next.
 func (e *URLError) Hint() string { return e.hint }

@@ -179,7 +179,7 @@ func lockedAt(locks json.RawMessage, names []string) (json.RawMessage, error) {
 	for _, name := range names {
 		var next string // an input that follows another one is a list instead
 		if err := json.Unmarshal(file.Nodes[at].Inputs[name], &next); err != nil {
-			return nil, fmt.Errorf("%q is no input of its own", name)
+			return nil, fmt.Errorf("%q is not an input of its own", name)
 		}
 		at = next
 	}

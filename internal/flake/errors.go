@@ -44,7 +44,7 @@ type NoRunnerError struct {
 }
 
 func (e *NoRunnerError) Error() string {
-	return fmt.Sprintf("nixosConfigurations.%s of flake %s is no MicroVM: %s", e.Name, e.Ref, e.Reason)
+	return fmt.Sprintf("nixosConfigurations.%s of flake %s is not a MicroVM: %s", e.Name, e.Ref, e.Reason)
 }
 
 // Hint is what to do next.
@@ -71,10 +71,15 @@ func (e *EvalError) Error() string {
 
 // Hint is what to do next.
 func (e *EvalError) Hint() string {
-	if strings.Contains(e.Message, "flake.nix") && e.Position == "" {
+	if e.NoFlake() {
 		return "run ferry in the flake's directory, or name it with --flake"
 	}
 	return "correct it there; --show-trace shows how Nix came to it"
+}
+
+// NoFlake reports whether there is no flake where the reference points.
+func (e *EvalError) NoFlake() bool {
+	return strings.Contains(e.Message, "flake.nix") && e.Position == ""
 }
 
 // Unwrap gives the *nix.EvalFailure.

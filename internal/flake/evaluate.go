@@ -57,7 +57,7 @@ func (ev *Evaluation) takeRecord(out outputs, ref string, name microvm.Name) ([]
 	vm, ok := out.VMs[string(name)]
 	switch {
 	case !ok:
-		return nil, fmt.Errorf("evaluating flake %s: the result lacks %s", ref, name)
+		return nil, fmt.Errorf("evaluating flake %s: the result has no %s", ref, name)
 	case vm.Obstacle != "":
 		return nil, &NoRunnerError{Ref: ref, Name: name, Reason: vm.Obstacle}
 	case vm.Record == nil:
@@ -234,7 +234,7 @@ func derivations(r *microvm.Record) ([]microvm.StorePath, error) {
 	}
 	for _, d := range drvs {
 		if !d.IsDerivation() {
-			return nil, fmt.Errorf("evaluating %s: %.120q is no derivation", r.Name, d)
+			return nil, fmt.Errorf("evaluating %s: %.120q is not a derivation", r.Name, d)
 		}
 	}
 	return drvs, nil

@@ -151,7 +151,7 @@ func TestEvaluateErrors(t *testing.T) {
 	t.Run("no runner", func(t *testing.T) {
 		_, err := evaluate(t, `{"vms":{"web":{"obstacle":"it does not define config.microvm.declaredRunner"}},"ferry":null}`)
 		var none *NoRunnerError
-		if !errors.As(err, &none) || !strings.Contains(err.Error(), "nixosConfigurations.web of flake . is no MicroVM: it does not define") {
+		if !errors.As(err, &none) || !strings.Contains(err.Error(), "nixosConfigurations.web of flake . is not a MicroVM: it does not define") {
 			t.Errorf("%#v", err)
 		}
 	})
@@ -164,7 +164,7 @@ func TestEvaluateErrors(t *testing.T) {
 	t.Run("schema", func(t *testing.T) {
 		_, err := evaluate(t, strings.Replace(webOutput, "tags", "tagz", 1))
 		var schema *SchemaError
-		if !errors.As(err, &schema) || !strings.Contains(err.Error(), "the flake's output ferry.vms.web.tagz is no known key (did you mean `tags`?)") {
+		if !errors.As(err, &schema) || !strings.Contains(err.Error(), "the flake's output ferry.vms.web.tagz is not a known key (did you mean `tags`?)") {
 			t.Errorf("%v", err)
 		}
 	})

@@ -81,7 +81,7 @@ func DecodeFleet(data []byte) (Fleet, []string, error) {
 	top := d.object(root, "hosts", "vms")
 	d.each(top.get("hosts"), func(name string, v value) {
 		if len(name) > microvm.MaxNameLength || !hostNamePattern.MatchString(name) {
-			d.fail(v.path, "is no name for a host: letters, digits, `.`, `-` and `_` are allowed, the first a letter or digit")
+			d.fail(v.path, "is not a valid name for a host: letters, digits, `.`, `-` and `_` are allowed, the first a letter or digit")
 			return
 		}
 		if f.Hosts == nil {
@@ -109,7 +109,7 @@ func DecodeFleet(data []byte) (Fleet, []string, error) {
 func (d *decoder) host(v value) Host {
 	o := d.object(v, "address", "sudo", "buildOn")
 	if d.err == nil && !o.has("address") {
-		d.fail(v.path, "lacks `address`")
+		d.fail(v.path, "has no `address`")
 	}
 	h := Host{Sudo: d.boolean(o.get("sudo")), BuildOn: d.buildPlace(o.get("buildOn"))}
 	if a := d.address(o.get("address")); a != nil {

@@ -30,7 +30,7 @@ func (s Source) checkedRef() (string, error) {
 		return ".", nil
 	}
 	if why := unfitForArgument(s.Ref); why != "" {
-		return "", fmt.Errorf("%.120q is no flake reference: %s", s.Ref, why)
+		return "", fmt.Errorf("%.120q is not a flake reference: %s", s.Ref, why)
 	}
 	return s.Ref, nil
 }
@@ -110,11 +110,11 @@ func uselessOnHost(ref string) string {
 	case slices.Contains(forgeSchemes(), scheme):
 		owner, repo, _ := strings.Cut(location, "/")
 		if owner == "" || strings.Trim(repo, "/") == "" {
-			return "it lacks OWNER/REPO"
+			return "OWNER/REPO is missing"
 		}
 	case scheme == "flake":
 		if strings.Trim(location, "/") == "" {
-			return "it lacks the name of a registry entry"
+			return "the name of a registry entry is missing"
 		}
 	case slices.Contains(fileSchemes(), scheme):
 		if file, ok := strings.CutPrefix(location, "//"); ok {
@@ -129,7 +129,7 @@ func uselessOnHost(ref string) string {
 		}
 	default:
 		known := slices.Concat(forgeSchemes(), remoteSchemes(), fileSchemes(), []string{"flake"})
-		return fmt.Sprintf("`%s:` is no scheme of a flake reference%s", scheme, didYouMean(scheme, known))
+		return fmt.Sprintf("`%s:` is not a scheme of flake references%s", scheme, didYouMean(scheme, known))
 	}
 	return ""
 }

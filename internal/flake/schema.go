@@ -69,7 +69,7 @@ func (d *decoder) object(v value, known ...string) object {
 	fields := d.set(v)
 	for _, key := range slices.Sorted(maps.Keys(fields)) {
 		if !slices.Contains(known, key) {
-			d.fail(v.path+"."+attrName(key), "is no known key"+didYouMean(key, known)+"; known are: "+strings.Join(known, ", "))
+			d.fail(v.path+"."+attrName(key), "is not a known key"+didYouMean(key, known)+"; known are: "+strings.Join(known, ", "))
 		}
 	}
 	if d.err != nil {

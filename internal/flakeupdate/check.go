@@ -17,7 +17,7 @@ var inputPattern = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_'-]*(/[A-Za-z_][A-Za
 func checkInputs(names []string) error {
 	for _, n := range names {
 		if len(n) > 500 || !inputPattern.MatchString(n) {
-			return &UsageError{why: fmt.Sprintf("%.80q is no name of an input", n), hint: "name inputs of the flake, such as nixpkgs"}
+			return &UsageError{why: fmt.Sprintf("%.80q is not a valid input name", n), hint: "name inputs of the flake, such as nixpkgs"}
 		}
 	}
 	return nil
@@ -25,7 +25,7 @@ func checkInputs(names []string) error {
 
 // checkBranch has git say whether the name is one for a branch.
 func (j *job) checkBranch(ctx context.Context) error {
-	wrong := &UsageError{why: fmt.Sprintf("%.80q is no name of a branch", j.Branch), hint: "--branch takes a name such as flake-update"}
+	wrong := &UsageError{why: fmt.Sprintf("%.80q is not a valid branch name", j.Branch), hint: "--branch takes a name such as flake-update"}
 	if j.Branch == "" || len(j.Branch) > 200 || strings.HasPrefix(j.Branch, "-") || j.Branch == "HEAD" {
 		return wrong
 	}
@@ -44,7 +44,7 @@ func (j *job) checkRemote(ctx context.Context) error {
 	case j.Remote == "":
 		return nil
 	case len(j.Remote) > 2048 || strings.HasPrefix(j.Remote, "-") || strings.ContainsFunc(j.Remote, unicode.IsControl):
-		return &UsageError{why: fmt.Sprintf("%.80q is no remote", j.Remote), hint: "--push takes the name of a remote, such as origin, or its URL"}
+		return &UsageError{why: fmt.Sprintf("%.80q is not a remote", j.Remote), hint: "--push takes the name of a remote, such as origin, or its URL"}
 	case strings.ContainsAny(j.Remote, ":/"):
 		return nil // a URL or a path
 	}

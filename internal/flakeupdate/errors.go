@@ -35,7 +35,7 @@ type DivergedError struct {
 }
 
 func (e *DivergedError) Error() string {
-	return fmt.Sprintf("%s and %s have diverged: each has commits that the other lacks", e.one, e.other)
+	return fmt.Sprintf("%s and %s have diverged: each has commits that the other does not have", e.one, e.other)
 }
 
 // Hint is what to do next.

@@ -228,7 +228,7 @@ func splitFlake(s string) (dir, sub string, err error) {
 	if dir == "" {
 		dir = "."
 	}
-	wrong := &UsageError{why: fmt.Sprintf("--flake=%.120q is no directory", s), hint: "flake-update works in a repository on this machine: name the flake's directory in it"}
+	wrong := &UsageError{why: fmt.Sprintf("--flake=%.120q is not a directory", s), hint: "flake-update works in a repository on this machine: name the flake's directory in it"}
 	if query != "" {
 		values, err := url.ParseQuery(query)
 		if err != nil || len(values) != 1 || len(values["dir"]) != 1 {

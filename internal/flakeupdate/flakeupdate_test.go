@@ -218,7 +218,7 @@ func TestMissingRemote(t *testing.T) {
 		t.Error(h)
 	}
 	f.fails(func(r *Request) { r.Remote = f.remote + "-gone" }, "asking ")
-	f.fails(func(r *Request) { r.Remote = "--upload-pack=touch /tmp/x" }, "is no remote")
+	f.fails(func(r *Request) { r.Remote = "--upload-pack=touch /tmp/x" }, "is not a remote")
 }
 
 func TestInputThatCannotBeFetched(t *testing.T) {

@@ -39,7 +39,7 @@ func TestFlakeInASubdirectory(t *testing.T) {
 	}
 	f.fails(func(r *Request) { r.Flake = f.dir }, "has no flake.nix")
 	f.fails(func(r *Request) { r.Flake = f.dir + "?dir=../x" }, "leaves the repository")
-	f.fails(func(r *Request) { r.Flake = f.dir + "?ref=x" }, "is no directory")
+	f.fails(func(r *Request) { r.Flake = f.dir + "?ref=x" }, "is not a directory")
 }
 
 // A work tree of the repository that is linked to it, with a branch of its own.
@@ -61,8 +61,8 @@ func TestUnusablePlaces(t *testing.T) {
 	empty, unborn := t.TempDir(), t.TempDir()
 	f.git(unborn, "init", "-q")
 	for flake, want := range map[string]string{
-		empty: "is in no git repository", unborn: "has no commit yet", f.dir + "/flake.nix": "is no directory",
-		"github:acme/infra": "is no directory", "/no/such": "is no directory",
+		empty: "is in no git repository", unborn: "has no commit yet", f.dir + "/flake.nix": "is not a directory",
+		"github:acme/infra": "is not a directory", "/no/such": "is not a directory",
 	} {
 		f.fails(func(r *Request) { r.Flake = flake }, want)
 	}
@@ -70,10 +70,10 @@ func TestUnusablePlaces(t *testing.T) {
 	f.fails(nil, "is checked out in")
 	f.git(f.dir, "checkout", "-q", "main")
 	for _, branch := range []string{"", "-x", "a..b", "a b", "HEAD", "@{-1}", "x.lock", strings.Repeat("x", 300)} {
-		f.fails(func(r *Request) { r.Branch = branch }, "is no name of a branch")
+		f.fails(func(r *Request) { r.Branch = branch }, "is not a valid branch name")
 	}
 	for _, input := range []string{"--commit", "a b", "a//b", "", "a;b"} {
-		f.fails(func(r *Request) { r.Inputs = []string{input} }, "is no name of an input")
+		f.fails(func(r *Request) { r.Inputs = []string{input} }, "is not a valid input name")
 	}
 	t.Setenv("GIT_DIR", f.dir+"/.git")
 	if _, err := f.run(nil); err == nil || !strings.Contains(err.Error(), "GIT_DIR is set") {

@@ -33,7 +33,7 @@ type repository struct {
 func openRepository(ctx context.Context, dir, sub string) (*repository, error) {
 	info, err := os.Stat(dir)
 	if err != nil || !info.IsDir() {
-		return nil, &UsageError{why: fmt.Sprintf("%s is no directory", dir), hint: "--flake takes the directory of a flake in a git repository, or a bare repository"}
+		return nil, &UsageError{why: fmt.Sprintf("%s is not a directory", dir), hint: "--flake takes the directory of a flake in a git repository, or a bare repository"}
 	}
 	// In a hook of git they would lead to another repository than dir's.
 	for _, name := range []string{"GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_OBJECT_DIRECTORY", "GIT_COMMON_DIR"} {

@@ -81,6 +81,19 @@ go_back() {
   esac
 }
 
+# Units that only the undone system had, and that failed there, would be listed as
+# `not-found failed` until the next boot. A second process only where there are
+# any; systemd is asked for seconds at most.
+forget_units() {
+  before= gone=
+  [ ! -s "$dir/failed" ] || read -r before <"$dir/failed" || :
+  gone=$(SYSTEMD_BUS_TIMEOUT=10s systemctl list-units --state=failed --plain --no-legend --full 2>/dev/null | while read -r unit load _; do
+    case "$load $before " in not-found*" $unit "*) ;; not-found*) printf '%s ' "$unit" ;; esac
+  done)
+  # shellcheck disable=SC2086 # the names of units, apart
+  [ -z "$gone" ] || SYSTEMD_BUS_TIMEOUT=10s systemctl reset-failed -- $gone || :
+}
+
 if [ "$only" = profile ]; then
   restore_profile
   exit 0
@@ -100,7 +113,10 @@ if [ -s "$dir/begun" ]; then
   go_back
 fi
 case $code in
-  0 | 4) echo "$code" >"$dir/undo.status" ;;
+  0 | 4)
+    [ ! -s "$dir/begun" ] || forget_units
+    echo "$code" >"$dir/undo.status"
+    ;;
   *)
     echo "ferry: going back ended with status $code; booting instead"
     echo reboot >"$dir/undo.status"

@@ -26,8 +26,8 @@ func (s *Server) Probe(ctx context.Context, req ProbeRequest) (*Facts, error) {
 	if err != nil {
 		return nil, err
 	}
-	if f.FreeBytes, err = freeBytes(filepath.Join(s.layout.Root, microvm.StoreDir)); err != nil {
-		return nil, refuse(fmt.Sprintf("this machine has no Nix store: %v", err), "install Nix on the host")
+	if f.FreeBytes, err = s.storeSpace(ctx); err != nil {
+		return nil, err
 	}
 	f.VM, f.StateDir = *vm, s.layout.StateDir
 	f.Lock = s.layout.lockHolder(req.Name)
@@ -178,6 +178,28 @@ func missingShares(shares []microvm.Share) []string {
 		}
 	}
 	return missing
+}
+
+// storeSpace is what is free for the store, in bytes. A Nix that was never used,
+// such as a distribution's package, has no store yet and makes it when root
+// first uses it: then that is what is free where it will be.
+func (s *Server) storeSpace(ctx context.Context) (uint64, error) {
+	store := filepath.Join(s.layout.Root, microvm.StoreDir)
+	free, err := freeBytes(store)
+	if err == nil {
+		return free, nil
+	}
+	if !errors.Is(err, fs.ErrNotExist) {
+		return 0, fmt.Errorf("looking at the host's store: %w", err)
+	}
+	if _, err := s.nix.Version(ctx); err != nil {
+		return 0, refuse(fmt.Sprintf("the host has no Nix store: %v", err), "install Nix on the host (https://nixos.org/download, or the distribution's package)")
+	}
+	for errors.Is(err, fs.ErrNotExist) && store != "/" {
+		store = filepath.Dir(store)
+		free, err = freeBytes(store)
+	}
+	return free, err
 }
 
 func freeBytes(path string) (uint64, error) {

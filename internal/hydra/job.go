@@ -46,7 +46,7 @@ func checkName(what, name string, pattern *regexp.Regexp) error {
 	case name == "":
 		return fmt.Errorf("the name of Hydra's %s is empty", what)
 	case len(name) > maxNameLength || !pattern.MatchString(name):
-		return fmt.Errorf("%.80q is no name of a %s in Hydra", name, what)
+		return fmt.Errorf("%.80q is not a valid name of a %s in Hydra", name, what)
 	}
 	return nil
 }
@@ -70,7 +70,7 @@ func ParseWhich(s string) (Which, error) {
 	case len(s) > len(forSystem) && s[:len(forSystem)] == forSystem:
 		return Which{System: s[len(forSystem):]}, checkName("system", s[len(forSystem):], systemPattern)
 	}
-	return Which{}, fmt.Errorf("%.80q is none of latest-finished, latest and latest-for/SYSTEM", s)
+	return Which{}, fmt.Errorf("expected latest-finished, latest or latest-for/SYSTEM, not %.80q", s)
 }
 
 func (w Which) path() []string {

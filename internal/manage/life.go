@@ -109,7 +109,7 @@ func (h *Host) RecordedTarget(ctx context.Context, n microvm.Name) (*microvm.Add
 	}
 	a, err := microvm.ParseAddress(recorded)
 	if err != nil || a.Local {
-		return nil, fmt.Errorf("the target that %s has recorded is no address: %.80q", h, recorded)
+		return nil, fmt.Errorf("the target that %s has recorded is not an address: %.80q", h, recorded)
 	}
 	return &a, nil
 }

@@ -1,6 +1,7 @@
 package microvm
 
 import (
+	"errors"
 	"fmt"
 	"net"
 	"net/url"
@@ -27,9 +28,16 @@ var (
 // or `local`. What ssh could take for an option, or a shell for more than a
 // word, is refused.
 func ParseAddress(s string) (Address, error) {
-	fail := func(why string) (Address, error) {
-		return Address{}, fmt.Errorf("%.80q is no address: %s (expected [user@]host, ssh://[user@]host[:port] or local)", s, why)
+	a, err := parseAddress(s)
+	if err != nil {
+		return Address{}, fmt.Errorf("%.80q is not a valid address: %w (expected [user@]host, ssh://[user@]host[:port] or local)", s, err)
 	}
+	return a, nil
+}
+
+// parseAddress fails with the bare reason, which others put into their own words.
+func parseAddress(s string) (Address, error) {
+	fail := func(why string) (Address, error) { return Address{}, errors.New(why) }
 	switch {
 	case s == "":
 		return fail("it is empty")

@@ -24,18 +24,18 @@ func ParseBuildPlace(s string) (BuildPlace, error) {
 		return BuildPlace{Local: true}, nil
 	}
 	fail := func(why string) (BuildPlace, error) {
-		return BuildPlace{}, fmt.Errorf("%.80q is no place to build: %s (expected host, local or ssh-ng://[user@]builder[:port])", s, why)
+		return BuildPlace{}, fmt.Errorf("%.80q is not a place to build: %s (expected host, local or ssh-ng://[user@]builder[:port])", s, why)
 	}
 	rest, ok := strings.CutPrefix(s, builderScheme)
 	if !ok {
 		return fail("it is neither a known word nor an ssh-ng:// URL")
 	}
 	if strings.ContainsRune(rest, '?') {
-		return fail("settings behind `?` belong into your ssh_config")
+		return fail("parameters after `?` are not supported; put them in ssh_config")
 	}
-	a, err := ParseAddress("ssh://" + rest)
+	a, err := parseAddress("ssh://" + rest)
 	if err != nil {
-		return fail("the machine in it is none")
+		return fail(err.Error())
 	}
 	return BuildPlace{Builder: &a}, nil
 }

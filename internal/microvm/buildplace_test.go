@@ -1,6 +1,9 @@
 package microvm
 
-import "testing"
+import (
+	"strings"
+	"testing"
+)
 
 func TestParseBuildPlace(t *testing.T) {
 	for _, s := range []string{"host", "local", "ssh-ng://builder", "ssh-ng://root@builder.example.com", "ssh-ng://root@10.0.0.2:2222", "ssh-ng://[fe80::1]", "ssh-ng://root@[fe80::1]:22"} {
@@ -18,6 +21,20 @@ func TestParseBuildPlace(t *testing.T) {
 	} {
 		if p, err := ParseBuildPlace(s); err == nil {
 			t.Errorf("%q: %+v", s, p)
+		}
+	}
+}
+
+// What is wrong with the builder is said in the words of addresses.
+func TestParseBuildPlaceSaysWhy(t *testing.T) {
+	for s, want := range map[string]string{
+		"ssh-ng://b:99999": `"ssh-ng://b:99999" is not a place to build: the port is out of range (`,
+		"ssh-ng://u:p@b":   "a password has no place in an address",
+		"ssh-ng://b?x=y":   "parameters after `?` are not supported; put them in ssh_config",
+		"remote":           "neither a known word nor an ssh-ng:// URL",
+	} {
+		if _, err := ParseBuildPlace(s); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v", s, err)
 		}
 	}
 }

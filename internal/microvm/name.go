@@ -27,7 +27,7 @@ func ParseName(s string) (Name, error) {
 	case len(s) > MaxNameLength:
 		return "", fmt.Errorf("the VM name %.20q… has %d characters; at most %d are allowed", s, len(s), MaxNameLength)
 	case !namePattern.MatchString(s):
-		return "", fmt.Errorf("%.80q is no VM name: letters, digits, `-` and `_` are allowed, the first a letter or digit", s)
+		return "", fmt.Errorf("%.80q is not a valid VM name: letters, digits, `-` and `_` are allowed, the first a letter or digit", s)
 	}
 	return Name(s), nil
 }

@@ -18,7 +18,7 @@ type StorePath string
 // ParseStorePath checks s; a path below a store path is refused.
 func ParseStorePath(s string) (StorePath, error) {
 	if !storePathPattern.MatchString(s) {
-		return "", fmt.Errorf("%.120q is no store path", s)
+		return "", fmt.Errorf("%.120q is not a store path", s)
 	}
 	return StorePath(s), nil
 }

@@ -91,7 +91,10 @@ func (n *Nix) run(ctx context.Context, c command) (stdout []byte, stderr []strin
 		cmd.Stdout = c.stdout
 	}
 	killGroup := terminate(cmd, !c.mayAsk, cmp.Or(n.grace, termGrace))
-	errs := &lineWriter{log: n.Log, each: c.line}
+	errs := &lineWriter{each: c.line}
+	if n.Log != nil {
+		errs.log = &planless{to: n.Log}
+	}
 	err = runWithStderr(cmd, errs)
 	if ctx.Err() != nil {
 		killGroup()

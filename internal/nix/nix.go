@@ -24,7 +24,8 @@ type Nix struct {
 	// Env holds KEY=value entries that are added to the environment.
 	Env []string
 	// Log receives what Nix says on stderr while it runs, a whole line with its
-	// newline per Write, without colours. Nil drops it.
+	// newline per Write, without colours, and without the lists of what Nix is
+	// about to build or fetch, of which it tells again. Nil drops it.
 	Log io.Writer
 
 	grace time.Duration // termGrace unless a test sets it

@@ -167,6 +167,31 @@ func TestBuild(t *testing.T) {
 	}
 }
 
+// Nix lists what it is about to build and fetch, and names each again when its
+// turn comes (wordings of 2.26 and 2.34).
+func TestBuildNamesEachDerivationOnce(t *testing.T) {
+	said := "these 2 derivations will be built:\n  " + drvA + "\n  " + drvB + "\n" +
+		"this path will be fetched (0.03 MiB download, 0.11 MiB unpacked):\n  " + outB + "\n" +
+		"copying path '" + outB + "' from 'https://cache.example.org'...\n" +
+		"building '" + drvA + "'...\na>   " + drvA + "\n  " + outA + "\nbuilding '" + drvB + "'...\n"
+	n := nixtest.New(t, nixtest.Call{
+		Args:   nixCall("build", "--print-build-logs", "--json", "--no-link", drvA+"^out"),
+		Stdout: `[{"drvPath":"` + drvA + `","outputs":{"out":"` + outA + `"}}]`, Stderr: said,
+	})
+	var log bytes.Buffer
+	n.Log = &log
+	if _, err := n.Build(t.Context(), "", drvA); err != nil {
+		t.Fatal(err)
+	}
+	want := "these 2 derivations will be built:\n" +
+		"this path will be fetched (0.03 MiB download, 0.11 MiB unpacked):\n" +
+		"copying path '" + outB + "' from 'https://cache.example.org'...\n" +
+		"building '" + drvA + "'...\na>   " + drvA + "\n  " + outA + "\nbuilding '" + drvB + "'...\n"
+	if diff := cmp.Diff(want, log.String()); diff != "" {
+		t.Error(diff)
+	}
+}
+
 func TestBuildFails(t *testing.T) {
 	args := nixCall("build", "--print-build-logs", "--json", "--no-link", drvA+"^out")
 	n := nixtest.New(t, nixtest.Call{Args: args, Stderr: "b> oops\nerror: builder for '" + drvB + "' failed with exit code 1\nerror: 1 dependencies of derivation '" + drvA + "' failed to build\n", Exit: 1})

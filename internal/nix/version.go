@@ -30,7 +30,7 @@ func ParseVersion(s string) (Version, error) {
 	line = strings.TrimSpace(line)
 	m := versionPattern.FindStringSubmatch(line)
 	if m == nil {
-		return Version{}, fmt.Errorf("%.80q is no version of Nix", line)
+		return Version{}, fmt.Errorf("%.80q is not a version of Nix", line)
 	}
 	v := Version{Text: line, Pre: strings.HasPrefix(m[5], "pre")}
 	for i, part := range []*int{&v.Major, &v.Minor, &v.Patch} {

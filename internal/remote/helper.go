@@ -73,7 +73,7 @@ func (h Helper) For(platform string) (Helper, error) {
 			return other, err
 		}
 	}
-	return Helper{}, fmt.Errorf("there is no ferry for %s: put `%s` from the same release beside %s, or name its directory in FERRY_HELPER_DIR", platform, name, h.Path)
+	return Helper{}, fmt.Errorf("no ferry for %s was found: put `%s` from the same release beside %s, or name its directory in FERRY_HELPER_DIR", platform, name, h.Path)
 }
 
 // platforms maps `uname -s` and `uname -m` to Go's names.

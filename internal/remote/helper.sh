@@ -68,7 +68,7 @@ install() {
 	gzip) gzip -dc >"$tmp/ferry" ;;
 	*) cat >"$tmp/ferry" ;;
 	esac || refuse "the upload could not be written to $bin (is the disk full?)"
-	got=$(sha256sum <"$tmp/ferry") || refuse "there is no sha256sum"
+	got=$(sha256sum <"$tmp/ferry") || refuse "sha256sum is not installed"
 	[ "${got%% *}" = "$sum" ] || refuse "the upload arrived damaged: its SHA-256 is ${got%% *}, not $sum"
 	chmod 0755 "$tmp/ferry"
 	sync -f "$tmp/ferry" 2>/dev/null || sync
@@ -102,13 +102,13 @@ once() {
 		rm -rf "$tmp" # mounted noexec, or full
 		tmp=
 	done
-	[ -n "$tmp" ] || refuse "there is no place to run a program from"
+	[ -n "$tmp" ] || refuse "no directory allows running a program"
 	dd bs=65536 count="$blocks" iflag=fullblock of="$tmp/sent" 2>/dev/null
 	case $how in
 	gzip) gzip -dc <"$tmp/sent" >"$tmp/ferry" 2>/dev/null ;;
 	*) head -c "$size" "$tmp/sent" >"$tmp/ferry" ;;
 	esac
-	got=$(sha256sum <"$tmp/ferry") || refuse "there is no sha256sum"
+	got=$(sha256sum <"$tmp/ferry") || refuse "sha256sum is not installed"
 	[ "${got%% *}" = "$sum" ] || refuse "the upload arrived damaged: its SHA-256 is ${got%% *}, not $sum"
 	chmod 0700 "$tmp/ferry"
 	exec 9<"$tmp/ferry"

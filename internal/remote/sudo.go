@@ -89,7 +89,7 @@ func (m *machine) tryRoot(ctx context.Context) (rootWay, error) {
 	case answer == "quiet":
 		return rootWay{prefix: sudoQuiet}, nil
 	case answer == "none":
-		return rootWay{}, m.noRoot("there is no sudo on it", "log in as root, or install sudo there", "")
+		return rootWay{}, m.noRoot("sudo is not installed", "log in as root, or install sudo there", "")
 	case answer != "password":
 		return rootWay{}, m.noRoot("its login shell does not run `sh -c`", "look at what `ssh HOST sh -c id` prints", out.String())
 	case forbidden(why):

@@ -165,24 +165,24 @@ func (m *Machine) changes(ctx context.Context, req Request) ([]Change, error) {
 // check refuses what the timer could not do.
 func (m *Machine) check(ctx context.Context, req Request) error {
 	if req.Kind == KindUpdate && req.Settings.Update == nil || req.Kind == KindFlakeUpdate && req.Settings.FlakeUpdate == nil {
-		return fmt.Errorf("there are no settings for the timer %s", req.Kind)
+		return fmt.Errorf("the timer %s has no settings", req.Kind)
 	}
 	if err := req.Settings.check(); err != nil {
 		return host.Refuse(err.Error(), "see docs/updates.md")
 	}
 	if len(req.Schedule.OnCalendar) == 0 {
-		return host.Refuse("it is not said when the timer fires", "for example --on-calendar daily")
+		return host.Refuse("--on-calendar is missing", "for example --on-calendar daily")
 	}
 	for _, c := range req.Schedule.OnCalendar {
 		if strings.ContainsAny(c, "%\n\r") {
-			return host.Refuse(fmt.Sprintf("%.80q is no calendar expression", c), "see man 7 systemd.time")
+			return host.Refuse(fmt.Sprintf("%.80q is not a calendar expression", c), "see man 7 systemd.time")
 		}
 		why, err := m.sys.calendar(ctx, c)
 		if err != nil {
 			return err
 		}
 		if why != "" {
-			return host.Refuse(fmt.Sprintf("%.80q is no calendar expression: %s", c, why), "see man 7 systemd.time; for example daily, or `Mon..Fri 03:00`")
+			return host.Refuse(fmt.Sprintf("%.80q is not a calendar expression: %s", c, why), "see man 7 systemd.time; for example daily, or `Mon..Fri 03:00`")
 		}
 	}
 	if _, err := os.Stat(m.path(program)); err != nil {

@@ -118,9 +118,9 @@ func TestTimerRefused(t *testing.T) {
 		name, want string
 		spoil      func(m *Machine, req *Request)
 	}{
-		{"no time", "not said when", func(_ *Machine, r *Request) { r.Schedule.OnCalendar = nil }},
-		{"a wrong time", "is no calendar expression: Failed to parse", func(_ *Machine, r *Request) { r.Schedule.OnCalendar = []string{"dayly"} }},
-		{"two lines", "is no calendar expression", func(_ *Machine, r *Request) { r.Schedule.OnCalendar = []string{"daily\nUnit=x"} }},
+		{"no time", "--on-calendar is missing", func(_ *Machine, r *Request) { r.Schedule.OnCalendar = nil }},
+		{"a wrong time", "is not a calendar expression: Failed to parse", func(_ *Machine, r *Request) { r.Schedule.OnCalendar = []string{"dayly"} }},
+		{"two lines", "is not a calendar expression", func(_ *Machine, r *Request) { r.Schedule.OnCalendar = []string{"daily\nUnit=x"} }},
 		{"no ferry", "ferry host setup", func(m *Machine, _ *Request) { _ = os.Remove(m.path(program)) }},
 		{"somebody else's unit", "is not as ferry made it", func(m *Machine, _ *Request) { put(t, m, unitDir+"/ferry-update.timer", "[Timer]\n") }},
 		{"an edited unit", "is not as ferry made it", func(m *Machine, r *Request) {

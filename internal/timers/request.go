@@ -16,7 +16,7 @@ func DecodeRequest(data []byte) (Request, error) {
 		return r, fmt.Errorf("the request for a timer can't be read: %w", err)
 	}
 	if r.Kind != KindUpdate && r.Kind != KindFlakeUpdate {
-		return r, fmt.Errorf("there is no timer %.40q", r.Kind)
+		return r, fmt.Errorf("unknown timer %.40q", r.Kind)
 	}
 	return r, nil
 }

@@ -63,7 +63,7 @@ func (e *SettingsError) Error() string {
 
 // Hint is what to do next.
 func (e *SettingsError) Hint() string {
-	return "correct " + File + ", or write it anew with ferry host timer"
+	return "correct " + File + ", or write it again with ferry host timer"
 }
 
 // Decode reads settings, strictly: an unknown key, a key that is there twice, a
@@ -110,7 +110,7 @@ func (u *Update) check() error {
 	case u.Restart != "" && !slices.Contains([]string{"auto", "if-needed", "always", "never"}, u.Restart):
 		return wrong("restart", "is %.40q instead of auto, if-needed, always or never", u.Restart)
 	case u.Netrc != "" && !filepath.IsAbs(u.Netrc):
-		return wrong("netrc", "is %.80q, which is no absolute path", u.Netrc)
+		return wrong("netrc", "is %.80q, which is not an absolute path", u.Netrc)
 	case u.From != "" && !strings.Contains(u.From, "://") && !filepath.IsAbs(u.From):
 		return wrong("from", "is %.80q, which is neither a URL nor an absolute path", u.From)
 	}
@@ -124,7 +124,7 @@ func (u *Update) check() error {
 
 func (f *FlakeUpdate) check() error {
 	if !filepath.IsAbs(f.Repository) {
-		return &SettingsError{Path: "flakeUpdate.repository", Why: fmt.Sprintf("is %.80q, which is no absolute path", f.Repository)}
+		return &SettingsError{Path: "flakeUpdate.repository", Why: fmt.Sprintf("is %.80q, which is not an absolute path", f.Repository)}
 	}
 	return nil
 }
@@ -144,8 +144,14 @@ func Read(path string) (Settings, error) {
 	if err != nil {
 		return Settings{}, fmt.Errorf("reading the timers' settings: %w", err)
 	}
+	if info.IsDir() {
+		return Settings{}, &SettingsError{Why: "can't be read: " + path + " is a directory"}
+	}
+	if !info.Mode().IsRegular() {
+		return Settings{}, &SettingsError{Why: "can't be read: " + path + " is not a regular file"}
+	}
 	st, ok := info.Sys().(*syscall.Stat_t)
-	if !info.Mode().IsRegular() || !ok || int(st.Uid) != os.Geteuid() || info.Mode().Perm()&0o022 != 0 {
+	if !ok || int(st.Uid) != os.Geteuid() || info.Mode().Perm()&0o022 != 0 {
 		return Settings{}, &SettingsError{Why: "in " + path + " can be written by others than root: they are not used"}
 	}
 	data, err := io.ReadAll(io.LimitReader(f, maxFile+1))

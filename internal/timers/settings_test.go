@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -37,15 +38,15 @@ func TestDecode(t *testing.T) {
 
 func TestDecodeWrong(t *testing.T) {
 	for _, c := range []struct{ text, want string }{
-		{``, "the settings are no JSON object"},
-		{`[]`, "are no JSON object"},
+		{``, "the settings are not a JSON object"},
+		{`[]`, "are not a JSON object"},
 		{`{}x`, "followed by something else"},
 		{`{"updat": {}}`, "`updat` is unknown (did you mean `update`?)"},
 		{`{"Update": {}}`, "`Update` is unknown (did you mean `update`?)"},
 		{`{"update": {"hydr": "x"}}`, "`update.hydr` is unknown (did you mean `hydra`?)"},
 		{`{"update": {"fromFlake": true}, "update": {"fromFlake": true}}`, "have `update` twice"},
-		{`{"update": {"fromFlake": true, "fromFlake": false}}`, "`update` have `fromFlake` twice"},
-		{`{"update": []}`, "`update` are no JSON object"},
+		{`{"update": {"fromFlake": true, "fromFlake": false}}`, "`update` has `fromFlake` twice"},
+		{`{"update": []}`, "`update` is not a JSON object"},
 		{`{"update": {"fromFlake": "yes"}}`, "`update.fromFlake` is \"yes\" instead of true or false"},
 		{`{"update": {"fromFlake": true, "vms": "web"}}`, "instead of a list of strings"},
 		{`{"update": {"fromFlake": true, "vms": ["../x"]}}`, "`update.vms[0]` is wrong"},
@@ -53,10 +54,10 @@ func TestDecodeWrong(t *testing.T) {
 		{`{"update": {}}`, "needs one source"},
 		{`{"update": {"fromFlake": true, "hydra": "https://x"}}`, "needs one source, and one only"},
 		{`{"update": {"from": "built.json"}}`, "neither a URL nor an absolute path"},
-		{`{"update": {"fromFlake": true, "netrc": "netrc"}}`, "no absolute path"},
+		{`{"update": {"fromFlake": true, "netrc": "netrc"}}`, "not an absolute path"},
 		{`{"update": {"hydra": "a\nb"}}`, "has control characters"},
-		{`{"flakeUpdate": {}}`, "`flakeUpdate.repository` is \"\", which is no absolute path"},
-		{`{"flakeUpdate": {"repository": "infra"}}`, "no absolute path"},
+		{`{"flakeUpdate": {}}`, "`flakeUpdate.repository` is \"\", which is not an absolute path"},
+		{`{"flakeUpdate": {"repository": "infra"}}`, "not an absolute path"},
 		{`{"flakeUpdate": {"repository": "/srv/infra", "remote": "origin"}}`, "`flakeUpdate.remote` is unknown"},
 	} {
 		_, err := Decode([]byte(c.text))
@@ -83,6 +84,23 @@ func TestRead(t *testing.T) {
 	}
 	if _, err := Read(file); err == nil || !strings.Contains(err.Error(), "can be written by others") {
 		t.Error(err)
+	}
+}
+
+// Nobody needs to look at permissions where it isn't a file at all.
+func TestReadSaysWhatIsInTheWay(t *testing.T) {
+	dir := t.TempDir()
+	fifo := filepath.Join(dir, "fifo")
+	if err := syscall.Mkfifo(fifo, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for path, want := range map[string]string{
+		dir:  "the settings can't be read: " + dir + " is a directory",
+		fifo: "the settings can't be read: " + fifo + " is not a regular file",
+	} {
+		if _, err := Read(path); err == nil || !strings.HasPrefix(err.Error(), want) {
+			t.Errorf("%s: %v", path, err)
+		}
 	}
 }
 

@@ -69,9 +69,13 @@ func members(path string, data []byte) ([]member, error) {
 	wrong := func(format string, a ...any) ([]member, error) {
 		return nil, &SettingsError{Path: path, Why: fmt.Sprintf(format, a...)}
 	}
+	is, has := "are", "have" // the settings; the setting `update` is and has
+	if path != "" {
+		is, has = "is", "has"
+	}
 	d := json.NewDecoder(bytes.NewReader(data))
 	if first, err := d.Token(); err != nil || first != json.Delim('{') {
-		return wrong("are no JSON object")
+		return wrong("%s not a JSON object", is)
 	}
 	var found []member
 	for d.More() {
@@ -81,7 +85,7 @@ func members(path string, data []byte) ([]member, error) {
 		}
 		m := member{key: fmt.Sprint(key)}
 		if slices.ContainsFunc(found, func(o member) bool { return o.key == m.key }) {
-			return wrong("have `%.40s` twice", m.key)
+			return wrong("%s `%.40s` twice", has, m.key)
 		}
 		if err := d.Decode(&m.value); err != nil {
 			return wrong("can't be read: %v", err)
@@ -92,7 +96,7 @@ func members(path string, data []byte) ([]member, error) {
 		return wrong("can't be read: %v", err)
 	}
 	if _, err := d.Token(); !errors.Is(err, io.EOF) {
-		return wrong("are followed by something else")
+		return wrong("%s followed by something else", is)
 	}
 	return found, nil
 }

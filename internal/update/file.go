@@ -59,7 +59,7 @@ func NewFile(place string, client *fetch.Client) (*File, error) {
 	}
 	name := strings.TrimPrefix(place, "file://")
 	if name == "" || strings.ContainsRune(name, 0) || name != place && !filepath.IsAbs(name) {
-		return nil, fmt.Errorf("%.120q is no file and no URL", place)
+		return nil, fmt.Errorf("%.120q is neither a file nor a URL", place)
 	}
 	return &File{place: name, read: func(context.Context) ([]byte, error) { return readFile(name) }}, nil
 }
@@ -75,7 +75,7 @@ func readFile(name string) ([]byte, error) {
 	case err != nil:
 		return nil, err
 	case !info.Mode().IsRegular():
-		return nil, errors.New("it is no regular file")
+		return nil, errors.New("it is not a regular file")
 	}
 	b, err := io.ReadAll(io.LimitReader(f, maxFile+1))
 	if err == nil && len(b) > maxFile {
@@ -136,12 +136,12 @@ func parsePaths(text []byte) (map[microvm.Name]microvm.StorePath, error) {
 	d := json.NewDecoder(bytes.NewReader(text))
 	paths := map[microvm.Name]microvm.StorePath{}
 	if _, err := d.Token(); err != nil { // the brace
-		return nil, fmt.Errorf("it is no JSON: %w", err)
+		return nil, fmt.Errorf("it is not JSON: %w", err)
 	}
 	for d.More() {
 		key, err := d.Token()
 		if err != nil {
-			return nil, fmt.Errorf("it is no JSON: %w", err)
+			return nil, fmt.Errorf("it is not JSON: %w", err)
 		}
 		word, _ := key.(string)
 		name, err := microvm.ParseName(word)
@@ -150,7 +150,7 @@ func parsePaths(text []byte) (map[microvm.Name]microvm.StorePath, error) {
 		}
 		var value json.RawMessage
 		if err := d.Decode(&value); err != nil {
-			return nil, fmt.Errorf("it is no JSON: %w", err)
+			return nil, fmt.Errorf("it is not JSON: %w", err)
 		}
 		var path *string
 		if json.Unmarshal(value, &path) != nil || path == nil {
@@ -164,7 +164,7 @@ func parsePaths(text []byte) (map[microvm.Name]microvm.StorePath, error) {
 		}
 	}
 	if _, err := d.Token(); err != nil {
-		return nil, fmt.Errorf("it is no JSON: %w", err)
+		return nil, fmt.Errorf("it is not JSON: %w", err)
 	}
 	if _, err := d.Token(); !errors.Is(err, io.EOF) {
 		return nil, errors.New("something follows the JSON object")

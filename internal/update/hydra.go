@@ -91,7 +91,7 @@ func splitHydraPath(u *url.URL) (base string, words []string, err error) {
 type addressError struct{ address string }
 
 func (e *addressError) Error() string {
-	return fmt.Sprintf("%.200q is no address of a jobset or job of Hydra", e.address)
+	return fmt.Sprintf("%.200q is not the address of a jobset or job of Hydra", e.address)
 }
 
 // Hint is what to do next.

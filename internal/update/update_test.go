@@ -95,13 +95,13 @@ func TestHydraAddresses(t *testing.T) {
 		{"https://hydra.example.org/job/infra/main/{vm}", "https://hydra.example.org/job/infra/main/{vm}", ""},
 		{"https://hydra.example.org/job/infra/main/nixosConfigurations.{vm}/latest", "https://hydra.example.org/job/infra/main/nixosConfigurations.{vm}", ""},
 		{"https://example.org/ci/job/infra/main/web/latest-for/x86_64-linux", "https://example.org/ci/job/infra/main/web", ""},
-		{"https://example.org/job/job/infra/main/web", "", "none of latest-finished"}, // a project named job
-		{"https://hydra.example.org", "", "no address of a jobset"},
-		{"https://hydra.example.org/build/7", "", "no address of a jobset"},
-		{"https://hydra.example.org/job/infra/main/web?x", "", "no address of a jobset"},
-		{"https://hydra.example.org/job/infra/main/web/newest", "", "none of latest-finished"},
-		{"https://hydra.example.org/job/infra/main/%2e%2e/latest", "", "no name of a job"},
-		{"https://hydra.example.org/job/infra/main/a%2Fb/latest", "", "no address of a jobset"},
+		{"https://example.org/job/job/infra/main/web", "", "expected latest-finished"}, // a project named job
+		{"https://hydra.example.org", "", "not the address of a jobset"},
+		{"https://hydra.example.org/build/7", "", "not the address of a jobset"},
+		{"https://hydra.example.org/job/infra/main/web?x", "", "not the address of a jobset"},
+		{"https://hydra.example.org/job/infra/main/web/newest", "", "expected latest-finished"},
+		{"https://hydra.example.org/job/infra/main/%2e%2e/latest", "", "not a valid name of a job"},
+		{"https://hydra.example.org/job/infra/main/a%2Fb/latest", "", "not the address of a jobset"},
 		{"https://me:secret@hydra.example.org/jobset/infra/main", "", "credentials"},
 		{"hydra.example.org/jobset/infra/main", "", "must begin with"},
 	} {
@@ -181,15 +181,15 @@ func TestFile(t *testing.T) {
 		{"a web page", "<!DOCTYPE html>", "web", "", "neither a store path nor"},
 		{"a JSON string", `"` + webPath + `"`, "web", "", "neither a store path nor"},
 		{"a JSON list", `["` + webPath + `"]`, "web", "", "neither a store path nor"},
-		{"no JSON", `{"web": `, "web", "", "it is no JSON"},
-		{"half of it", pair[:len(pair)-1], "web", "", "it is no JSON"},
+		{"no JSON", `{"web": `, "web", "", "it is not JSON"},
+		{"half of it", pair[:len(pair)-1], "web", "", "it is not JSON"},
 		{"something behind", pair + "{}", "web", "", "something follows"},
 		{"twice", fmt.Sprintf(`{"web": %q, "web": %q}`, webPath, dbPath), "web", "", "it names web twice"},
 		{"an object", `{"web": {"path": "` + webPath + `"}}`, "web", "", "for web it has {\"path\""},
 		{"null", `{"web": null}`, "web", "", "for web it has null"},
 		{"a number", `{"web": 1}`, "web", "", "for web it has 1"},
-		{"a wrong path of another", `{"db": "/tmp", "web": "` + webPath + `"}`, "web", "", `for db: "/tmp" is no store path`},
-		{"a wrong name", `{"../web": "` + webPath + `"}`, "web", "", "is no VM name"},
+		{"a wrong path of another", `{"db": "/tmp", "web": "` + webPath + `"}`, "web", "", `for db: "/tmp" is not a store path`},
+		{"a wrong name", `{"../web": "` + webPath + `"}`, "web", "", "is not a valid VM name"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			name := filepath.Join(t.TempDir(), "paths")
@@ -239,7 +239,7 @@ func TestOnePathForTwo(t *testing.T) {
 	}
 }
 
-// What is no regular file never blocks a run.
+// What is not a regular file never blocks a run.
 func TestStrangeFiles(t *testing.T) {
 	dir := t.TempDir()
 	pipe := filepath.Join(dir, "pipe")
@@ -254,7 +254,7 @@ func TestStrangeFiles(t *testing.T) {
 		t.Fatal(err)
 	}
 	for place, want := range map[string]string{
-		pipe: "no regular file", dir: "no regular file", "/dev/zero": "no regular file", large: "more than", dir + "/none": "no such file",
+		pipe: "not a regular file", dir: "not a regular file", "/dev/zero": "not a regular file", large: "more than", dir + "/none": "no such file",
 	} {
 		if _, err := newFile(t, place).Latest(t.Context(), "web"); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: %v", place, err)

@@ -59,11 +59,11 @@ func TestBadInput(t *testing.T) {
 		{"unknown option", "rebuild bad --restrat=always", 2, []string{"--restrat", hint + "ferry rebuild --help"}},
 
 		{"unknown VM", "rebuild bda", 1, []string{"has no nixosConfigurations.bda", "did you mean `bad`?", "there are: bad", hint}},
-		{"VM name with a slash", "rebuild ../bad", 2, []string{"is no VM name", hint}},
-		{"VM name with a dollar", "rebuild $(reboot)", 2, []string{"is no VM name", hint}},
+		{"VM name with a slash", "rebuild ../bad", 2, []string{"is not a valid VM name", hint}},
+		{"VM name with a dollar", "rebuild $(reboot)", 2, []string{"is not a valid VM name", hint}},
 		{"VM name too long", "rebuild " + long, 2, []string{"at most 64", hint}},
-		{"VM name that is an option", "rebuild -- -bad", 2, []string{"is no VM name", hint}},
-		{"--name outside the grammar", "rebuild bad --name a/b", 2, []string{"is no VM name", hint}},
+		{"VM name that is an option", "rebuild -- -bad", 2, []string{"is not a valid VM name", hint}},
+		{"--name outside the grammar", "rebuild bad --name a/b", 2, []string{"is not a valid VM name", hint}},
 
 		{"address that is an option", "rebuild bad -oProxyCommand=true", 2, []string{"unknown shorthand flag", hint}},
 		{"address with a dash", "rebuild bad -- -oProxyCommand=true", 2, []string{"-oProxyCommand=true", "address", hint}},

@@ -162,7 +162,7 @@ func TestBuildOnFromFlake(t *testing.T) {
 	in.write("fleetb.nix", vmModule("fleetb", `lab.note = "3";`))
 	in.ferry("rebuild", "fleetb", "--build-on", "ssh-ng://deploy@host1").want(2, "the builder ssh-ng://deploy@host1 is the host itself", hint+"build there with --build-on host", "nothing was changed")
 	in.ferry("rebuild", "fleetb", "--build-on", "ssh-ng://root@unknown-host1").want(1, "the builder: ", "nothing was changed").without("building on")
-	in.ferry("rebuild", "fleetb", "--build-on", "builder").want(2, `"builder" is no place to build`, hint+"one of host, local")
+	in.ferry("rebuild", "fleetb", "--build-on", "builder").want(2, `"builder" is not a place to build`, hint+"one of host, local")
 }
 
 // Nix on a host that doesn't trust the user would refuse what was built

@@ -26,9 +26,9 @@ func TestStoppedStaysStopped(t *testing.T) {
 	in.ferry("rebuild", "rest", toHost1).want(0, "started", "installed but never started")
 
 	vm.systemctl("stop")
-	in.ferry("rebuild", "rest", toHost1).want(0, "unchanged", "it is stopped and stays so")
+	in.ferry("rebuild", "rest", toHost1).want(0, "unchanged", "the VM stays stopped")
 	in.write("rest.nix", vmModule("rest", `lab.note = "2";`))
-	in.ferry("rebuild", "rest", toHost1).want(0, "installed", "it is stopped and stays so", "ferry start rest")
+	in.ferry("rebuild", "rest", toHost1).want(0, "installed", "the VM stays stopped", "ferry start rest")
 	if vm.property("ActiveState") != "inactive" || vm.link("booted") != "" {
 		t.Fatal("the stopped VM was started")
 	}

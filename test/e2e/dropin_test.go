@@ -235,7 +235,7 @@ func TestDropinForeground(t *testing.T) {
 		t.Errorf("it said %s", r)
 	}
 	onHost(t, world.host1, "fore").systemctl("start")
-	microvmAgain(t.Context(), t, world.host1, "/", "-r", "fore").want(1, "runs already", "systemctl stop microvm@fore")
+	microvmAgain(t.Context(), t, world.host1, "/", "-r", "fore").want(1, "is already running", "systemctl stop microvm@fore")
 }
 
 // muxModule is a VM whose runner plays cloud-hypervisor's vsock: its socket

@@ -28,7 +28,7 @@ func lives(t *testing.T, name string, lines ...string) (*infra, vmOn) {
 func TestStartStopRestart(t *testing.T) {
 	in, vm := lives(t, "walk", `lab.shutdownSleep = 12;`)
 	invocation := vm.invocation()
-	in.ferry("start", "walk", host1Flag).want(0, "unchanged", "it runs already")
+	in.ferry("start", "walk", host1Flag).want(0, "unchanged", "it is already running")
 	in.ferry("restart", "walk", host1Flag).want(0, "walk: restarted on root@host1")
 	if vm.invocation() == invocation || vm.property("ActiveState") != "active" {
 		t.Error("it was not restarted")
@@ -41,8 +41,8 @@ func TestStartStopRestart(t *testing.T) {
 	if vm.link("booted") != "" {
 		t.Error("`booted` is left")
 	}
-	in.ferry("stop", "walk", host1Flag).want(0, "unchanged", "it is stopped already")
-	in.ferry("rebuild", "walk", toHost1).want(0, "unchanged", "it is stopped and stays so")
+	in.ferry("stop", "walk", host1Flag).want(0, "unchanged", "it is already stopped")
+	in.ferry("rebuild", "walk", toHost1).want(0, "unchanged", "the VM stays stopped")
 	var life struct {
 		Host string `json:"host"`
 		host.Life
@@ -310,12 +310,12 @@ func TestLifeBadInput(t *testing.T) {
 			{"stop fine --host=nosudo@host1", 1, "root"},
 			{"logs fine -n 0 --host=root@host1", 2, "-n takes a number"},
 			{"history fine -n x --host=root@host1", 2, "invalid argument"},
-			{"rollback fine --to 0 --host=root@host1", 2, "0 is no generation"},
+			{"rollback fine --to 0 --host=root@host1", 2, "0 is not a generation"},
 			{"rollback fine --target=local --host=root@host1", 2, "never `local`"},
 			{"rollback fine --restart=maybe --host=root@host1", 2, "unknown --restart"},
 			{"rollback fine --host=root@host1", 1, "no generation before 1"},
 			{"rollback nope --host=root@host1", 1, "there is no VM nope"},
-			{"diff fine x --host=root@host1", 2, "no generation"},
+			{"diff fine x --host=root@host1", 2, "is not a generation"},
 			{"diff fine 1 2 3 --host=root@host1", 2, "too many arguments"},
 			{"diff fine 7 --host=root@host1", 1, "fine has no generation 7"},
 			{"generations nope --host=root@host1", 1, "there is no VM nope"},

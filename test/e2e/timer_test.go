@@ -70,7 +70,7 @@ func TestTimerUpdatesFromHydra(t *testing.T) {
 	if s := timerStatus(t, in, timers.KindUpdate); s.Active {
 		t.Fatal("--dry-run has set the timer")
 	}
-	in.ferry(append(set, "--on-calendar", "dayly")...).want(1, "is no calendar expression")
+	in.ferry(append(set, "--on-calendar", "dayly")...).want(1, "is not a calendar expression")
 	in.ferry(set...).want(0, "timer update: set up", "created /etc/systemd/system/ferry-update.timer")
 	eventually(t, "the timer has updated the VM", time.Minute, func() bool { return vm.link("booted") == runner })
 	in.ferry(set...).want(0, "nothing to do")

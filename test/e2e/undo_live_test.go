@@ -21,7 +21,8 @@ for p in /nix/var/nix/profiles/* /run/current-system /run/booted-system /etc/sys
 done
 cat /etc/hostname /proc/sys/kernel/random/boot_id
 curl -s http://localhost/
-systemctl list-units --plain --no-legend 'ferry-*'`)
+systemctl list-units --plain --no-legend 'ferry-*'
+systemctl list-units --plain --no-legend --state=failed`)
 }
 
 // wentBack fails the test unless guest1 and the VM on its host are as they were.

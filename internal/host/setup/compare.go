@@ -118,7 +118,7 @@ func (s *Setup) compareItem(i item, made *manifest) (*Change, error) {
 // compareDir wants a directory of root's with the item's permissions.
 func (c *Change) compareDir(fi fs.FileInfo) (*Change, error) {
 	if !fi.IsDir() {
-		return nil, refuse(c.Name+" is no directory", "look at it and move it away")
+		return nil, refuse(c.Name+" is not a directory", "look at it and move it away")
 	}
 	was, err := owners(fi)
 	if err != nil {

@@ -34,7 +34,7 @@ func (s *Setup) look(ctx context.Context) (*Report, error) {
 	case s.nixos():
 		return &Report{Outcome: OutcomeNixOS, Advice: nixosAdvice}, nil
 	case other != "":
-		return &Report{Outcome: OutcomeOther, Warnings: []string{"units that are not ferry's run MicroVMs here (" + other + "): it is a host already"}, Advice: nixosAdvice}, nil
+		return &Report{Outcome: OutcomeOther, Warnings: []string{"units that are not ferry's run MicroVMs here (" + other + "): it is a host already"}}, nil
 	}
 	version, err := s.sys.systemdVersion()
 	if err != nil {

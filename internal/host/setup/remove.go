@@ -141,6 +141,9 @@ func (s *Setup) undoing(made *manifest) ([]Change, error) {
 		}
 	}
 	for _, p := range slices.Sorted(maps.Keys(made.Owners)) {
+		if _, err := os.Stat(s.path(p)); errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
 		was := made.Owners[p]
 		changes = append(changes, Change{Verb: Update, Kind: "directory", Name: p, Note: fmt.Sprintf("owner and mode as before: %d:%d %04o", was.UID, was.GID, was.Mode)})
 	}
@@ -213,7 +216,10 @@ func (s *Setup) undoOne(ctx context.Context, c Change, made *manifest) error {
 		return nil
 	case c.Verb == Update:
 		was := made.Owners[c.Name]
-		return errors.Join(os.Chown(full, was.UID, was.GID), os.Chmod(full, was.Mode))
+		if err := os.Chown(full, was.UID, was.GID); err != nil {
+			return ignoreAbsent(err)
+		}
+		return ignoreAbsent(os.Chmod(full, was.Mode))
 	case c.Kind == "user":
 		return ifThere(ctx, c.Name, s.sys.hasUser, s.sys.removeUser)
 	case c.Kind == "group":
@@ -222,7 +228,11 @@ func (s *Setup) undoOne(ctx context.Context, c Change, made *manifest) error {
 		_, err := removeIfEmpty(full)
 		return err
 	}
-	err := os.Remove(full)
+	return ignoreAbsent(os.Remove(full))
+}
+
+// ignoreAbsent: of what somebody has deleted nothing is left to undo.
+func ignoreAbsent(err error) error {
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}

@@ -72,8 +72,8 @@ type Change struct {
 type Report struct {
 	Outcome Outcome  `json:"outcome"`
 	Changes []Change `json:"changes,omitempty"`
-	// Advice is Nix to put into the configuration of a host that setup leaves
-	// alone.
+	// Advice is Nix to put into the configuration of a NixOS host, which setup
+	// leaves alone.
 	Advice   string   `json:"advice,omitempty"`
 	Warnings []string `json:"warnings,omitempty"`
 }
@@ -143,7 +143,7 @@ func (s *Setup) Apply(ctx context.Context, dryRun bool) (*Report, error) {
 	}
 	r := &Report{Outcome: OutcomeDone, Changes: changes}
 	if _, err := os.Stat(s.path("/dev/kvm")); err != nil {
-		r.Warnings = append(r.Warnings, "there is no /dev/kvm: VMs can only be emulated, which is slow")
+		r.Warnings = append(r.Warnings, "/dev/kvm is missing: VMs can only be emulated, which is slow")
 	}
 	switch {
 	case !doing(changes) && !made.Unfinished:

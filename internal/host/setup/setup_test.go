@@ -76,6 +76,31 @@ func TestRemoveKeepsWhatWasThere(t *testing.T) {
 	}
 }
 
+// A directory that was taken over, and that somebody has deleted since, has no
+// owner to be given back to.
+func TestRemoveWhereATakenDirectoryIsGone(t *testing.T) {
+	m := bare(t)
+	if err := os.MkdirAll(m.path(stateDir), 0o775); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Chown(m.path(stateDir), 4711, 4712); err != nil {
+		t.Fatal(err)
+	}
+	m.apply()
+	if err := os.Remove(m.path(stateDir)); err != nil {
+		t.Fatal(err)
+	}
+	if r := m.remove(); r.Outcome != OutcomeRemoved || r.find(stateDir) != nil || m.has(libDir) {
+		t.Errorf("%+v", r)
+	}
+	// Deleted between the plan and its step.
+	made := newManifest()
+	made.Owners[stateDir] = owned{UID: 4711, GID: 4712, Mode: 0o775}
+	if err := m.undoOne(t.Context(), Change{Verb: Update, Kind: "directory", Name: stateDir}, made); err != nil {
+		t.Error(err)
+	}
+}
+
 func TestEditedFilesStay(t *testing.T) {
 	m := bare(t)
 	m.apply()
