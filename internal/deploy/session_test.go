@@ -2,6 +2,8 @@ package deploy
 
 import (
 	"encoding/json"
+	"errors"
+	"fmt"
 	"io"
 	"strings"
 	"testing"
@@ -42,6 +44,28 @@ not JSON: a login banner
 	}
 	if err := s.call(t.Context(), host.Request{}, nil); err == nil || !strings.Contains(err.Error(), "the connection to root@host1 was lost") {
 		t.Errorf("got %v", err)
+	}
+}
+
+// A helper of another version is not talked to any further, and the message says
+// which side is to be updated.
+func TestAnotherProtocolIsRefused(t *testing.T) {
+	for said, older := range map[string]string{
+		`{}`:               "the ferry on root@host1 is older than this one",
+		`{"protocol":0}`:   "the ferry on root@host1 is older than this one",
+		`{"protocol":999}`: "this one is older than the ferry on root@host1",
+		fmt.Sprintf(`{"protocol":%d}`, host.ProtocolVersion): "",
+	} {
+		s, _ := talk(`{"event":"result","result":` + said + `}`)
+		d := &deployment{Deployer: &Deployer{}, session: s}
+		err := d.askFacts(t.Context(), host.ProbeRequest{Name: "web"})
+		var refused *RefusedError
+		if older == "" && err == nil {
+			continue
+		}
+		if !errors.As(err, &refused) || !strings.HasPrefix(refused.Message, older) || older == "" || refused.Next == "" {
+			t.Errorf("%s: %v", said, err)
+		}
 	}
 }
 
