@@ -150,7 +150,7 @@ func (d *deployment) failed(ctx context.Context, err error) error {
 		d.result.Outcome = OutcomeRolledBack
 	}
 	if ctx.Err() != nil {
-		err = fmt.Errorf("interrupted: %w", ctx.Err())
+		err = remote.Interrupted(ctx, "")
 	}
 	if d.prepared && !d.ended && !d.session.closed && !d.guest.unsure() && (d.undone || ctx.Err() == nil) {
 		finish := host.FinishRequest{Name: d.req.Name, Outcome: string(d.result.Outcome), Error: err.Error()}
