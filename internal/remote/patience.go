@@ -3,6 +3,7 @@ package remote
 import (
 	"errors"
 	"io"
+	"sync"
 	"time"
 
 	"ferry/internal/microvm"
@@ -23,6 +24,7 @@ const (
 // nothing was seen for the limit.
 type Patience struct {
 	timer *time.Timer
+	mu    sync.Mutex
 	limit time.Duration
 }
 
@@ -33,13 +35,28 @@ func NewPatience(limit time.Duration, end func()) *Patience {
 
 // Seen begins the wait anew, unless it is over.
 func (p *Patience) Seen() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
 	if p.timer.Stop() {
 		p.timer.Reset(p.limit)
 	}
 }
 
+// Within is Seen with another limit from now on; 0 ends the wait.
+func (p *Patience) Within(limit time.Duration) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.limit = limit; p.timer.Stop() && limit > 0 {
+		p.timer.Reset(limit)
+	}
+}
+
 // Stop ends the wait.
-func (p *Patience) Stop() { p.timer.Stop() }
+func (p *Patience) Stop() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.timer.Stop()
+}
 
 // Reader is r; what comes from it is progress.
 func (p *Patience) Reader(r io.Reader) io.Reader { return patientReader{r, p} }
