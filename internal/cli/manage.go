@@ -6,6 +6,7 @@ import (
 	"io"
 	"os/signal"
 	"syscall"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -113,22 +114,31 @@ func vmArgument(cmd *cobra.Command, args []string, more int) (microvm.Name, erro
 	return n, nil
 }
 
+// aliveEvery is how often a command of the helper shows that it lives. The
+// operator's side waits for several times that.
+const aliveEvery = 15 * time.Second
+
 // answering makes the RunE of a helper's command: f's answers go to stdout as
 // events, one a line, and its error as the last of them. With --attached, ctx
-// ends with the input: then nobody listens any more.
+// ends with the input: then nobody listens any more; until then there are signs of
+// life between the answers.
 func (a *app) answering(f func(ctx context.Context, args []string, answers *host.Answers) error) func(*cobra.Command, []string) error {
 	return func(cmd *cobra.Command, args []string) error {
 		// A connection that breaks must not end what has to be finished.
 		signal.Ignore(syscall.SIGHUP, syscall.SIGPIPE)
 		ctx, cancel := context.WithCancel(cmd.Context())
 		defer cancel()
-		if attached, _ := cmd.Flags().GetBool("attached"); attached {
+		attached, _ := cmd.Flags().GetBool("attached")
+		if attached {
 			go func() {
 				_, _ = io.Copy(io.Discard, a.in)
 				cancel()
 			}()
 		}
 		answers := host.NewAnswers(a.out)
+		if attached {
+			defer answers.Live(aliveEvery)()
+		}
 		err := f(ctx, args, answers)
 		if err != nil {
 			answers.Fail(err)

@@ -14,6 +14,7 @@ import (
 	"ferry/internal/host"
 	"ferry/internal/manage"
 	"ferry/internal/microvm"
+	"ferry/internal/remote"
 )
 
 // removeOptions are those of `ferry remove`.
@@ -154,6 +155,6 @@ func askTerminal(ctx context.Context, question string) (string, error) {
 		return line, nil
 	case <-ctx.Done():
 		fmt.Fprintln(tty)
-		return "", fmt.Errorf("interrupted: %w", ctx.Err())
+		return "", remote.Interrupted(ctx, "")
 	}
 }

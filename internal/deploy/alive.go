@@ -17,6 +17,8 @@ const (
 	// a build ends and the VM's lock is let go, though nothing ever said that the
 	// connection, or the process at its end, froze.
 	aliveLimit = 5 * time.Minute
+	// greetLimit is for the first sign of life, which a helper gives at once.
+	greetLimit = time.Minute
 )
 
 var errSilent = errors.New("nothing was heard from it for too long")

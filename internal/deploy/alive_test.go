@@ -59,7 +59,7 @@ func TestSilentHostIsLost(t *testing.T) {
 	r, w := io.Pipe()
 	s := &hostSession{
 		address: "root@host1", stdin: nopCloser{io.Discard}, events: make(chan host.Event, 1), log: func(string, string) {},
-		ended: func() error { return w.Close() }, cancel: func() {}, silence: 500 * time.Millisecond,
+		ended: func() error { return w.Close() }, cancel: func() {}, limits: sessionLimits{silence: 500 * time.Millisecond},
 	}
 	go s.read(r)
 	go func() {
@@ -74,5 +74,25 @@ func TestSilentHostIsLost(t *testing.T) {
 	}
 	if err := s.call(t.Context(), host.Request{}, nil); !isLost(err) || !errors.Is(err, errSilent) {
 		t.Fatalf("got %v", err)
+	}
+}
+
+// A helper that was started and says nothing is not waited for as long as one
+// that works; neither is one that does not take what it is sent.
+func TestMuteHelperIsLost(t *testing.T) {
+	for name, stdin := range map[string]func() io.WriteCloser{
+		"says nothing":  func() io.WriteCloser { return nopCloser{io.Discard} },
+		"takes nothing": func() io.WriteCloser { _, w := io.Pipe(); return w },
+	} {
+		r, w := io.Pipe()
+		s := &hostSession{
+			address: "root@host1", stdin: stdin(), events: make(chan host.Event, 1), log: func(string, string) {},
+			ended: func() error { return w.Close() }, cancel: func() {},
+			limits: sessionLimits{greeting: 50 * time.Millisecond, silence: time.Hour},
+		}
+		go s.read(r)
+		if err := s.call(t.Context(), host.Request{}, nil); !isLost(err) || !errors.Is(err, errSilent) {
+			t.Errorf("%s: %v", name, err)
+		}
 	}
 }

@@ -171,7 +171,7 @@ func (d *deployment) failed(ctx context.Context, err error) (over bool, _ error)
 		d.result.Outcome = OutcomeRolledBack
 	}
 	if ctx.Err() != nil {
-		err = fmt.Errorf("interrupted: %w", ctx.Err())
+		err = remote.Interrupted(ctx, "")
 	}
 	over = d.ended && d.session != nil && !d.session.closed
 	if d.prepared && !d.ended && !d.session.closed && !d.guest.unsure() && (d.undone || ctx.Err() == nil) {
@@ -275,8 +275,7 @@ func (d *deployment) connectHost(ctx context.Context) error {
 // the guest says, once it was asked.
 func (d *deployment) probe(ctx context.Context) error {
 	probe := host.ProbeRequest{Name: d.req.Name, Record: &d.record, GuestSystem: d.guest.current(), Intent: d.intent}
-	d.facts = host.Facts{}
-	if err := d.session.call(ctx, host.Request{Probe: &probe}, &d.facts); err != nil {
+	if err := d.askFacts(ctx, probe); err != nil {
 		return err
 	}
 	if d.facts.Plan != nil {
@@ -284,6 +283,30 @@ func (d *deployment) probe(ctx context.Context) error {
 	}
 	d.result.Previous = d.facts.VM.Current
 	return nil
+}
+
+// askFacts probes, and makes sure that the two sides understand each other.
+func (d *deployment) askFacts(ctx context.Context, probe host.ProbeRequest) error {
+	d.facts = host.Facts{}
+	if err := d.session.call(ctx, host.Request{Probe: &probe}, &d.facts); err != nil {
+		return err
+	}
+	return sameProtocol(d.session.address, d.facts.Protocol)
+}
+
+// sameProtocol refuses a helper that may misunderstand us.
+func sameProtocol(where string, theirs int) error {
+	older, newer := "the ferry on "+where, "this one"
+	switch {
+	case theirs == host.ProtocolVersion:
+		return nil
+	case theirs > host.ProtocolVersion:
+		older, newer = newer, older
+	}
+	return &RefusedError{
+		Message: fmt.Sprintf("%s is older than %s, and the two may misunderstand each other (protocol %d on the host, %d here)", older, newer, theirs, host.ProtocolVersion),
+		Next:    "use the same release of ferry on both sides: update " + older,
+	}
 }
 
 // openHost logs in and starts the helper.

@@ -157,19 +157,33 @@ func retryable(err error) error {
 // connections where the old one is lost (by a new network configuration, say).
 // It gives up when the guest is out of reach for guestReturn.
 func (d *deployment) following(ctx context.Context, f func(guest.Shell) error) error {
-	sh := guest.Shell(d.guest.conn)
+	return overConnections(ctx, d.guest.conn, f, func() (remote.Conn, error) {
+		d.step("the connection to the guest was lost; connecting again")
+		conn, err := d.reach(ctx, time.Now().Add(guestReturn))
+		if err != nil {
+			return nil, fmt.Errorf("the connection to the guest at %s was lost: %w", d.req.Target, err)
+		}
+		return conn, nil
+	})
+}
+
+// overConnections calls f with the first shell, and with one of again's each time
+// that the last was lost. Of those that it opens one is open at a time.
+func overConnections(ctx context.Context, sh guest.Shell, f func(guest.Shell) error, again func() (remote.Conn, error)) error {
+	done := func() error { return nil } // closes what was opened here
+	defer func() { _ = done() }()
 	for {
 		err := f(sh)
 		if err == nil || ctx.Err() != nil || !transient(err) {
 			return err
 		}
-		d.step("the connection to the guest was lost; connecting again")
-		conn, rerr := d.reach(ctx, time.Now().Add(guestReturn))
-		if rerr != nil {
-			return fmt.Errorf("the connection to the guest at %s was lost: %w", d.req.Target, rerr)
+		_ = done()
+		done = func() error { return nil }
+		conn, err := again()
+		if err != nil {
+			return err
 		}
-		defer conn.Close()
-		sh = conn
+		sh, done = conn, conn.Close
 	}
 }
 

@@ -271,15 +271,32 @@ func (d *deployment) tellHost(ctx context.Context, failed bool) {
 // registration has the host dump what the system's closure is registered with,
 // for runners that carry no registration of their own.
 func (d *deployment) registration(ctx context.Context) (io.Reader, error) {
-	p, _, err := remote.StartHelper(ctx, d.host, []string{"host", "registration", string(d.plan.System)})
+	own, stop := context.WithCancelCause(ctx)
+	defer stop(nil)
+	p, _, err := remote.StartHelper(own, d.host, []string{"host", "registration", string(d.plan.System)})
 	if err != nil {
 		return nil, err
 	}
 	_ = p.Stdin.Close()
-	var buf bytes.Buffer
-	_, err = io.Copy(&buf, io.LimitReader(p.Stdout, maxRegistration))
+	reg, err := readRegistration(p.Stdout, aliveLimit, stop)
 	if werr := p.Wait(); werr != nil {
 		return nil, fmt.Errorf("reading the registration of %s: %w", d.plan.System, werr)
+	}
+	return reg, err
+}
+
+// readRegistration reads what a helper prints; silence for the limit, or too much
+// of it, ends the helper.
+func readRegistration(r io.Reader, limit time.Duration, stop context.CancelCauseFunc) (io.Reader, error) {
+	patience := remote.NewPatience(limit, func() { stop(errSilent) })
+	defer patience.Stop()
+	var buf bytes.Buffer
+	n, err := io.Copy(&buf, io.LimitReader(patience.Reader(r), maxRegistration+1))
+	if err == nil && n > maxRegistration {
+		err = fmt.Errorf("the registration of the closure has more than %d MiB", maxRegistration>>20)
+	}
+	if err != nil {
+		stop(err)
 	}
 	return &buf, err
 }

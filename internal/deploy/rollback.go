@@ -85,7 +85,7 @@ func (d *deployment) lookBack(ctx context.Context, to int) error {
 	if err := d.openHost(ctx); err != nil {
 		return err
 	}
-	if err := d.session.call(ctx, host.Request{Probe: &host.ProbeRequest{Name: d.req.Name}}, &d.facts); err != nil {
+	if err := d.askFacts(ctx, host.ProbeRequest{Name: d.req.Name}); err != nil {
 		return err
 	}
 	d.result.Previous = d.facts.VM.Current

@@ -19,6 +19,7 @@ const (
 	maxEvent     = 8 << 20          // bytes of one event line
 	maxWaiting   = 4                // events read ahead: a host may send without being asked
 	maxLogLine   = 8 << 10          // bytes kept of a log line
+	maxChatter   = 16 << 20         // bytes of log lines before an answer that takes no build
 	closeTimeout = 20 * time.Second // for the helper to end what it was doing
 )
 
@@ -31,8 +32,24 @@ type hostSession struct {
 	events  chan host.Event
 	log     func(source, line string)
 	closed  bool
-	silence time.Duration // after which the host is taken for lost; 0: aliveLimit
-	broken  error         // what can't be read; set before events is closed
+	heard   bool // the helper has shown that it speaks the protocol
+	limits  sessionLimits
+	broken  error // what can't be read; set before events is closed
+}
+
+// sessionLimits are after how much silence a host is taken for lost, and how many
+// bytes it may log where nothing is built. 0: as said.
+type sessionLimits struct {
+	greeting time.Duration // before the first sign of life: greetLimit
+	silence  time.Duration // aliveLimit
+	chatter  int           // maxChatter
+}
+
+func (s *hostSession) patience() time.Duration {
+	if !s.heard {
+		return cmp.Or(s.limits.greeting, greetLimit)
+	}
+	return cmp.Or(s.limits.silence, aliveLimit)
 }
 
 // openSession starts the helper, uploading it where the host lacks it; noTrace
@@ -51,7 +68,10 @@ func openSession(ctx context.Context, c remote.Conn, noTrace bool, log func(sour
 	proc, uploaded, err := start(own, c, []string{"host", "session"})
 	if err != nil || !starting() {
 		cancel()
-		return nil, uploaded, errors.Join(err, context.Cause(ctx))
+		if ctx.Err() != nil {
+			err = remote.Interrupted(ctx, "starting ferry's helper on "+c.Address().String())
+		}
+		return nil, uploaded, err
 	}
 	s := &hostSession{address: c.Address().String(), stdin: newLiving(proc.Stdin, aliveEvery), ended: proc.Wait, cancel: cancel, events: make(chan host.Event, maxWaiting), log: log}
 	go s.read(proc.Stdout)
@@ -101,55 +121,100 @@ func (s *hostSession) call(ctx context.Context, req host.Request, result any) er
 	if err != nil {
 		return fmt.Errorf("asking the host: %w", err)
 	}
-	if _, err := s.stdin.Write(append(b, '\n')); err != nil {
+	if err := s.send(ctx, append(b, '\n')); err != nil {
 		return s.lost(err)
 	}
-	limit := cmp.Or(s.silence, aliveLimit)
-	silence := time.NewTimer(limit)
+	ev, err := s.await(ctx, req)
+	switch {
+	case err != nil:
+		return err
+	case ev.Event == "error" && ev.Error == nil:
+		return errors.New("the host failed and did not say why")
+	case ev.Event == "error":
+		return ev.Error
+	case result == nil:
+		return nil
+	}
+	if err := json.Unmarshal(ev.Result, result); err != nil {
+		return fmt.Errorf("reading the host's answer: %w", err)
+	}
+	return nil
+}
+
+// send writes a request, to a host that takes it.
+func (s *hostSession) send(ctx context.Context, line []byte) error {
+	hang := func() { _ = s.stdin.Close() } // ends a write that is stuck
+	stuck := time.AfterFunc(s.patience(), hang)
+	unhook := context.AfterFunc(ctx, hang)
+	_, err := s.stdin.Write(line)
+	inTime := stuck.Stop()
+	unhook()
+	switch {
+	case err == nil:
+		return nil
+	case !inTime:
+		return errSilent
+	}
+	return errEnded
+}
+
+// await shows what the host logs until the answer comes.
+func (s *hostSession) await(ctx context.Context, req host.Request) (host.Event, error) {
+	silence := time.NewTimer(s.patience())
 	defer silence.Stop()
+	chatter := cmp.Or(s.limits.chatter, maxChatter)
 	for {
 		select {
 		case <-ctx.Done():
-			return ctx.Err()
+			return host.Event{}, remote.Interrupted(ctx, "waiting for "+s.address)
 		case <-silence.C:
-			return s.lost(errSilent)
+			return host.Event{}, s.lost(errSilent)
 		case ev, ok := <-s.events:
-			silence.Reset(limit)
-			if !ok {
-				return s.lost(io.ErrUnexpectedEOF)
+			switch {
+			case !ok && s.broken != nil:
+				return ev, s.refuse(s.broken)
+			case !ok:
+				return ev, s.lost(errEnded)
 			}
+			s.heard = true
+			silence.Reset(s.patience())
 			switch ev.Event {
 			case "log":
+				if chatter -= len(ev.Line) + 1; chatter < 0 && !builds(req) {
+					return ev, s.refuse(fmt.Errorf("%s sends more than %d MiB that nobody asked for: that is not ferry's helper", s.address, maxChatter>>20))
+				}
 				s.log(ev.Source, ev.Line)
-			case "error":
-				if ev.Error == nil {
-					return errors.New("the host failed and did not say why")
-				}
-				return ev.Error
-			case "result":
-				if result == nil {
-					return nil
-				}
-				if err := json.Unmarshal(ev.Result, result); err != nil {
-					return fmt.Errorf("reading the host's answer: %w", err)
-				}
-				return nil
+			case "error", "result":
+				return ev, nil
 			}
 		}
 	}
 }
 
+// builds says that a request's log is as long as that of what it builds, fetches,
+// or makes others do.
+func builds(r host.Request) bool {
+	return r.Build != nil || r.Evaluate != nil || r.Fetch != nil || r.Missing != nil || r.Commit != nil || r.Resume != nil
+}
+
+var errEnded = errors.New("ferry's helper there ended without an answer")
+
+// lost ends a session whose other side is gone, or is taken for that.
 func (s *hostSession) lost(err error) error {
 	s.closed = true
-	if errors.Is(err, io.ErrUnexpectedEOF) && s.broken != nil {
-		s.cancel() // it may send for ever
-		_ = s.wait()
-		return s.broken
-	}
 	if werr := s.wait(); werr != nil && !errors.Is(err, errSilent) {
 		err = werr
 	}
 	return &lostError{where: s.address, err: err}
+}
+
+// refuse ends a session whose other side is no helper of ferry's, and may send
+// for ever.
+func (s *hostSession) refuse(why error) error {
+	s.closed = true
+	s.cancel()
+	_ = s.wait()
+	return why
 }
 
 func (s *hostSession) wait() error {

@@ -1,10 +1,14 @@
 package deploy
 
 import (
+	"context"
 	"encoding/json"
+	"errors"
+	"fmt"
 	"io"
 	"strings"
 	"testing"
+	"time"
 
 	"ferry/internal/host"
 )
@@ -45,6 +49,64 @@ not JSON: a login banner
 	}
 }
 
+// A host that talks instead of answering is left, unless it builds.
+func TestEndlessTalkEndsTheSession(t *testing.T) {
+	const lines = 2000
+	output := strings.Repeat(`{"event":"log","source":"nix","line":"building"}`+"\n", lines) + `{"event":"result","result":{}}`
+	for req, bounded := range map[*host.Request]bool{
+		{Probe: &host.ProbeRequest{}}: true,
+		{Build: &host.BuildRequest{}}: false,
+	} {
+		s, log := talk(output)
+		s.limits.chatter = 100 * len("building\n")
+		err := s.call(t.Context(), *req, nil)
+		if bounded && (err == nil || !strings.Contains(err.Error(), "nobody asked for") || isLost(err) || !s.closed) || !bounded && err != nil {
+			t.Errorf("bounded %t: %v", bounded, err)
+		}
+		if got, want := strings.Count(log.String(), "\n"), map[bool]int{true: 100, false: lines}[bounded]; got != want {
+			t.Errorf("bounded %t: %d lines were shown", bounded, got)
+		}
+	}
+}
+
+// What ends a session is told in plain words.
+func TestEndOfASessionInPlainWords(t *testing.T) {
+	s, _ := talk("")
+	if err := s.call(t.Context(), host.Request{}, nil); !isLost(err) || err.Error() != "the connection to root@host1 was lost: ferry's helper there ended without an answer" {
+		t.Errorf("got %v", err)
+	}
+	r, _ := io.Pipe()
+	s = &hostSession{address: "root@host1", stdin: nopCloser{io.Discard}, events: make(chan host.Event)}
+	go s.read(r)
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := s.call(ctx, host.Request{}, nil); !errors.Is(err, context.Canceled) || err.Error() != "waiting for root@host1 was interrupted" {
+		t.Errorf("got %v", err)
+	}
+}
+
+// A helper of another version is not talked to any further, and the message says
+// which side is to be updated.
+func TestAnotherProtocolIsRefused(t *testing.T) {
+	for said, older := range map[string]string{
+		`{}`:               "the ferry on root@host1 is older than this one",
+		`{"protocol":0}`:   "the ferry on root@host1 is older than this one",
+		`{"protocol":999}`: "this one is older than the ferry on root@host1",
+		fmt.Sprintf(`{"protocol":%d}`, host.ProtocolVersion): "",
+	} {
+		s, _ := talk(`{"event":"result","result":` + said + `}`)
+		d := &deployment{Deployer: &Deployer{}, session: s}
+		err := d.askFacts(t.Context(), host.ProbeRequest{Name: "web"})
+		var refused *RefusedError
+		if older == "" && err == nil {
+			continue
+		}
+		if !errors.As(err, &refused) || !strings.HasPrefix(refused.Message, older) || older == "" || refused.Next == "" {
+			t.Errorf("%s: %v", said, err)
+		}
+	}
+}
+
 // Whatever a host prints, a call ends and a store path that comes out is one.
 func FuzzEvents(f *testing.F) {
 	f.Add(`{"event":"result","result":{"runner":"/etc/passwd"}}`)
@@ -63,4 +125,26 @@ func FuzzEvents(f *testing.F) {
 			t.Error(err)
 		}
 	})
+}
+
+// endless is a reader that never ends.
+type endless struct{}
+
+func (endless) Read(p []byte) (int, error) { return len(p), nil }
+
+// A registration is bounded, and so is the wait for it.
+func TestRegistrationIsBounded(t *testing.T) {
+	var ended error
+	if _, err := readRegistration(endless{}, time.Hour, func(err error) { ended = err }); err == nil || ended == nil || !strings.Contains(err.Error(), "64 MiB") {
+		t.Errorf("got %v, ended with %v", err, ended)
+	}
+	r, w := io.Pipe()
+	_, err := readRegistration(r, 10*time.Millisecond, func(err error) { _ = w.CloseWithError(err) })
+	if !errors.Is(err, errSilent) {
+		t.Errorf("silent: %v", err)
+	}
+	reg, err := readRegistration(strings.NewReader("three\n"), time.Hour, func(error) { t.Error("ended") })
+	if b, _ := io.ReadAll(reg); err != nil || string(b) != "three\n" {
+		t.Errorf("got %q, %v", b, err)
+	}
 }

@@ -3,7 +3,9 @@ package deploy
 import (
 	"context"
 	"fmt"
+	"io"
 	"strings"
+	"time"
 
 	"ferry/internal/host"
 	"ferry/internal/microvm"
@@ -47,6 +49,10 @@ func (d *deployment) toShip() []microvm.StorePath {
 	return nil
 }
 
+// importStall is after how long a host is given up that neither takes paths nor
+// says that it has them all: it may have a large one to write to its disk.
+const importStall = 15 * time.Minute
+
 // stream sends what the host lacks of a closure through the helper: where sudo
 // wants a password, the programs that `nix copy` starts can't be root. With
 // substitute the host fetches before what its own caches have.
@@ -63,11 +69,16 @@ func (d *deployment) stream(ctx context.Context, paths []microvm.StorePath, subs
 		return nil
 	}
 	d.step("copying %d paths to %s", len(missing), d.req.Host)
-	p, _, err := remote.StartHelper(ctx, d.host, []string{"host", "import"})
+	own, stop := context.WithCancelCause(ctx)
+	defer stop(nil)
+	p, _, err := remote.StartHelper(own, d.host, []string{"host", "import"})
 	if err != nil {
 		return err
 	}
-	err = d.Nix.Export(ctx, p.Stdin, missing)
+	patience := remote.NewPatience(importStall, func() { stop(fmt.Errorf("it took nothing more for %s", importStall)) })
+	defer patience.Stop()
+	go func() { _, _ = io.Copy(io.Discard, p.Stdout) }() // what nobody reads would hold it up
+	err = d.Nix.Export(own, patience.Writer(p.Stdin), missing)
 	if cerr := p.Stdin.Close(); err == nil && cerr != nil {
 		err = cerr
 	}

@@ -157,8 +157,7 @@ func (d *deployment) update(ctx context.Context) error {
 
 // lookUpdate asks the host for the VM, and for the target that it has recorded.
 func (d *deployment) lookUpdate(ctx context.Context) error {
-	d.facts = host.Facts{}
-	if err := d.session.call(ctx, host.Request{Probe: &host.ProbeRequest{Name: d.req.Name}}, &d.facts); err != nil {
+	if err := d.askFacts(ctx, host.ProbeRequest{Name: d.req.Name}); err != nil {
 		return err
 	}
 	if !d.facts.VM.Exists {

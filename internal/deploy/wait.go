@@ -21,8 +21,7 @@ func (d *deployment) seeAnew(ctx context.Context) error {
 		return d.probe(ctx)
 	}
 	d.back.reason, d.intent.Restart = "", d.req.Restart
-	d.facts = host.Facts{}
-	if err := d.session.call(ctx, host.Request{Probe: &host.ProbeRequest{Name: d.req.Name}}, &d.facts); err != nil {
+	if err := d.askFacts(ctx, host.ProbeRequest{Name: d.req.Name}); err != nil {
 		return err
 	}
 	d.result.Previous = d.facts.VM.Current

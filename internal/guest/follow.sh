@@ -29,6 +29,7 @@ while [ ! -s "$status" ]; do
   [ "$what" != undo ] || [ ! -L "$dir/decided" ] || [ "$(readlink "$dir/decided")" = undo ] || end confirmed
   drain
   turns=$((turns + 1))
+  [ $((turns % 25)) != 0 ] || printf '\n' >&2 # a sign of life
   # Twice: between two starts a unit is not active either.
   if [ $((turns % 5)) = 0 ]; then
     if systemctl is-active --quiet "$unit"; then gone=0; else gone=$((gone + 1)); fi

@@ -42,7 +42,7 @@ type Facts struct {
 // that store. Empty leaves HasStore false.
 func Look(ctx context.Context, sh Shell, probe microvm.StorePath) (Facts, error) {
 	said := map[string]string{}
-	_, err := run(ctx, sh, call{script: lookScript, name: "look", args: []string{string(probe)}, said: said})
+	_, err := run(ctx, sh, call{script: lookScript, name: "look", args: []string{string(probe)}, said: said, silence: lookSilence})
 	if err != nil {
 		return Facts{}, err
 	}

@@ -6,14 +6,18 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"ferry/internal/remote"
 )
 
 // scripted is a guest that prints what it is told, MARKER replaced.
 type scripted struct {
+	noise  string // of the login shell, before the script begins
 	output string
 	err    error
 	args   []string
@@ -27,6 +31,9 @@ func (s *scripted) Run(_ context.Context, c remote.Command) error {
 		s.stdin = string(b)
 	}
 	marker := c.Args[4]
+	if _, err := io.WriteString(c.Stdout, s.noise+"\n"+marker+" begun=\n"); err != nil {
+		return err
+	}
 	// In pieces, as a network delivers it.
 	for chunk := range strings.SplitAfterSeq(strings.ReplaceAll(s.output, "MARKER", marker), "=") {
 		if _, err := io.WriteString(c.Stdout, chunk); err != nil {
@@ -66,6 +73,78 @@ func TestOutputCannotPassForAnAnswer(t *testing.T) {
 	}
 	if offset <= 10 {
 		t.Errorf("offset %d", offset)
+	}
+}
+
+// What a login shell prints before is no output of the switch: it is not shown,
+// and not counted.
+func TestNoiseOfALoginShellIsNotCounted(t *testing.T) {
+	var log bytes.Buffer
+	g := &scripted{noise: "Welcome to web\nno end of a line", output: "switching\nMARKER status=0\n"}
+	status, offset, err := Follow(t.Context(), g, "id", 10, &log)
+	if err != nil || status.Code != 0 || offset != 10+int64(len("switching\n")) || log.String() != "switching\n" {
+		t.Errorf("%+v, offset %d, log %q, %v", status, offset, log.String(), err)
+	}
+}
+
+// hanging is a guest that sends pieces of output, and then nothing until it is
+// ended. Each piece may wait before.
+type hanging struct {
+	pieces []string
+	wait   time.Duration
+	stderr bool
+}
+
+func (h *hanging) Run(ctx context.Context, c remote.Command) error {
+	for _, piece := range h.pieces {
+		time.Sleep(h.wait)
+		to := c.Stdout
+		if h.stderr && !strings.Contains(piece, "MARKER") {
+			to = c.Stderr
+		}
+		if _, err := io.WriteString(to, strings.ReplaceAll(piece, "MARKER", c.Args[4])); err != nil {
+			return err
+		}
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+	}
+	<-ctx.Done()
+	return context.Cause(ctx)
+}
+
+// No guest keeps ferry waiting for ever: not by its login shell, nor by silence.
+func TestSilentGuestIsLeft(t *testing.T) {
+	const begin = "MARKER begun=\n"
+	many := func(s string, n int) []string { return slices.Repeat([]string{s}, n) }
+	for name, c := range map[string]struct {
+		guest  *hanging
+		follow bool
+		after  time.Duration
+		says   string
+		shell  bool
+	}{
+		"a start-up file that waits":   {&hanging{}, false, beginLimit, "has not come to ferry's command", true},
+		"one that prints a little":     {&hanging{pieces: many("wait\n", 1000), wait: time.Second}, false, beginLimit, "has not come to ferry's command", true},
+		"one that prints without end":  {&hanging{pieces: many(strings.Repeat("x", 8<<10)+"\n", 1000)}, true, 0, "prints more than 64 KiB", true},
+		"a script that says nothing":   {&hanging{pieces: []string{begin}}, false, lookSilence, "says nothing any more", false},
+		"a switch that shows its life": {&hanging{pieces: append([]string{begin}, many("\n", 100)...), wait: time.Minute - 1, stderr: true}, true, 101*(time.Minute-1) + followSilence, "says nothing any more", false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				start := time.Now()
+				var err error
+				if c.follow {
+					_, _, err = Follow(t.Context(), c.guest, "id", 0, io.Discard)
+				} else {
+					_, err = Look(t.Context(), c.guest, "")
+				}
+				var shell *remote.ShellError
+				if err == nil || !strings.Contains(err.Error(), c.says) || errors.As(err, &shell) != c.shell || time.Since(start) != c.after {
+					t.Errorf("after %s: %v", time.Since(start), err)
+				}
+			})
+		})
 	}
 }
 
@@ -111,7 +190,7 @@ func FuzzAnswers(f *testing.F) {
 	f.Fuzz(func(t *testing.T, output string, cut int) {
 		said := map[string]string{}
 		var log bytes.Buffer
-		a := &answers{marker: []byte("MARKER "), said: said, log: &log}
+		a := &answers{marker: []byte("MARKER "), said: said, log: &log, begun: true}
 		cut = max(0, min(cut, len(output)))
 		_, _ = a.Write([]byte(output[:cut]))
 		_, _ = a.Write([]byte(output[cut:]))
@@ -129,7 +208,7 @@ func FuzzAnswers(f *testing.F) {
 // is kept.
 func TestFloodIsBounded(t *testing.T) {
 	said, flooded := map[string]string{}, 0
-	a := &answers{marker: []byte("MARKER "), said: said, flood: func() { flooded++ }}
+	a := &answers{marker: []byte("MARKER "), said: said, flood: func(error) { flooded++ }, begun: true}
 	for i := range 100_000 {
 		_, _ = fmt.Fprintf(a, "MARKER key%d=%s\n", i, strings.Repeat("x", 100))
 	}

@@ -121,6 +121,6 @@ func follow(ctx context.Context, sh Shell, args []string, log io.Writer) (string
 		return "", 0, fmt.Errorf("following in the guest: %w", err)
 	}
 	said := map[string]string{}
-	n, err := run(ctx, sh, call{script: followScript, name: "follow", said: said, log: log, args: args})
+	n, err := run(ctx, sh, call{script: followScript, name: "follow", said: said, log: log, args: args, silence: followSilence})
 	return said["status"], offset + n, err
 }

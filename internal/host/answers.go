@@ -3,6 +3,7 @@ package host
 import (
 	"errors"
 	"io"
+	"time"
 )
 
 // Answers is where a command of the helper prints: one Event a line, as in a
@@ -11,6 +12,26 @@ type Answers struct{ out *eventWriter }
 
 // NewAnswers prints to w.
 func NewAnswers(w io.Writer) *Answers { return &Answers{out: &eventWriter{w: w}} }
+
+// Live gives a sign of life at once and then again and again, until stop is called:
+// the operator's side takes a helper that says nothing for lost.
+func (a *Answers) Live(every time.Duration) (stop func()) {
+	ended := make(chan struct{})
+	a.out.print(Event{Event: eventAlive})
+	go func() {
+		tick := time.NewTicker(every)
+		defer tick.Stop()
+		for {
+			select {
+			case <-tick.C:
+				a.out.print(Event{Event: eventAlive})
+			case <-ended:
+				return
+			}
+		}
+	}()
+	return func() { close(ended) }
+}
 
 // Log reports progress, for people.
 func (a *Answers) Log(line string) { a.out.log("host", line) }

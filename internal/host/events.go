@@ -50,6 +50,7 @@ func (e *eventWriter) fail(err error) {
 // lines is a writer that prints each line as a log event.
 func (e *eventWriter) lines(source string) io.Writer { return &lineWriter{out: e, source: source} }
 
+// maxLogLine bounds the text of one log event, in bytes.
 const maxLogLine = 4096
 
 type lineWriter struct {
@@ -62,14 +63,15 @@ func (l *lineWriter) Write(p []byte) (int, error) {
 	l.rest = append(l.rest, p...)
 	for {
 		i := bytes.IndexByte(l.rest, '\n')
-		if i < 0 && len(l.rest) < maxLogLine {
+		if i < 0 && len(l.rest) <= maxLogLine {
 			return len(p), nil
 		}
-		if i < 0 {
-			i = maxLogLine - 1
+		next := i + 1
+		if i < 0 || i > maxLogLine { // too long for one event: the rest goes into further ones
+			i, next = maxLogLine, maxLogLine
 		}
 		l.out.log(l.source, strings.ToValidUTF8(strings.TrimRight(string(l.rest[:i]), "\r"), "�"))
-		l.rest = l.rest[min(i+1, len(l.rest)):]
+		l.rest = l.rest[next:]
 	}
 }
 

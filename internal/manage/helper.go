@@ -2,21 +2,35 @@ package manage
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"strconv"
 	"time"
 
 	"ferry/internal/host"
 	"ferry/internal/remote"
 )
 
-const (
-	maxAnswer  = 8 << 20          // bytes of one line of a helper
-	endTimeout = 20 * time.Second // for the helper to put things in order
-)
+const endTimeout = 20 * time.Second // for the helper to put things in order
+
+// limits are what a helper may take: it may be anybody's.
+type limits struct {
+	greeting time.Duration // until the first event, which comes at once
+	silence  time.Duration // between events: it gives signs of life
+	line     int           // bytes of an event
+	talk     int           // bytes of all that is no answer
+	answers  int           // bytes of all answers, where they are kept
+	count    int           // answers, where they are kept
+}
+
+var usualLimits = limits{
+	greeting: time.Minute, silence: 5 * time.Minute,
+	line: 8 << 20, talk: 16 << 20, answers: 32 << 20, count: 10_000,
+}
 
 // Host is a connection to a host.
 type Host struct {
@@ -27,6 +41,7 @@ type Host struct {
 
 	conn   remote.Conn
 	report Reporter
+	limits limits
 }
 
 // Conn is the connection itself, for commands other than the helper's.
@@ -58,14 +73,19 @@ func (h *Host) Run(ctx context.Context, subject string, result any, args ...stri
 	return err
 }
 
-// Stream is Run for a command that gives any number of answers. An error of each
-// ends the helper and is returned.
+// Stream is Run for a command that gives several answers, up to a number that no
+// host has VMs. An error of each ends the helper and is returned.
 func (h *Host) Stream(ctx context.Context, subject string, each func(answer json.RawMessage) error, args ...string) error {
-	if subject == "" {
-		subject = h.String()
-	}
-	own, cancel := context.WithCancel(context.WithoutCancel(ctx))
-	defer cancel()
+	return h.stream(ctx, &reading{h: h, subject: subject, each: each, maxAnswers: h.limits.count, maxBytes: h.limits.answers}, args)
+}
+
+// errStopped ends a helper whose output is wanted no more.
+var errStopped = errors.New("it was told to end")
+
+func (h *Host) stream(ctx context.Context, r *reading, args []string) error {
+	r.subject = cmp.Or(r.subject, h.String())
+	own, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
+	defer cancel(errStopped)
 	p, err := h.start(ctx, own, cancel, append([]string{"host", "--attached"}, args...))
 	if err != nil {
 		return err
@@ -77,19 +97,22 @@ func (h *Host) Stream(ctx context.Context, subject string, each func(answer json
 		select {
 		case <-ended:
 		case <-time.After(endTimeout):
-			cancel()
+			cancel(errStopped)
 		}
 	})
 	defer stop()
-	failure, err := h.read(p.Stdout, subject, each)
+	failure, err := r.read(p.Stdout, cancel)
 	_ = p.Stdin.Close()
 	if err != nil {
-		cancel()
+		cancel(errStopped)
 	}
-	werr := p.Wait()
+	werr := h.ended(p, cancel)
+	var silent *silentError
 	switch {
 	case ctx.Err() != nil:
-		return fmt.Errorf("interrupted: %w", ctx.Err())
+		return remote.Interrupted(ctx, "")
+	case errors.As(context.Cause(own), &silent):
+		return silent
 	case err != nil:
 		return err
 	case failure != nil:
@@ -98,9 +121,16 @@ func (h *Host) Stream(ctx context.Context, subject string, each func(answer json
 	return werr
 }
 
+// ended waits for the end of a helper that has closed its output.
+func (h *Host) ended(p *remote.Process, cancel context.CancelCauseFunc) error {
+	lingers := time.AfterFunc(endTimeout, func() { cancel(h.silent("does not end", endTimeout)) })
+	defer lingers.Stop()
+	return p.Wait()
+}
+
 // start starts the helper, which outlives ctx from then on.
-func (h *Host) start(ctx, own context.Context, cancel func(), args []string) (*remote.Process, error) {
-	starting := context.AfterFunc(ctx, cancel)
+func (h *Host) start(ctx, own context.Context, cancel context.CancelCauseFunc, args []string) (*remote.Process, error) {
+	starting := context.AfterFunc(ctx, func() { cancel(errStopped) })
 	var p *remote.Process
 	var uploaded bool
 	var err error
@@ -110,8 +140,11 @@ func (h *Host) start(ctx, own context.Context, cancel func(), args []string) (*r
 		p, uploaded, err = remote.StartHelper(own, h.conn, args)
 	}
 	if err != nil || !starting() {
-		cancel()
-		return nil, errors.Join(err, context.Cause(ctx))
+		cancel(errStopped)
+		if ctx.Err() != nil {
+			err = remote.Interrupted(ctx, "")
+		}
+		return nil, err
 	}
 	if uploaded {
 		h.report.Step(h.String(), "uploaded ferry's helper")
@@ -119,33 +152,102 @@ func (h *Host) start(ctx, own context.Context, cancel func(), args []string) (*r
 	return p, nil
 }
 
+// reading takes the answers of one command of the helper.
+type reading struct {
+	h       *Host
+	subject string
+	each    func(json.RawMessage) error
+	// maxAnswers and maxBytes bound all answers; 0: any number, as nobody keeps
+	// them.
+	maxAnswers, maxBytes int
+
+	answers, bytes int // until now
+	talk           int // bytes of what is no answer
+}
+
 // read hands on the helper's answers until its output ends. The failure is the
-// reason that the helper gave.
-func (h *Host) read(r io.Reader, subject string, each func(json.RawMessage) error) (failure, err error) {
-	sc := bufio.NewScanner(r)
-	sc.Buffer(make([]byte, 0, 64<<10), maxAnswer)
-	for sc.Scan() {
-		var ev host.Event
-		if err := json.Unmarshal(sc.Bytes(), &ev); err != nil {
-			h.report.Detail(subject, "%s", sc.Text()) // a login banner, say
-			continue
+// reason that the helper gave. Silence ends the helper; the time that each takes
+// is none.
+func (r *reading) read(out io.Reader, end context.CancelCauseFunc) (failure, err error) {
+	limits := r.h.limits
+	sc := bufio.NewScanner(out)
+	sc.Buffer(make([]byte, 0, min(64<<10, limits.line)), limits.line)
+	within, silent := limits.greeting, "does not answer"
+	for {
+		why := r.h.silent(silent, within)
+		patience := time.AfterFunc(within, func() { end(why) })
+		more := sc.Scan()
+		patience.Stop()
+		switch {
+		case more:
+		case errors.Is(sc.Err(), bufio.ErrTooLong):
+			return failure, r.h.strange("a line of more than %s", mebibytes(limits.line))
+		case sc.Err() != nil:
+			return failure, fmt.Errorf("reading what %s says: %w", r.h, sc.Err())
+		default:
+			return failure, nil
 		}
-		switch ev.Event {
-		case "log":
-			h.report.Step(subject, "%s", ev.Line)
-		case "result":
-			if err := each(ev.Result); err != nil {
+		within, silent = limits.silence, "says nothing any more"
+		line := sc.Bytes()
+		var ev host.Event
+		known := json.Unmarshal(line, &ev) == nil
+		if err := r.count(ev.Event == "result", len(line)); err != nil {
+			return failure, err
+		}
+		switch {
+		case !known:
+			r.h.report.Detail(r.subject, "%s", line) // a login banner, say
+		case ev.Event == "log":
+			r.h.report.Step(r.subject, "%s", ev.Line)
+		case ev.Event == "result":
+			if err := r.each(ev.Result); err != nil {
 				return nil, err
 			}
-		case "error":
+		case ev.Event == "error" && ev.Error != nil:
+			failure = ev.Error
+		case ev.Event == "error":
 			failure = errors.New("the host failed and did not say why")
-			if ev.Error != nil {
-				failure = ev.Error
-			}
 		}
 	}
-	if err := sc.Err(); err != nil {
-		return failure, fmt.Errorf("reading what %s says: %w", h, err)
+}
+
+// count fails where there is more than anybody wants.
+func (r *reading) count(answer bool, bytes int) error {
+	limits := r.h.limits
+	if !answer {
+		if r.talk += bytes; r.talk > limits.talk {
+			return r.h.strange("more than %s that nobody asked for", mebibytes(limits.talk))
+		}
+		return nil
 	}
-	return failure, nil
+	r.answers++
+	r.bytes += bytes
+	switch {
+	case r.maxAnswers > 0 && r.answers > r.maxAnswers:
+		return r.h.strange("more than %d answers", r.maxAnswers)
+	case r.maxBytes > 0 && r.bytes > r.maxBytes:
+		return r.h.strange("answers of more than %s", mebibytes(r.maxBytes))
+	}
+	return nil
+}
+
+func mebibytes(n int) string { return strconv.Itoa(n>>20) + " MiB" }
+
+// strange is the error of a helper that is none, or none of ours.
+func (h *Host) strange(sends string, args ...any) error {
+	return fmt.Errorf("%s sends "+sends+": that is not ferry's helper", append([]any{h}, args...)...)
+}
+
+// silentError is a helper that shows no sign of life.
+type silentError struct{ host, why string }
+
+func (h *Host) silent(why string, within time.Duration) *silentError {
+	return &silentError{host: h.String(), why: why + " (waited " + within.String() + ")"}
+}
+
+func (e *silentError) Error() string { return e.host + ": ferry's helper " + e.why }
+
+// Hint is what the operator can do next.
+func (e *silentError) Hint() string {
+	return "log in to the host and look what keeps it; what was begun there may still go on, which `ferry list` and `ferry history` show"
 }

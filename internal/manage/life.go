@@ -33,16 +33,18 @@ func claim(wait time.Duration) []string {
 // Logs hands on the journal of a VM.
 func (h *Host) Logs(ctx context.Context, n microvm.Name, last int, follow bool, each func(host.LogLine) error) error {
 	args := []string{"logs", "-n", strconv.Itoa(last)}
-	if follow {
-		args = append(args, "--follow")
-	}
-	return h.Stream(ctx, string(n), func(answer json.RawMessage) error {
+	lines := &reading{h: h, subject: string(n), maxAnswers: last, each: func(answer json.RawMessage) error {
 		var line host.LogLine
 		if err := json.Unmarshal(answer, &line); err != nil {
 			return fmt.Errorf("reading the answer of %s: %w", h, err)
 		}
 		return each(line)
-	}, append(args, string(n))...)
+	}}
+	if follow {
+		args = append(args, "--follow")
+		lines.maxAnswers = 0
+	}
+	return h.stream(ctx, lines, append(args, string(n)))
 }
 
 // History is the end of a VM's history.

@@ -16,6 +16,7 @@ import (
 	"ferry/internal/flake"
 	"ferry/internal/host"
 	"ferry/internal/microvm"
+	"ferry/internal/remote"
 )
 
 const (
@@ -119,7 +120,7 @@ func (m *Manager) List(ctx context.Context, req ListRequest, problem func(host s
 	}
 	_ = group.Wait()
 	if ctx.Err() != nil {
-		return nil, fmt.Errorf("interrupted: %w", ctx.Err())
+		return nil, remote.Interrupted(ctx, "")
 	}
 	failed := &HostsError{}
 	for i, err := range errs {
@@ -141,7 +142,10 @@ func (m *Manager) List(ctx context.Context, req ListRequest, problem func(host s
 	if len(failed.Failed) > 0 {
 		return all, failed
 	}
-	return all, ctx.Err()
+	if ctx.Err() != nil {
+		return all, remote.Interrupted(ctx, "")
+	}
+	return all, nil
 }
 
 // ours are the VMs that the operator's flake assigns to a place. The flake has

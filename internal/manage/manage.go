@@ -83,7 +83,7 @@ func (m *Manager) Place(ctx context.Context, word string, sudo bool) (Place, err
 	}
 	fleet, err := m.Fleet(ctx)
 	if ctx.Err() != nil {
-		return Place{}, ctx.Err()
+		return Place{}, remote.Interrupted(ctx, "")
 	}
 	if err != nil {
 		m.Report.Warn("%s is taken as an address, since the flake could not be asked: %s", word, firstLine(err.Error()))
@@ -148,7 +148,7 @@ func (m *Manager) Connect(ctx context.Context, p Place) (*Host, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Host{Place: p, conn: conn, report: m.Report}, nil
+	return &Host{Place: p, conn: conn, report: m.Report, limits: usualLimits}, nil
 }
 
 func firstLine(s string) string {

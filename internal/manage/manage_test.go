@@ -1,7 +1,6 @@
 package manage
 
 import (
-	"bufio"
 	"context"
 	"encoding/json"
 	"errors"
@@ -11,6 +10,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"ferry/internal/deploy"
@@ -48,6 +48,15 @@ func helper(args []string) int {
 	case "crash":
 		fmt.Fprintln(os.Stderr, "out of memory")
 		return 3
+	case "hang":
+		time.Sleep(time.Hour)
+	case "long line":
+		line := strings.Repeat("x", 1<<20)
+		for {
+			if _, err := fmt.Print(line); err != nil {
+				return 1
+			}
+		}
 	case "wait":
 		answers.Result("begun")
 		_, _ = io.Copy(io.Discard, os.Stdin)
@@ -238,6 +247,103 @@ func TestInterruptedRunWaits(t *testing.T) {
 	}
 }
 
+// What a host sends is bounded, whatever it is, and read no further.
+func TestEndlessAnswersEnd(t *testing.T) {
+	result := `{"event":"result","result":{"name":"web"}}` + "\n"
+	for name, c := range map[string]struct{ line, says string }{
+		"answers":            {result, "sends more than 10 answers"},
+		"big answers":        {`{"event":"result","result":"` + strings.Repeat("x", 600<<10) + "\"}\n", "sends answers of more than 2 MiB"},
+		"log lines":          {`{"event":"log","line":"` + strings.Repeat("x", 600<<10) + "\"}\n", "sends more than 1 MiB that nobody asked for"},
+		"words":              {strings.Repeat("x", 600<<10) + "\n", "sends more than 1 MiB that nobody asked for"},
+		"signs of life":      {`{"event":"alive"}` + strings.Repeat(" ", 600<<10) + "\n", "sends more than 1 MiB that nobody asked for"},
+		"a line without end": {"x", "sends a line of more than 1 MiB"},
+	} {
+		h := &Host{Place: Place{Name: "host1"}, report: &reports{}, limits: usualLimits}
+		h.limits.line, h.limits.talk = 1<<20, 1<<20
+		out := &repeated{text: c.line}
+		r := &reading{h: h, each: func(json.RawMessage) error { return nil }, maxAnswers: 10, maxBytes: 2 << 20}
+		_, err := r.read(out, func(error) {})
+		if err == nil || !strings.HasPrefix(err.Error(), "host1 "+c.says) || strings.Contains(err.Error(), "bufio") {
+			t.Errorf("%s: %v", name, err)
+		}
+		if out.read > 4<<20 {
+			t.Errorf("%s: %d bytes were read", name, out.read)
+		}
+	}
+	h := &Host{report: &reports{}, limits: usualLimits}
+	lines := 0
+	r := &reading{h: h, each: func(json.RawMessage) error { lines++; return nil }} // a journal that is followed
+	if _, err := r.read(strings.NewReader(strings.Repeat(result, 20_000)), func(error) {}); err != nil || lines != 20_000 {
+		t.Errorf("%d lines, %v", lines, err)
+	}
+}
+
+// repeated is a text again and again, without end.
+type repeated struct {
+	text string
+	read int
+}
+
+func (r *repeated) Read(p []byte) (int, error) {
+	n := 0
+	for n < len(p) {
+		took := copy(p[n:], r.text[r.read%len(r.text):])
+		r.read, n = r.read+took, n+took
+	}
+	return n, nil
+}
+
+// A helper that says nothing is ended; one that shows that it lives is not, nor
+// one whose answers take the reader long.
+func TestSilentHelperIsEnded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := &Host{Place: Place{Name: "host1"}, report: &reports{}, limits: usualLimits}
+		for begins, c := range map[bool]struct {
+			after time.Duration
+			says  string
+		}{
+			false: {usualLimits.greeting, "host1: ferry's helper does not answer (waited 1m0s)"},
+			true:  {40*time.Minute + time.Hour + usualLimits.silence, "host1: ferry's helper says nothing any more (waited 5m0s)"},
+		} {
+			out, helper := io.Pipe()
+			go func() {
+				for range 10 {
+					if begins {
+						_, _ = io.WriteString(helper, `{"event":"alive"}`+"\n")
+						time.Sleep(4 * time.Minute)
+					}
+				}
+				if begins {
+					_, _ = io.WriteString(helper, `{"event":"result","result":1}`+"\n")
+				}
+			}()
+			begin := time.Now()
+			r := &reading{h: h, each: func(json.RawMessage) error { time.Sleep(time.Hour); return nil }}
+			var why error
+			_, err := r.read(out, func(cause error) { why = cause; _ = helper.CloseWithError(cause) })
+			var hint interface{ Hint() string }
+			if err == nil || why == nil || why.Error() != c.says || !errors.As(why, &hint) || time.Since(begin) != c.after {
+				t.Errorf("after %s: %v, %v", time.Since(begin), err, why)
+			}
+		}
+	})
+}
+
+// A helper that hangs, at its beginning or its end, keeps nobody waiting.
+func TestHangingHelper(t *testing.T) {
+	h, _ := here(t)
+	h.limits.greeting = 200 * time.Millisecond
+	var silent *silentError
+	if err := h.Run(t.Context(), "", nil, "hang"); !errors.As(err, &silent) {
+		t.Errorf("got %v", err)
+	}
+	h.limits = usualLimits
+	err := h.Run(t.Context(), "", nil, "long line")
+	if err == nil || !strings.Contains(err.Error(), "a line of more than 8 MiB") {
+		t.Errorf("got %v", err)
+	}
+}
+
 // An error of the one who reads ends the helper.
 func TestStreamStops(t *testing.T) {
 	h, _ := here(t)
@@ -255,9 +361,10 @@ func FuzzRead(f *testing.F) {
 	f.Add(`{"event":"error","error":{"kind":"locked","message":"x"}}`)
 	f.Add("\x00\n{}\n[1]\n{\"event\":\"log\",\"line\":\"\\u001b[2J\"}")
 	f.Fuzz(func(t *testing.T, output string) {
-		h := &Host{report: &reports{}}
+		h := &Host{report: &reports{}, limits: usualLimits}
 		answers := 0
-		failure, err := h.read(bufio.NewReader(strings.NewReader(output)), "web", func(json.RawMessage) error { answers++; return nil })
+		r := &reading{h: h, each: func(json.RawMessage) error { answers++; return nil }}
+		failure, err := r.read(strings.NewReader(output), func(error) {})
 		if err == nil && answers > strings.Count(output, "\n")+1 {
 			t.Errorf("%d answers in %q", answers, output)
 		}

@@ -76,7 +76,7 @@ func nixArgs(args ...string) []string {
 
 // run runs c to its end. It returns stdout (unless c.stdout takes it) and the
 // stderr that was kept, also when it fails. The error is the context's, ErrNoNix
-// or a *CommandError.
+// or one with a *CommandError.
 func (n *Nix) run(ctx context.Context, c command) (stdout []byte, stderr []string, err error) {
 	path, err := n.find(c.program)
 	if err != nil {
@@ -101,9 +101,9 @@ func (n *Nix) run(ctx context.Context, c command) (stdout []byte, stderr []strin
 		return nil, errs.lines, fmt.Errorf("%s was stopped: %w", shortened(quote(c)), context.Cause(ctx))
 	}
 	if err != nil {
-		return buf.Bytes(), errs.lines, &CommandError{
+		return buf.Bytes(), errs.lines, explained(&CommandError{
 			Command: quote(c), ExitCode: cmd.ProcessState.ExitCode(), Stderr: tail(errs.lines), Err: err,
-		}
+		})
 	}
 	return buf.Bytes(), errs.lines, nil
 }

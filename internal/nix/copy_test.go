@@ -1,6 +1,7 @@
 package nix_test
 
 import (
+	"errors"
 	"slices"
 	"strings"
 	"testing"
@@ -25,6 +26,31 @@ func TestCopyPaths(t *testing.T) {
 	}
 	if err := nixtest.New(t).CopyPaths(t.Context(), nix.PathsRequest{To: "ssh-ng://h"}); err != nil {
 		t.Error(err)
+	}
+}
+
+// A `.bashrc` that prints breaks only Nix's own connections, and Nix does not say
+// that it was the shell. The messages are those of Nix 2.26.3.
+func TestNoiseOfALoginShellIsNamed(t *testing.T) {
+	const said = `error: cannot open connection to remote store 'ssh-ng://root@host1': error: protocol mismatch, got 'Welcome to host1
+              Have a nice day, and mind the gap'
+`
+	copying := func(stderr string) error {
+		n := nixtest.New(t, nixtest.Call{Args: append(nixCall("copy", "--no-check-sigs"), "--to", "ssh-ng://h", outA), Stderr: stderr, Exit: 1})
+		return n.CopyPaths(t.Context(), nix.PathsRequest{To: "ssh-ng://h", Paths: paths{outA}})
+	}
+	var noisy *nix.NoisyShellError
+	var failed *nix.CommandError
+	err := copying(said)
+	if !errors.As(err, &noisy) || !errors.As(err, &failed) {
+		t.Fatalf("got %T: %v", err, err)
+	}
+	if !strings.Contains(noisy.Hint(), "~/.bashrc") || !strings.Contains(err.Error(), "login shell") || !strings.Contains(err.Error(), "mind the gap") {
+		t.Errorf("got %v\nhint %s", err, noisy.Hint())
+	}
+	err = copying("error: cannot open connection to remote store 'ssh-ng://h': error: Nix daemon disconnected unexpectedly (maybe it crashed?)\n")
+	if errors.As(err, &noisy) || !errors.As(err, &failed) {
+		t.Errorf("another failure: %v", err)
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"regexp"
 	"slices"
@@ -46,7 +47,8 @@ func (n *Nix) Eval(ctx context.Context, r EvalRequest) ([]byte, error) {
 // evaluate runs a command that may fetch flakes, and so may have to ask.
 func (n *Nix) evaluate(ctx context.Context, args []string) (out []byte, stderr []string, err error) {
 	out, stderr, err = n.run(ctx, command{program: "nix", args: args, mayAsk: true})
-	if _, failed := err.(*CommandError); failed {
+	var failed *CommandError
+	if errors.As(err, &failed) {
 		return nil, stderr, &EvalFailure{Stderr: stderr, Err: err}
 	}
 	return out, stderr, err

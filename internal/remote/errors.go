@@ -1,6 +1,8 @@
 package remote
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"strings"
 
@@ -99,16 +101,48 @@ func (e *ConnectError) Hint() string {
 }
 
 func newConnectError(a microvm.Address, messages string) *ConnectError {
-	words := []string{"ssh"}
-	if a.Port != 0 {
-		words = append(words, "-p", fmt.Sprint(a.Port))
-	}
 	return &ConnectError{
 		Host:   a.String(),
 		Kind:   classify(messages),
 		Stderr: messages,
-		target: Quote(append(words, a.Destination())...),
+		target: loginWords(a),
 	}
+}
+
+// loginWords is how a person logs in.
+func loginWords(a microvm.Address) string {
+	words := []string{"ssh"}
+	if a.Port != 0 {
+		words = append(words, "-p", fmt.Sprint(a.Port))
+	}
+	return Quote(append(words, a.Destination())...)
+}
+
+// interruptedError is the end of a context, in words for people.
+type interruptedError struct {
+	words  string
+	causes []error
+}
+
+func (e *interruptedError) Error() string   { return e.words }
+func (e *interruptedError) Unwrap() []error { return e.causes }
+
+// Interrupted says that ctx has ended before what was under way had; what names
+// that, or is empty. For errors.Is it is what ctx says, and its cause.
+func Interrupted(ctx context.Context, what string) error {
+	cause := context.Cause(ctx)
+	alone, said := cause.Error(), "was ended: "+cause.Error()
+	switch {
+	case errors.Is(cause, context.Canceled): // a signal such as Ctrl-C is one, too
+		alone, said = "interrupted", "was interrupted"
+	case errors.Is(cause, context.DeadlineExceeded):
+		alone, said = "it took too long", "took too long"
+	}
+	e := &interruptedError{words: alone, causes: []error{ctx.Err(), cause}}
+	if what != "" {
+		e.words = what + " " + said
+	}
+	return e
 }
 
 // clues are pieces of OpenSSH's messages, all of them in its source since 7.x.

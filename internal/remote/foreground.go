@@ -47,7 +47,7 @@ func (f Foreground) run(ctx context.Context, cmd *exec.Cmd) (int, error) {
 	var exit *exec.ExitError
 	switch {
 	case ctx.Err() != nil:
-		return 0, fmt.Errorf("interrupted: %w", ctx.Err())
+		return 0, Interrupted(ctx, "")
 	case errors.As(err, &exit) && exit.ExitCode() >= 0:
 		return exit.ExitCode(), nil
 	case err != nil:

@@ -2,6 +2,7 @@ package remote
 
 import (
 	"bufio"
+	"cmp"
 	"compress/gzip"
 	"context"
 	"crypto/sha256"
@@ -125,6 +126,8 @@ type starter struct {
 	c    Conn
 	own  Helper
 	base string
+	// limit is for the script's answer where the Conn has none; 0: answerLimit.
+	limit time.Duration
 }
 
 // start needs one session where the helper is there, and three where not.
@@ -194,7 +197,7 @@ func (s starter) try(ctx context.Context, h Helper, args []string) (*Process, *m
 		stop(err)
 		return nil, nil, err
 	}
-	answer, err := started(p, stop)
+	answer, err := s.started(own, p, stop)
 	switch {
 	case err != nil:
 		return nil, nil, err
@@ -213,28 +216,37 @@ func (s starter) try(ctx context.Context, h Helper, args []string) (*Process, *m
 }
 
 // started reads the script's answer. Unless that is `ok`, the process has ended,
-// and was stopped where it would not by itself.
-func started(p *Process, stop context.CancelCauseFunc) (string, error) {
+// and was stopped where it would not by itself. own is the process's context.
+func (s starter) started(own context.Context, p *Process, stop context.CancelCauseFunc) (string, error) {
+	late := time.AfterFunc(s.answerLimit(), func() { stop(SlowShell(s.c.Address(), s.answerLimit())) })
 	out := bufio.NewReader(p.Stdout)
 	answer, err := readAnswer(out)
-	if err == nil && answer == "ok" {
+	if late.Stop() && err == nil && answer == "ok" {
 		p.Stdout = out
 		return answer, nil
 	}
 	_ = p.Stdin.Close()
 	if errors.Is(err, errMuchOutput) { // which may go on for ever
-		stop(err)
+		stop(NoisyShell(s.c.Address()))
 	}
 	lingers := time.AfterFunc(grace, func() { stop(errors.New("it does not end")) })
 	ended := p.Wait()
 	lingers.Stop()
-	if errors.Is(err, errMuchOutput) {
-		return "", fmt.Errorf("starting the helper: %w", err)
+	var shell *ShellError
+	if errors.As(context.Cause(own), &shell) {
+		return "", shell
 	}
 	if err != nil { // the script never spoke: what ended it says more
-		return "", fmt.Errorf("starting the helper: %w", errors.Join(ended, err))
+		return "", fmt.Errorf("starting the helper: %w", cmp.Or(ended, err))
 	}
 	return answer, nil
+}
+
+func (s starter) answerLimit() time.Duration {
+	if m, ok := s.c.(*machine); ok {
+		return m.answerLimit()
+	}
+	return cmp.Or(s.limit, answerLimit)
 }
 
 func (s starter) refusal(answer string) error {
@@ -262,10 +274,15 @@ func (s starter) upload(ctx context.Context, h Helper, compressed bool) error {
 		how, in = "gzip", gzipped(f)
 		defer func() { _ = in.Close() }() // ends its goroutine
 	}
+	own, stop := context.WithCancelCause(ctx)
+	defer stop(nil)
+	stall := NewPatience(uploadStall, func() { stop(fmt.Errorf("nothing of it was taken for %s", uploadStall)) })
+	defer stall.Stop()
 	var out tail
 	c := s.command("install", h, how)
-	c.Stdin, c.Stdout = in, &out
-	err = s.c.Run(ctx, c)
+	c.Stdin = stall.Reader(in)
+	c.Stdout = &bounded{w: &out, left: maxNoise, over: func() { stop(NoisyShell(s.c.Address())) }}
+	err = s.c.Run(own, c)
 	answer, silent := readAnswer(bufio.NewReader(strings.NewReader(out.String() + "\n")))
 	switch {
 	case silent == nil && answer != "ok":

@@ -94,7 +94,7 @@ func (m *machine) acquire(ctx context.Context) (release func(), err error) {
 	case m.slots <- struct{}{}:
 		return func() { <-m.slots }, nil
 	case <-ctx.Done():
-		return nil, fmt.Errorf("waiting for a free session to %s: %w", m.o.Address, context.Cause(ctx))
+		return nil, Interrupted(ctx, "waiting for a free session to "+m.o.Address.String())
 	}
 }
 

@@ -43,8 +43,10 @@ func (s starter) startOnce(ctx context.Context, args []string) (*Process, error)
 		stop(err)
 		return nil, err
 	}
-	_, sent := p.Stdin.Write(binary)
-	answer, err := started(p, stop)
+	stall := NewPatience(s.answerLimit(), func() { stop(SlowShell(s.c.Address(), s.answerLimit())) })
+	_, sent := stall.Writer(p.Stdin).Write(binary)
+	stall.Stop()
+	answer, err := s.started(own, p, stop)
 	switch {
 	case err != nil:
 		return nil, err

@@ -101,7 +101,7 @@ func (m *machine) run(ctx context.Context, r resolved) error {
 		j.io.started()
 	}
 	if err != nil {
-		return m.notStarted(j, r, err)
+		return m.notStarted(ctx, j, r, err)
 	}
 	err = j.cmd.Wait()
 	broken := j.io.finish(ctx)
@@ -111,22 +111,22 @@ func (m *machine) run(ctx context.Context, r resolved) error {
 func (m *machine) start(ctx context.Context, r resolved, ended func()) (*Process, error) {
 	j, err := m.job(ctx, r)
 	if err != nil {
-		return nil, m.notStarted(j, r, err)
+		return nil, m.notStarted(ctx, j, r, err)
 	}
 	in, inW, err := j.io.pipe(true)
 	if err != nil {
-		return nil, m.notStarted(j, r, err)
+		return nil, m.notStarted(ctx, j, r, err)
 	}
 	out, outR, err := j.io.pipe(false)
 	if err != nil {
-		return nil, m.notStarted(j, r, err)
+		return nil, m.notStarted(ctx, j, r, err)
 	}
 	j.cmd.Stdin, j.cmd.Stdout = in, out
 	err = j.cmd.Start()
 	j.io.started()
 	if err != nil {
 		_, _ = inW.Close(), outR.Close()
-		return nil, m.notStarted(j, r, err)
+		return nil, m.notStarted(ctx, j, r, err)
 	}
 	_, _ = inW.Write(r.preamble) // far below a pipe's buffer; if nobody reads it, Wait says why
 	p := &Process{Stdin: inW, Stdout: outR, done: make(chan struct{})}
@@ -147,14 +147,20 @@ func (m *machine) start(ctx context.Context, r resolved, ended func()) (*Process
 }
 
 // notStarted is the error of a command that never ran.
-func (m *machine) notStarted(j *job, r resolved, err error) error {
+func (m *machine) notStarted(ctx context.Context, j *job, r resolved, err error) error {
 	if j == nil {
 		return err
 	}
 	j.io.started()
 	if j.c.log != "" {
 		_ = os.Remove(j.c.log)
+		if ctx.Err() != nil {
+			return Interrupted(ctx, "starting ssh to "+m.o.Address.String())
+		}
 		return fmt.Errorf("starting ssh to %s: %w", m.o.Address, err)
+	}
+	if ctx.Err() != nil {
+		return Interrupted(ctx, fmt.Sprintf("%s: `%s`", m.o.Address, shown(r.Command)))
 	}
 	e := &ExitError{Host: m.o.Address.String(), CommandLine: shown(r.Command), Code: 127, Stderr: err.Error()}
 	switch {
@@ -180,7 +186,7 @@ func (m *machine) verdict(ctx context.Context, j *job, err, broken error) error 
 	case err == nil && broken == nil:
 		return nil
 	case ctx.Err() != nil:
-		return fmt.Errorf("%s was interrupted: %w", name, context.Cause(ctx))
+		return Interrupted(ctx, name)
 	case err == nil:
 		return fmt.Errorf("%s: passing on its input or output: %w", name, broken)
 	case !errors.As(err, &exit):

@@ -34,6 +34,9 @@ type Options struct {
 	// LoginLimit bounds the login, with all that a person may be asked for; 0:
 	// longer than sshd itself gives anybody.
 	LoginLimit time.Duration
+	// AnswerLimit bounds how long a command of ferry's own may take to begin,
+	// with all that a login shell does before; 0: a minute.
+	AnswerLimit time.Duration
 	// Stderr receives the messages of ssh itself, which errors keep as well. It
 	// may be nil.
 	Stderr io.Writer

@@ -182,7 +182,7 @@ func readEnd(path string) []byte {
 // failure is the error of an ssh that did not run a command.
 func (s *ssh) failure(ctx context.Context, err error, messages string) error {
 	if ctx.Err() != nil {
-		return fmt.Errorf("connecting to %s: %w", s.addr, context.Cause(ctx))
+		return Interrupted(ctx, "connecting to "+s.addr.String())
 	}
 	e := newConnectError(s.addr, messages)
 	var exit *exec.ExitError

@@ -2,10 +2,12 @@ package remote
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"strings"
+	"time"
 )
 
 // rootWay is how AsRoot commands become root, once that is known.
@@ -74,13 +76,12 @@ func (m *machine) findRoot(ctx context.Context) (rootWay, error) {
 }
 
 func (m *machine) tryRoot(ctx context.Context) (rootWay, error) {
-	var out tail
-	err := m.Run(ctx, Command{Args: []string{"sh", "-c", askRoot}, Stdout: &out, Shown: "id -u; sudo -n …"})
+	out, err := m.ask(ctx, Command{Args: []string{"sh", "-c", askRoot}, Shown: "id -u; sudo -n …"})
 	if err != nil {
 		return rootWay{}, fmt.Errorf("finding a way to root: %w", err)
 	}
 	// Only the last part is ours: a login shell may talk first.
-	answer, why := lastAnswer(out.String())
+	answer, why := lastAnswer(out)
 	switch {
 	case answer == "root":
 		return rootWay{}, nil
@@ -91,12 +92,31 @@ func (m *machine) tryRoot(ctx context.Context) (rootWay, error) {
 	case answer == "none":
 		return rootWay{}, m.noRoot("sudo is not installed", "log in as root, or install sudo there", "")
 	case answer != "password":
-		return rootWay{}, m.noRoot("its login shell does not run `sh -c`", "look at what `ssh HOST sh -c id` prints", out.String())
+		return rootWay{}, m.noRoot("its login shell does not run `sh -c`", "look at what `ssh HOST sh -c id` prints", out)
 	case forbidden(why):
 		return rootWay{}, m.noRoot("sudo does not let this user in", "add the user to sudo's rules there, or log in as root", why)
 	}
 	return m.tryPassword(ctx, why)
 }
+
+// ask runs a short command of ours and returns the end of its output. Neither how
+// long it takes nor how much is printed is up to the other side.
+func (m *machine) ask(ctx context.Context, c Command) (string, error) {
+	own, stop := context.WithCancelCause(ctx)
+	defer stop(nil)
+	late := time.AfterFunc(m.answerLimit(), func() { stop(SlowShell(m.o.Address, m.answerLimit())) })
+	defer late.Stop()
+	var out tail
+	c.Stdout = &bounded{w: &out, left: maxNoise, over: func() { stop(NoisyShell(m.o.Address)) }}
+	err := m.Run(own, c)
+	var shell *ShellError
+	if err != nil && ctx.Err() == nil && errors.As(context.Cause(own), &shell) {
+		return "", shell
+	}
+	return out.String(), err
+}
+
+func (m *machine) answerLimit() time.Duration { return cmp.Or(m.o.AnswerLimit, answerLimit) }
 
 // lastAnswer takes askRoot's answer out of all that was printed.
 func lastAnswer(out string) (word, rest string) {
@@ -126,7 +146,7 @@ func (m *machine) tryPassword(ctx context.Context, why string) (rootWay, error) 
 	way := rootWay{prefix: sudoPassword, password: []byte(password)}
 	// One attempt: the input ends after the password, so that sudo cannot take
 	// anything else for a second one, which may lock the account.
-	err = m.Run(ctx, Command{
+	_, err = m.ask(ctx, Command{
 		Args:  append(way.prefix[:len(way.prefix):len(way.prefix)], "sh", "-c", ":"),
 		Stdin: bytes.NewReader(append(bytes.Clone(way.password), '\n')),
 	})

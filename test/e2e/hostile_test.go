@@ -102,6 +102,9 @@ func TestHostileHost(t *testing.T) {
 		{"results of other types", answer + event + `'{"event":"result","result":[1,2]}'`},
 		{"no store path", answer + event + `'{"event":"result","result":{"vm":{"current":"/nix/store/$(reboot)"}}}'`},
 		{"an error that says nothing", answer + event + `'{"event":"error"}'`},
+		{"answers without end", answer + `yes '{"event":"result","result":{"name":"web"}}'`},
+		{"events without end", answer + `yes '{"event":"alive"}'`},
+		{"words without end before the helper", "yes 'Welcome to host2'"},
 		{"deep JSON", answer + `head -c 4M /dev/zero | tr '\0' '['; echo`},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -140,8 +143,9 @@ func TestHostileGuest(t *testing.T) {
 	for _, c := range []struct{ name, script, says string }{
 		{"nothing", "exit 0", "the guest's answer is incomplete"},
 		{"escapes", "printf '" + escapes + "\\n'; printf '" + escapes + "' >&2; exit 1", "running ferry's script `look`"},
-		{"a line without end", "head -c 100M /dev/zero | tr '\\0' A", "more than 1 MiB that nobody asked for"},
-		{"lines without end", "yes evil | head -c 100M", "more than 1 MiB that nobody asked for"},
+		{"a line without end", "head -c 100M /dev/zero | tr '\\0' A", "prints more than 64 KiB before"},
+		{"lines without end", "yes evil", "prints more than 64 KiB before"},
+		{"lines without end from the script", marked + `echo "$m begun="; yes evil`, "more than 1 MiB that nobody asked for"},
 		{"answers without end", marked + `yes "$m key=value" | awk '{print $1 " " $2 NR "=x"}' | head -n 3000000`, "the guest's answer is incomplete"},
 		{"escapes in answers", marked + `printf "$m boot=1\n$m uid=0\n$m systemd=yes\n$m hostname=` + escapes + `\n$m current=$(printf '` + escapes + `')\n"`, "calls itself"},
 		{"store paths that are none", marked + `printf '%s\n' "$m boot=1" "$m uid=0" "$m systemd=yes" "$m store=no" "$m hostname=turncoat" "$m current=/nix/store/\$(reboot)" "$m booted=../../etc"; exit 0`, "does not see the host's /nix/store"},
