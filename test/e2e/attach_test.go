@@ -18,7 +18,7 @@ func TestAttachToLiveSwitch(t *testing.T) {
 	before := vm.invocation()
 	in.write("left.nix", liveModule("left", "second", "lab.switchSleep = 6;"))
 	run := in.begin("rebuild", "left")
-	run.says("switch in root@box")
+	run.says("activating the configuration") // the unit in the guest is at work
 	run.signal("KILL")
 	run.wait()
 	if got := in.op("sh", "-c", "stat -c %a "+memories+" "+memories+"/*"); got != "700\n600" {
