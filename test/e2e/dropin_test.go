@@ -96,7 +96,7 @@ func TestDropinCreatesAndUpdates(t *testing.T) {
 		return microvmAgain(t.Context(), t, world.host1, "/", args...).want(code)
 	}
 	run(1, "-c", "drop", "-f", in.dir).want(1, "already exists")
-	run(0, "-u", "drop").want(0, "up to date", "it does not run")
+	run(0, "-u", "drop").want(0, "up to date", "it is not running")
 	run(0, "-Ru", "drop").want(0, "started")
 	invocation := vm.invocation()
 	run(0, "-Ru", "drop").want(0, "up to date", "no restart needed")
