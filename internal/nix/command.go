@@ -35,11 +35,22 @@ type CommandError struct {
 }
 
 func (e *CommandError) Error() string {
-	msg := fmt.Sprintf("%s: %v", shortened(e.Command), e.Err)
+	msg := shortened(e.Command) + ": " + e.ended()
 	if len(e.Stderr) > 0 {
 		msg += "\n" + strings.Join(e.Stderr, "\n")
 	}
 	return msg
+}
+
+// ended is how the program ended, in words for people.
+func (e *CommandError) ended() string {
+	var exit *exec.ExitError
+	if errors.As(e.Err, &exit) {
+		if status, ok := exit.Sys().(syscall.WaitStatus); ok && status.Signaled() {
+			return fmt.Sprintf("ended by signal %d (%s)", status.Signal(), status.Signal())
+		}
+	}
+	return fmt.Sprint(e.Err)
 }
 
 // Unwrap gives what os/exec says.

@@ -155,3 +155,12 @@ func TestNoNix(t *testing.T) {
 		t.Errorf("the error is %v", err)
 	}
 }
+
+// A Nix that was killed (out of memory, say) is told so, not as "signal: killed".
+func TestKilledProgramInPlainWords(t *testing.T) {
+	_, _, err := script(t, "kill -KILL $$").run(t.Context(), command{program: "nix", args: []string{"copy"}})
+	var failed *CommandError
+	if !errors.As(err, &failed) || err.Error() != "nix copy: ended by signal 9 (killed)" {
+		t.Errorf("got %v", err)
+	}
+}
