@@ -83,9 +83,15 @@ type fakeUnits struct {
 	disabled bool
 	reloads  int
 	guards   []string
+	asked    func() error // before each look at a unit
 }
 
 func (f *fakeUnits) unit(context.Context, string) (unitFacts, error) {
+	if f.asked != nil {
+		if err := f.asked(); err != nil {
+			return unitFacts{}, err
+		}
+	}
 	return unitFacts{UnitState: f.state}, nil
 }
 
