@@ -255,7 +255,7 @@ func (s *session) settleEarlier(ctx context.Context, vm *VMState, req PrepareReq
 	if err := s.keepUnsure(req.Name, vm, &left); err != nil {
 		return err
 	}
-	return s.srv.settle(ctx, req.Name, &left, settling{log: log})
+	return s.srv.settle(ctx, req.Name, &left, settling{sparing: true, log: log})
 }
 
 func (s *session) build(ctx context.Context, req BuildRequest) (*Built, error) {
