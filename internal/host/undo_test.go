@@ -246,7 +246,7 @@ func TestAwaitedAnswer(t *testing.T) {
 	if err := h.layout.writeNote(web, noteDeployment, left); err != nil {
 		t.Fatal(err)
 	}
-	if err := h.server().Guard(context.Background(), web, "one", func(l string) { t.Log(l) }); err != nil {
+	if err := h.guardian().stand(context.Background()); err != nil {
 		t.Fatal(err)
 	}
 	if after := h.contract(); after != before {
