@@ -136,7 +136,7 @@ func (s *Server) unsigned(ctx context.Context, req FetchRequest, p microvm.Store
 // undone is the runner of the VM's last deployment, and that one's id, where it
 // was rolled back.
 func (l Layout) undone(n microvm.Name) (runner microvm.StorePath, id string) {
-	h, err := l.History(n, maxHistory)
+	h, err := l.History(n, everyEntry)
 	if err != nil {
 		return "", ""
 	}

@@ -171,7 +171,7 @@ func TestHistoryIsTolerantAndBounded(t *testing.T) {
 	b, _ := os.ReadFile(path)
 	// A crash cut a line, and the file has grown far beyond what is read.
 	b = append(append([]byte(`{"id":"cut","outco`+"\n"), b...), []byte("{\"id\":\"d\"")...)
-	b = append(bytes.Repeat([]byte("x"), 2*maxHistory), append([]byte("\n"), b...)...)
+	b = append(bytes.Repeat([]byte("x"), 2*maxHistoryBytes), append([]byte("\n"), b...)...)
 	if err := os.WriteFile(path, b, 0o600); err != nil {
 		t.Fatal(err)
 	}
