@@ -36,6 +36,8 @@ type session struct {
 	// undone is what further requests are answered with, once the session has
 	// undone its deployment.
 	undone *Failure
+	// failed is what the last request that failed was answered with.
+	failed *Failure
 }
 
 // Serve answers requests from in until end-of-file. What is under way then is
@@ -102,6 +104,7 @@ func (s *session) handle(ctx context.Context, line []byte) {
 	}
 	result, err := s.answer(ctx, req)
 	if err != nil {
+		s.failed = asFailure(err)
 		s.out.fail(err)
 		return
 	}
