@@ -16,7 +16,6 @@ func quiet(string) {}
 // twoGenerations is a host with web at generation 2 of 2, booted.
 func twoGenerations(t *testing.T) *testHost {
 	t.Helper()
-	needRoot(t)
 	h := newTestHost(t)
 	h.makeRunner(runnerA, systemA, "-m 512M")
 	h.makeRunner(runnerB, systemB, "-m 768M")

@@ -125,7 +125,6 @@ func TestListStates(t *testing.T) {
 // A VM that was switched live runs what is installed, until its unit starts anew;
 // changed hardware waits all the same, and is named.
 func TestListAfterLiveSwitch(t *testing.T) {
-	needRoot(t)
 	h := newTestHost(t)
 	h.makeRunner(runnerA, systemA, "-m 512M")
 	h.makeRunner(runnerB, systemB, "-m 768M")
@@ -151,7 +150,6 @@ func TestListAfterLiveSwitch(t *testing.T) {
 }
 
 func TestListUnfinishedDeployments(t *testing.T) {
-	needRoot(t)
 	h := newTestHost(t)
 	h.makeRunner(runnerA, systemA, "")
 	h.vm("web", map[string]string{"current": string(runnerA), "booted": string(runnerA)})
@@ -251,7 +249,6 @@ func TestListDistrustsTheVMsUser(t *testing.T) {
 // KF 7: systemd is asked a bounded number of times, and no program is started
 // (a Lister has none to start).
 func TestListAsksSystemdOnce(t *testing.T) {
-	needRoot(t)
 	h := newTestHost(t)
 	h.makeRunner(runnerA, systemA, "")
 	f := &fakeLister{units: map[string]listedUnit{}, declared: "install"}

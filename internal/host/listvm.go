@@ -81,7 +81,7 @@ func (l *Lister) openEntry(name string) (*vmDir, error) {
 	if !fi.IsDir() {
 		return nil, fmt.Errorf("%s: %w", path, errors.New("it is no directory"))
 	}
-	dir, err := openEntry(path)
+	dir, err := openEntry(path, l.layout.Owner)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", path, withoutPath(err))
 	}

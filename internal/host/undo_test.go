@@ -47,7 +47,6 @@ func commitB(c Confirmation) *CommitRequest {
 
 func twoRunners(t *testing.T) *testHost {
 	t.Helper()
-	needRoot(t)
 	h := newTestHost(t)
 	h.makeRunner(runnerA, systemA, "-m 512M")
 	h.makeRunner(runnerB, systemB, "-m 512M")
@@ -102,7 +101,6 @@ func TestNoRollbackLeavesAFailure(t *testing.T) {
 
 // A VM that was new is as if it had never been there.
 func TestFailedFirstStartIsUndone(t *testing.T) {
-	needRoot(t)
 	h := newTestHost(t)
 	h.makeRunner(runnerB, systemB, "")
 	before := h.contract()

@@ -55,7 +55,7 @@ func (d *vmDir) distrust(fi fs.FileInfo) string {
 	switch {
 	case !d.trusted:
 		return ""
-	case !ok || st.Uid != 0:
+	case !ok || int(st.Uid) != d.owner:
 		return fmt.Sprintf("belongs to uid %d instead of root", owner(fi))
 	case st.Nlink != 1:
 		return "is a hard link to another file"
@@ -81,7 +81,8 @@ func diskUsage(fi fs.FileInfo) int64 {
 
 // vmDir is an open VM directory.
 type vmDir struct {
-	root *os.Root
+	root  *os.Root
+	owner int // Layout.Owner
 	// trusted: the state directory is root's alone, so entries that matter must
 	// be root's as well. Where microvm.nix laid the host out it is not, and
 	// ownership says nothing.
@@ -100,27 +101,27 @@ func (l Layout) openVMDir(n microvm.Name) (*vmDir, error) {
 	if !fi.IsDir() {
 		return nil, refuse(l.vmDir(n)+" is no directory", "look at it and move it away")
 	}
-	return openEntry(l.vmDir(n))
+	return openEntry(l.vmDir(n), l.Owner)
 }
 
-// openEntry opens an entry of a state directory.
-func openEntry(path string) (*vmDir, error) {
+// openEntry opens an entry of a state directory that may be the owner's alone.
+func openEntry(path string, root int) (*vmDir, error) {
 	parent, err := os.Stat(filepath.Dir(path))
 	if err != nil {
 		return nil, err
 	}
-	root, err := openDir(path)
+	opened, err := openDir(path)
 	if err != nil {
 		return nil, err
 	}
-	d := &vmDir{root: root, trusted: owner(parent) == 0 && onlyOwnerMoves(parent)}
-	fi, err := root.Stat(".")
-	if err == nil && d.trusted && (owner(fi) != 0 || !onlyOwnerMoves(fi)) {
+	d := &vmDir{root: opened, owner: root, trusted: int(owner(parent)) == root && onlyOwnerMoves(parent)}
+	fi, err := opened.Stat(".")
+	if err == nil && d.trusted && (int(owner(fi)) != root || !onlyOwnerMoves(fi)) {
 		err = refuse(path+" is not protected: others than root may replace what is in it",
 			fmt.Sprintf("`chown root %[1]s && chmod +t %[1]s`, then look at its links", path))
 	}
 	if err != nil {
-		_ = root.Close()
+		_ = opened.Close()
 		return nil, err
 	}
 	return d, nil
