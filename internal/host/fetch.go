@@ -179,7 +179,7 @@ func (s *Server) fits(ctx context.Context, n microvm.Name, p microvm.StorePath) 
 		return nil // it can't be compared, and is to be replaced
 	}
 	if was, is := now.hostName(), next.hostName(); was != "" && is != "" && was != is {
-		return refuse(fmt.Sprintf("%s is of a system with the host name %.64q, but %s has %q", p, is, n, was),
+		return refuse(fmt.Sprintf("%s contains a system named %.64q; %s's is named %q", p, is, n, was),
 			fmt.Sprintf("check what the build is for; to rename the system inside, ferry rebuild %s", n))
 	}
 	return nil

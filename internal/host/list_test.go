@@ -203,9 +203,9 @@ func TestListOddEntries(t *testing.T) {
 		t.Errorf("%d entries", len(vms))
 	}
 	for name, want := range map[string]string{
-		"dangling": "gone from the store", "foreign": "no store path", "loop": "no store path", "empty": "no VM",
-		"my vm": "ferry manages no VM of this name", "bin": "no text", "blank": "it is empty", "linked": "no regular file",
-		"file": "no directory", "link": "no directory", "a\x1b[31m": "ferry manages no VM",
+		"dangling": "gone from the store", "foreign": "not a store path", "loop": "not a store path", "empty": "not a VM",
+		"my vm": "ferry manages no VM of this name", "bin": "not text", "blank": "it is empty", "linked": "not a regular file",
+		"file": "not a directory", "link": "not a directory", "a\x1b[31m": "ferry manages no VM",
 	} {
 		if p := strings.Join(vms[name].Problems, "; "); !strings.Contains(p, want) {
 			t.Errorf("%q: %q, wanted %q", name, p, want)

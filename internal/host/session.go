@@ -173,7 +173,7 @@ func (s *session) prepare(ctx context.Context, req PrepareRequest) (*Prepared, e
 		return nil, refuse("this session has a deployment already", "")
 	}
 	if !deploymentID.MatchString(req.Deployment.ID) {
-		return nil, refuse(fmt.Sprintf("%.80q is no deployment's id", req.Deployment.ID), "")
+		return nil, refuse(fmt.Sprintf("%.80q is not a valid deployment id", req.Deployment.ID), "")
 	}
 	if _, err := s.srv.locate(ctx, req.Name); err != nil {
 		return nil, err

@@ -85,7 +85,7 @@ func (s *Server) undoUnit(ctx context.Context, n microvm.Name, b *snapshot, log 
 			}
 		}
 		if b.Current == "" {
-			return "the VM was new: it is stopped and not installed any more", nil
+			return "the VM was new: stopped and uninstalled", nil
 		}
 		return "the previous runner is current again, and the VM is stopped as before", nil
 	}

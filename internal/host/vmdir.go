@@ -28,7 +28,7 @@ func readRunnerLink(dir *vmDir, name string) (microvm.StorePath, error) {
 		return "", fmt.Errorf("looking at %s: %w", dir.path(name), err)
 	}
 	if fi.Mode()&fs.ModeSymlink == 0 {
-		return "", refuse(fmt.Sprintf("%s is no symbolic link", dir.path(name)),
+		return "", refuse(fmt.Sprintf("%s is not a symbolic link", dir.path(name)),
 			"it was not made by ferry or microvm.nix: look at it and move it away")
 	}
 	if why := dir.distrust(fi); why != "" {
@@ -41,7 +41,7 @@ func readRunnerLink(dir *vmDir, name string) (microvm.StorePath, error) {
 	}
 	p, err := microvm.ParseStorePath(target)
 	if err != nil {
-		return "", refuse(fmt.Sprintf("%s points to %.120q, which is no store path", dir.path(name), target),
+		return "", refuse(fmt.Sprintf("%s points to %.120q, which is not a store path", dir.path(name), target),
 			"ferry manages only VMs whose links go straight into /nix/store")
 	}
 	return p, nil
@@ -99,7 +99,7 @@ func (l Layout) openVMDir(n microvm.Name) (*vmDir, error) {
 		return nil, err
 	}
 	if !fi.IsDir() {
-		return nil, refuse(l.vmDir(n)+" is no directory", "look at it and move it away")
+		return nil, refuse(l.vmDir(n)+" is not a directory", "look at it and move it away")
 	}
 	return openEntry(l.vmDir(n), l.Owner)
 }
@@ -170,7 +170,7 @@ func (d *vmDir) readEntry(name string, limit int64) ([]byte, error) {
 		return nil, err
 	}
 	if !fi.Mode().IsRegular() {
-		return nil, &notOursError{"it is no regular file"}
+		return nil, &notOursError{"it is not a regular file"}
 	}
 	if why := d.distrust(fi); why != "" {
 		return nil, &notOursError{"it " + why + ", so a program in the VM's user may have written it"}
