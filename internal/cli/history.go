@@ -3,7 +3,6 @@ package cli
 import (
 	"fmt"
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -82,7 +81,7 @@ func historyText(entries []host.HistoryEntry) string {
 			what += fmt.Sprintf(" (%.12s)", e.Revision)
 		}
 		if e.Error != "" {
-			what, _, _ = strings.Cut(e.Error, "\n")
+			what = e.Reason()
 		}
 		rows = append(rows, []string{
 			e.Started.Local().Format(time.DateTime), cleaned(e.By), cleaned(action), cleaned(e.Outcome), cleaned(what),

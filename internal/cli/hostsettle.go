@@ -15,12 +15,7 @@ func (a *app) hostGuard() *cobra.Command {
 		if len(args) != 2 {
 			return &usageError{err: fmt.Errorf("guard needs a VM and a deployment"), hint: "usage: " + cmd.UseLine()}
 		}
-		srv, err := host.NewServer(cmd.Context(), host.DefaultLayout(), a.err)
-		if err != nil {
-			return err
-		}
-		defer srv.Close()
-		return srv.Guard(cmd.Context(), microvm.Name(args[0]), args[1], func(line string) { fmt.Fprintln(a.err, line) })
+		return host.Guard(cmd.Context(), host.DefaultLayout(), microvm.Name(args[0]), args[1], a.err)
 	})
 }
 

@@ -46,13 +46,13 @@ func TestHistoryText(t *testing.T) {
 	at := time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
 	text := historyText([]host.HistoryEntry{
 		{Deployment: host.Deployment{By: "ann@laptop", Started: at, Action: "switch", Revision: "0123456789abcdef"}, Outcome: "switched", Runner: "/nix/store/aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa-microvm-qemu-web"},
-		{Deployment: host.Deployment{By: "bob\x1b[2J", Started: at, Action: "switch", RollbackTo: 3}, Outcome: "failed", Error: "no\nmore"},
+		{Deployment: host.Deployment{By: "bob\x1b[2J", Started: at, Action: "switch", RollbackTo: 3}, Outcome: "failed", Error: "nix copy: exit status 1\nerror: No space left on device"},
 	})
 	lines := strings.Split(strings.TrimSpace(text), "\n")
 	if len(lines) != 3 || strings.Contains(text, "\x1b") {
 		t.Fatalf("got:\n%s", text)
 	}
-	if !strings.Contains(lines[1], "switched  microvm-qemu-web (0123456789ab)") || !strings.Contains(lines[2], "rollback to 3  failed    no") {
+	if !strings.Contains(lines[1], "switched  microvm-qemu-web (0123456789ab)") || !strings.Contains(lines[2], "rollback to 3  failed    nix copy: exit status 1: No space left on device") {
 		t.Errorf("got:\n%s", text)
 	}
 }

@@ -62,6 +62,8 @@ func (d *deployment) endedAs(r *host.Resumed, lost error) error {
 	switch outcome := Outcome(r.Outcome); {
 	case outcome == OutcomeRolledBack, r.Settled == host.SettledUndone:
 		return &host.Failure{Kind: host.KindFailed, Message: lost.Error(), RolledBack: true, State: r.Error}
+	case r.Settled == host.SettledUnconfirmed, r.Settled == host.SettledSuperseded:
+		return &host.Failure{Kind: host.KindFailed, Message: lost.Error(), State: r.Error}
 	case outcome == outcomeInterrupted && r.Settled == "":
 		return &host.Failure{Kind: host.KindFailed, Message: lost.Error(), State: nothingChanged}
 	case outcome == OutcomeFailed:

@@ -60,7 +60,7 @@ func (f *fake) CheckCreate(context.Context, microvm.Name) error { return f.exist
 
 func (f *fake) UpdateFlake(_ context.Context, n microvm.Name) (string, error) {
 	if f.flakes[n] == "bad" {
-		return "", host.Refuse("flake can't be used: it is no text", "")
+		return "", host.Refuse("flake can't be used: it is not text", "")
 	}
 	return f.flakes[n], nil
 }
@@ -258,7 +258,7 @@ func TestUpdateAll(t *testing.T) {
 		vms: []host.Listed{
 			{Name: "web", State: host.StateRunning, Flake: "github:a/b"}, {Name: "bare", State: host.StateRunning},
 			{Name: "nixos", State: host.StateRunning, Flake: "github:a/b", Declared: true},
-			{Name: "junk", State: host.StateNoVM, Problems: []string{"it is no VM"}},
+			{Name: "junk", State: host.StateNoVM, Problems: []string{"it is not a VM"}},
 			{Name: "failed", State: host.StateFailed, Problems: []string{"its service failed"}},
 		},
 	}
@@ -268,7 +268,7 @@ func TestUpdateAll(t *testing.T) {
 	if len(f.updated) != 1 || f.updated[0].Record.Name != "web" {
 		t.Errorf("updated: %+v", f.updated)
 	}
-	for _, want := range []string{"bare: left out", "nixos: left out", "failed: left out: it has no `flake` file", "junk: left out: it is no VM"} {
+	for _, want := range []string{"bare: left out", "nixos: left out", "failed: left out: it has no `flake` file", "junk: left out: it is not a VM"} {
 		if !strings.Contains(f.said.String(), want) {
 			t.Errorf("%q is missing in\n%s", want, f.said.String())
 		}
@@ -302,9 +302,9 @@ func TestList(t *testing.T) {
 			{Name: "stale", State: host.StateRunning, Fresh: host.FreshWaits, Current: runner, Booted: runnerB, CurrentSystem: system, Running: systemB, Flake: "a:a"},
 			{Name: "bare", State: host.StateRunning, Fresh: host.FreshCurrent, Current: runner, Booted: runner, CurrentSystem: system},
 			{Name: "gone", State: host.StateStopped, Fresh: host.FreshUnknown, Current: runner, Problems: []string{"`current` is dangling"}},
-			{Name: "binary", State: host.StateRunning, Fresh: host.FreshCurrent, Current: runner, Booted: runner, CurrentSystem: system, FlakeError: "it is no text", Problems: []string{"it is no text"}},
+			{Name: "binary", State: host.StateRunning, Fresh: host.FreshCurrent, Current: runner, Booted: runner, CurrentSystem: system, FlakeError: "it is not text", Problems: []string{"it is not text"}},
 			{Name: "lost", State: host.StateRunning, Fresh: host.FreshCurrent, Current: runner, Booted: runner, CurrentSystem: system, Flake: "c:c"},
-			{Name: "junk", State: host.StateNoVM, Problems: []string{"it is no VM"}},
+			{Name: "junk", State: host.StateNoVM, Problems: []string{"it is not a VM"}},
 		},
 	}
 	f.inParallel = make(chan struct{})

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 )
 
@@ -190,7 +191,7 @@ func (s *session) giveUp(ctx context.Context, cause error) error {
 	failure := *asFailure(cause)
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), undoTimeout)
 	defer cancel()
-	s.work.Why = firstLine(failure.Message)
+	s.work.Why = reason(failure.Message)
 	state, err := s.srv.undo(ctx, s.name, &s.work, s.log)
 	if err != nil {
 		failure.State = fmt.Sprintf("it could not be undone: %v; the host tries again, see journalctl -u %s", err, GuardUnit(s.work.ID))
@@ -267,7 +268,20 @@ func (s *session) finish(ctx context.Context, req FinishRequest) (struct{}, erro
 		s.lock = nil
 		return struct{}{}, nil
 	}
-	return struct{}{}, s.end(req.Outcome, req.Error)
+	return struct{}{}, s.end(req.Outcome, s.inFull(req.Error))
+}
+
+// maxSaid bounds the lines of a build's or download's log in the history.
+const maxSaid = 8
+
+// inFull adds to the operator's word on a failure what a program here has said
+// about it, which operators are shown apart from the failure.
+func (s *session) inFull(why string) string {
+	if s.failed == nil || len(s.failed.Log) == 0 || !strings.Contains(why, s.failed.Message) {
+		return why
+	}
+	log := s.failed.Log[max(0, len(s.failed.Log)-maxSaid):]
+	return why + "\n" + strings.Join(log, "\n")
 }
 
 // abandon ends a deployment whose operator's side left without finishing. What

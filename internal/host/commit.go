@@ -129,7 +129,7 @@ func (l Layout) makeVMDir(n microvm.Name) error {
 	if err := parent.Mkdir(tmp, 0o700); err != nil {
 		return fmt.Errorf("making the VM's directory: %w", err)
 	}
-	err = parent.Lchown(tmp, 0, gid)
+	err = parent.Lchown(tmp, l.Owner, gid)
 	if err == nil {
 		err = parent.Chmod(tmp, 0o775|fs.ModeSticky)
 	}

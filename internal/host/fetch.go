@@ -136,7 +136,7 @@ func (s *Server) unsigned(ctx context.Context, req FetchRequest, p microvm.Store
 // undone is the runner of the VM's last deployment, and that one's id, where it
 // was rolled back.
 func (l Layout) undone(n microvm.Name) (runner microvm.StorePath, id string) {
-	h, err := l.History(n, maxHistory)
+	h, err := l.History(n, everyEntry)
 	if err != nil {
 		return "", ""
 	}
@@ -179,7 +179,7 @@ func (s *Server) fits(ctx context.Context, n microvm.Name, p microvm.StorePath) 
 		return nil // it can't be compared, and is to be replaced
 	}
 	if was, is := now.hostName(), next.hostName(); was != "" && is != "" && was != is {
-		return refuse(fmt.Sprintf("%s is of a system with the host name %.64q, but %s has %q", p, is, n, was),
+		return refuse(fmt.Sprintf("%s contains a system named %.64q; %s's is named %q", p, is, n, was),
 			fmt.Sprintf("check what the build is for; to rename the system inside, ferry rebuild %s", n))
 	}
 	return nil

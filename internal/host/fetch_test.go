@@ -89,7 +89,7 @@ func TestFetchedIsNoRunner(t *testing.T) {
 	h := newTestHost(t)
 	h.write(string(fetchedRunner)+"/bin/hello", "hello")
 	err := h.fetching(t).ask(Request{Fetch: &FetchRequest{Name: "web"}}, nil)
-	if !IsRefused(err) || !strings.Contains(err.Error(), "is no runner") {
+	if !IsRefused(err) || !strings.Contains(err.Error(), "is not a runner") {
 		t.Fatal(err)
 	}
 }

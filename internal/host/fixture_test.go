@@ -4,8 +4,10 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"os/user"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -26,9 +28,14 @@ type testHost struct {
 func newTestHost(t *testing.T) *testHost {
 	t.Helper()
 	dir := t.TempDir()
+	group, err := user.LookupGroupId(strconv.Itoa(os.Getegid()))
+	if err != nil {
+		t.Skipf("needs a group with a name, to give VM directories to: %v", err)
+	}
 	h := &testHost{t: t, layout: Layout{
 		StateDir: filepath.Join(dir, "microvms"), GCRoots: filepath.Join(dir, "gcroots"),
-		Profiles: filepath.Join(dir, "profiles"), Lib: filepath.Join(dir, "lib"), Root: dir, Group: "root",
+		Profiles: filepath.Join(dir, "profiles"), Lib: filepath.Join(dir, "lib"), Root: dir,
+		Owner: os.Geteuid(), Group: group.Name,
 	}}
 	for _, d := range []string{h.layout.StateDir, h.layout.GCRoots, h.layout.Profiles, filepath.Join(dir, "nix/store")} {
 		if err := os.MkdirAll(d, 0o755); err != nil {
@@ -83,9 +90,15 @@ type fakeUnits struct {
 	disabled bool
 	reloads  int
 	guards   []string
+	asked    func() error // before each look at a unit
 }
 
 func (f *fakeUnits) unit(context.Context, string) (unitFacts, error) {
+	if f.asked != nil {
+		if err := f.asked(); err != nil {
+			return unitFacts{}, err
+		}
+	}
 	return unitFacts{UnitState: f.state}, nil
 }
 

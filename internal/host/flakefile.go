@@ -25,7 +25,7 @@ func ParseFlakeFile(content []byte) (string, error) {
 	case len(content) > maxFlakeFile:
 		return "", fmt.Errorf("it has more than %d bytes", maxFlakeFile)
 	case !utf8.ValidString(ref):
-		return "", errors.New("it is no text")
+		return "", errors.New("it is not text")
 	case strings.ContainsAny(ref, "\r\n"):
 		return "", errors.New("it has more than one line")
 	case strings.ContainsFunc(ref, func(r rune) bool { return unicode.IsControl(r) || unicode.Is(unicode.Cf, r) }):

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
+	"io/fs"
 	"os"
 	"time"
 
@@ -13,11 +15,16 @@ import (
 const (
 	// guardPoll is how often a guard looks.
 	guardPoll = 300 * time.Millisecond
-	// guardRetry is how long it waits before it tries again what failed.
-	guardRetry = 10 * time.Second
-	// guardTries bounds these tries; after them the next deployment, or the next
-	// start of the machine, settles it.
-	guardTries = 5
+	// guardRetry is how long it waits before it tries again what failed; twice as
+	// long each time, up to guardSlow.
+	guardRetry = 5 * time.Second
+	guardSlow  = time.Minute
+	// guardStarts bounds how often a previous runner is started that does not
+	// come up. Everything else is tried for as long as it takes.
+	guardStarts = 5
+	// guardTry bounds one try: a connection to systemd may be lost while a job is
+	// waited for, and nothing tells.
+	guardTry = commitTimeout + undoTimeout
 )
 
 // GuardUnit is the transient unit that settles a deployment whose session ends
@@ -41,28 +48,96 @@ func (s *Server) guard(ctx context.Context, n microvm.Name, id string) error {
 }
 
 // Guard waits until the deployment is over. One that is left unfinished it
-// settles, once nobody works on the VM any more and no answer is awaited.
-func (s *Server) Guard(ctx context.Context, n microvm.Name, id string, log func(string)) error {
-	for tries := 0; ; {
-		var left unfinished
-		if s.layout.readNote(n, noteDeployment, &left) != nil || left.ID != id {
+// settles, once nobody works on the VM any more and no answer is awaited. It goes
+// on trying until the note is gone or another deployment's. Nix's messages and
+// what fails go to log.
+func Guard(ctx context.Context, layout Layout, n microvm.Name, id string, log io.Writer) error {
+	g := &guardian{
+		layout: layout, name: n, id: id, pause: pause,
+		log:     func(line string) { fmt.Fprintln(log, line) },
+		connect: func(ctx context.Context) (*Server, error) { return NewServer(ctx, layout, log) },
+	}
+	return g.stand(ctx)
+}
+
+// guardian stands by one deployment.
+type guardian struct {
+	layout  Layout
+	name    microvm.Name
+	id      string
+	connect func(context.Context) (*Server, error)
+	pause   func(context.Context, time.Duration) error
+	log     func(string)
+
+	starts int // of a previous runner that did not come up
+}
+
+func (g *guardian) stand(ctx context.Context) error {
+	retry := guardRetry
+	for {
+		over, err := g.look(ctx)
+		if over {
 			return nil
 		}
-		err, wait := errBusy, guardPoll
-		if left.awaits() == 0 { // else it would hold the lock now and then
-			err = s.settleOne(ctx, n, id, settling{again: tries < guardTries-1, log: log})
+		wait := guardPoll
+		if !errors.Is(err, errBusy) {
+			wait, retry = retry, min(2*retry, guardSlow)
+			g.log(fmt.Sprintf("settling deployment %s of %s: %v; trying again in %s", g.id, g.name, err, wait))
 		}
-		if err != nil && !errors.Is(err, errBusy) {
-			if tries++; tries == guardTries {
-				return err
-			}
-			log(fmt.Sprintf("settling deployment %s of %s: %v", id, n, err))
-			wait = guardRetry
+		if err := g.pause(ctx, wait); err != nil {
+			return err
 		}
-		select {
-		case <-time.After(wait):
-		case <-ctx.Done():
-			return ctx.Err()
-		}
+	}
+}
+
+// look tries to settle the deployment, unless somebody works on the VM or may
+// still answer. over: the note is gone, or another deployment's.
+func (g *guardian) look(ctx context.Context) (over bool, err error) {
+	var left unfinished
+	switch err := g.layout.readNote(g.name, noteDeployment, &left); {
+	case errors.Is(err, fs.ErrNotExist), err == nil && left.ID != g.id:
+		return true, nil
+	case err != nil:
+		return false, err
+	case left.awaits() > 0, g.layout.lockHolder(g.name) != nil:
+		return false, errBusy // not connected to anything meanwhile
+	}
+	if err := g.settle(ctx); err != nil {
+		return false, err
+	}
+	switch err := g.layout.readNote(g.name, noteDeployment, &left); {
+	case errors.Is(err, fs.ErrNotExist), err == nil && left.ID != g.id:
+		return true, nil
+	case err != nil:
+		return false, err
+	}
+	return false, errors.New("the guest has to be asked first, which only a deployment can")
+}
+
+// settle is one try, with a connection to systemd of its own: one that was lost,
+// as when systemd executes itself again, comes back in no other way.
+func (g *guardian) settle(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, guardTry)
+	defer cancel()
+	srv, err := g.connect(ctx)
+	if err != nil {
+		return err
+	}
+	defer srv.Close()
+	err = srv.settleOne(ctx, g.name, g.id, settling{again: g.starts < guardStarts-1, log: g.log})
+	var down *stillDownError
+	if errors.As(err, &down) {
+		g.starts++
+	}
+	return err
+}
+
+// pause waits; the error is the context's.
+func pause(ctx context.Context, d time.Duration) error {
+	select {
+	case <-time.After(d):
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
 	}
 }

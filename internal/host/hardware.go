@@ -50,7 +50,7 @@ func (l Layout) openRunner(p microvm.StorePath) (runner, error) {
 	r := runner{root: l.Root, path: p}
 	run, err := readBounded(r.file("bin/microvm-run"), maxScript)
 	if err != nil {
-		return r, refuse(fmt.Sprintf("%s is no runner: %v", p, err),
+		return r, refuse(fmt.Sprintf("%s is not a runner: %v", p, err),
 			"a runner is a package with bin/microvm-run, as config.microvm.declaredRunner is")
 	}
 	if m := regInfoRef.FindSubmatch(run); m != nil {
@@ -152,7 +152,7 @@ func readBounded(path string, limit int64) ([]byte, error) {
 		return nil, err
 	}
 	if !fi.Mode().IsRegular() {
-		return nil, fmt.Errorf("%s is no regular file", path)
+		return nil, fmt.Errorf("%s is not a regular file", path)
 	}
 	if fi.Size() > limit {
 		return nil, fmt.Errorf("%s has %d bytes, more than %d", path, fi.Size(), limit)

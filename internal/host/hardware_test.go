@@ -74,7 +74,7 @@ func (h *testHost) changes(a, b microvm.StorePath) []string {
 func TestOpenRunnerRefusesOtherPackages(t *testing.T) {
 	h := newTestHost(t)
 	h.write(string(systemA)+"/bin/hello", "")
-	if _, err := h.layout.openRunner(systemA); err == nil || !strings.Contains(err.Error(), "is no runner") {
+	if _, err := h.layout.openRunner(systemA); err == nil || !strings.Contains(err.Error(), "is not a runner") {
 		t.Errorf("got %v", err)
 	}
 }

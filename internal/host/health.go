@@ -83,9 +83,21 @@ func (c Checks) Await(ctx context.Context, within time.Duration, log func(string
 func unhealthy(failed []string, within time.Duration) *Failure {
 	return &Failure{
 		Kind:    KindHealth,
-		Message: fmt.Sprintf("the VM did not become well within %s: %s", within.Round(time.Second), strings.Join(failed, "; ")),
+		Message: fmt.Sprintf("health checks failed for %s: %s", brief(within.Round(time.Second)), strings.Join(failed, "; ")),
 		Hint:    "the checks are asked from the host; see what serves them in the VM",
 	}
+}
+
+// brief is a duration for people: 30m, not 30m0s.
+func brief(d time.Duration) string {
+	s := d.String()
+	if strings.HasSuffix(s, "m0s") {
+		s = strings.TrimSuffix(s, "0s")
+	}
+	if strings.HasSuffix(s, "h0m") {
+		s = strings.TrimSuffix(s, "0m")
+	}
+	return s
 }
 
 // round asks each check once and tells those that failed.
@@ -150,7 +162,7 @@ func checkClient() *http.Client {
 func askHTTP(ctx context.Context, client *http.Client, address string) error {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, address, nil)
 	if err != nil {
-		return errors.New("this is no URL")
+		return errors.New("this is not a valid URL")
 	}
 	req.Header.Set("User-Agent", "ferry")
 	answer, err := client.Do(req)
@@ -168,7 +180,7 @@ func askHTTP(ctx context.Context, client *http.Client, address string) error {
 func shownURL(address string) string {
 	u, err := url.Parse(address)
 	if err != nil {
-		return "(no URL)"
+		return "(not a valid URL)"
 	}
 	return (&url.URL{Scheme: u.Scheme, Host: u.Host, Path: u.Path}).String()
 }

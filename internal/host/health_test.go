@@ -237,3 +237,14 @@ func blackHole(t *testing.T) string {
 	t.Fatal("the listener takes all connections")
 	return ""
 }
+
+func TestDurationsForPeople(t *testing.T) {
+	for d, want := range map[time.Duration]string{
+		time.Second: "1s", time.Minute: "1m", 90 * time.Second: "1m30s", time.Hour: "1h", 30 * time.Minute: "30m",
+		10 * time.Second: "10s", 70 * time.Minute: "1h10m", 0: "0s", 110 * time.Second: "1m50s",
+	} {
+		if got := brief(d); got != want {
+			t.Errorf("%s: %q", d, got)
+		}
+	}
+}

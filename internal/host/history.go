@@ -7,14 +7,18 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"math"
 	"os"
 	"path/filepath"
 
 	"ferry/internal/microvm"
 )
 
-// maxHistory bounds what is read of a history: the end of the file, in bytes.
-const maxHistory = 4 << 20
+// maxHistoryBytes bounds what is read of a history: the end of the file, in bytes.
+const maxHistoryBytes = 4 << 20
+
+// everyEntry is the number of entries to read where all are wanted.
+const everyEntry = math.MaxInt
 
 // History is the end of a VM's history, oldest entry first.
 type History struct {
@@ -39,8 +43,8 @@ func (l Layout) History(n microvm.Name, last int) (History, error) {
 	if err != nil {
 		return h, fmt.Errorf("reading the history of %s: %w", n, err)
 	}
-	from := max(0, fi.Size()-maxHistory)
-	b, err := io.ReadAll(io.NewSectionReader(f, from, maxHistory))
+	from := max(0, fi.Size()-maxHistoryBytes)
+	b, err := io.ReadAll(io.NewSectionReader(f, from, maxHistoryBytes))
 	if err != nil {
 		return h, fmt.Errorf("reading the history of %s: %w", n, err)
 	}

@@ -17,6 +17,9 @@ type Layout struct {
 	// Group may write in a VM's directory, where the hypervisor's user keeps its
 	// volumes and sockets.
 	Group string
+	// Owner is the uid that VM directories and trusted links belong to: root's,
+	// but in tests, which need not be root.
+	Owner int
 	// Root stands before every path of the store; empty but in tests.
 	Root string
 }

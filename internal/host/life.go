@@ -133,7 +133,7 @@ const maxNames = 12 // VMs named in an error
 
 // noVM says that the host has no such VM, and which it has.
 func (s *Server) noVM(n microvm.Name) *Failure {
-	hint := "it has none"
+	hint := "this host has no VMs"
 	var names []string
 	entries, _ := os.ReadDir(s.layout.StateDir)
 	for _, e := range entries {

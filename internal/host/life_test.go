@@ -16,7 +16,6 @@ func quiet(string) {}
 // twoGenerations is a host with web at generation 2 of 2, booted.
 func twoGenerations(t *testing.T) *testHost {
 	t.Helper()
-	needRoot(t)
 	h := newTestHost(t)
 	h.makeRunner(runnerA, systemA, "-m 512M")
 	h.makeRunner(runnerB, systemB, "-m 768M")
@@ -171,7 +170,7 @@ func TestHistoryIsTolerantAndBounded(t *testing.T) {
 	b, _ := os.ReadFile(path)
 	// A crash cut a line, and the file has grown far beyond what is read.
 	b = append(append([]byte(`{"id":"cut","outco`+"\n"), b...), []byte("{\"id\":\"d\"")...)
-	b = append(bytes.Repeat([]byte("x"), 2*maxHistory), append([]byte("\n"), b...)...)
+	b = append(bytes.Repeat([]byte("x"), 2*maxHistoryBytes), append([]byte("\n"), b...)...)
 	if err := os.WriteFile(path, b, 0o600); err != nil {
 		t.Fatal(err)
 	}

@@ -130,7 +130,7 @@ func removeLink(path string) error {
 		return err
 	}
 	if fi.Mode()&fs.ModeSymlink == 0 {
-		return fmt.Errorf("%s is no symbolic link; ferry doesn't remove it", path)
+		return fmt.Errorf("%s is not a symbolic link; ferry doesn't remove it", path)
 	}
 	return os.Remove(path)
 }

@@ -148,7 +148,7 @@ func (l *Lister) List(ctx context.Context) ([]Listed, error) {
 	entries, err := os.ReadDir(l.layout.StateDir)
 	switch {
 	case errors.Is(err, fs.ErrNotExist) && noUnits != "":
-		return nil, refuse("this machine is no host for MicroVMs: there is no "+l.layout.StateDir+", and "+noUnits, "")
+		return nil, refuse("this machine is not a host for MicroVMs: there is no "+l.layout.StateDir+", and "+noUnits, "")
 	case errors.Is(err, fs.ErrNotExist):
 		return nil, nil // a host without a VM
 	case err != nil:
@@ -208,7 +208,7 @@ func (l *Lister) findStateDir(ctx context.Context) error {
 		if _, err := os.Stat(l.layout.StateDir); err == nil {
 			return nil // somebody's VMs may be there all the same
 		}
-		return refuse("this machine has no microvm@.service: it is no host for MicroVMs yet",
+		return refuse("this machine has no microvm@.service: it is not a host for MicroVMs yet",
 			"ferry host setup makes it one; on NixOS import microvm.nixosModules.host")
 	}
 	if dir, ok := u.stateDir(anyInstance); ok {

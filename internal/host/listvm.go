@@ -55,7 +55,7 @@ func (l *Lister) look(ctx context.Context, name string, units map[string]listedU
 	links := l.readLinks(dir, &v)
 	if v.Current == "" && v.Booted == "" && links == 0 {
 		v.State = StateNoVM
-		v.problem("it is no VM: there is no `current` in it")
+		v.problem("it is not a VM: there is no `current` in it")
 		return v
 	}
 	if v.Flake, err = dir.readFlake(); err != nil {
@@ -79,9 +79,9 @@ func (l *Lister) openEntry(name string) (*vmDir, error) {
 		return nil, fmt.Errorf("%s: %w", path, withoutPath(err))
 	}
 	if !fi.IsDir() {
-		return nil, fmt.Errorf("%s: %w", path, errors.New("it is no directory"))
+		return nil, fmt.Errorf("%s: %w", path, errors.New("it is not a directory"))
 	}
-	dir, err := openEntry(path)
+	dir, err := openEntry(path, l.layout.Owner)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", path, withoutPath(err))
 	}

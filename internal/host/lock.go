@@ -47,7 +47,7 @@ func (l Layout) waitVM(ctx context.Context, n microvm.Name, mine Lock, within ti
 			return lock, said != "", err
 		}
 		if time.Now().After(deadline) {
-			held.Message += fmt.Sprintf(" (%s was waited for that)", within)
+			held.Message += fmt.Sprintf(" (waited %s)", brief(within))
 			return nil, true, held
 		}
 		if held.Message != said {

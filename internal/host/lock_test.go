@@ -66,7 +66,7 @@ func TestWaitForTheLockEnds(t *testing.T) {
 	if err := wait(t.Context(), 0); !errors.As(err, &f) || f.Kind != KindLocked || !strings.Contains(f.Message, "is locked by ann@laptop since 20") {
 		t.Errorf("without a wait: %v", err)
 	}
-	if err := wait(t.Context(), time.Second); !errors.As(err, &f) || f.Kind != KindLocked || !strings.Contains(f.Message, "1s was waited") || !strings.Contains(f.Message, "deployment one") {
+	if err := wait(t.Context(), time.Second); !errors.As(err, &f) || f.Kind != KindLocked || !strings.Contains(f.Message, "(waited 1s)") || !strings.Contains(f.Message, "deployment one") {
 		t.Errorf("after the wait: %v", err)
 	}
 	if len(said) != 1 || !strings.Contains(said[0], "ann@laptop") {

@@ -99,6 +99,10 @@ type Settled string
 const (
 	SettledUndone   Settled = "undone"
 	SettledFinished Settled = "finished"
+	// SettledUnconfirmed: nobody has confirmed what runs, and it was left alone.
+	SettledUnconfirmed Settled = "unconfirmed"
+	// SettledSuperseded: something else was installed since, which was left alone.
+	SettledSuperseded Settled = "superseded"
 )
 
 // appendHistory has the entry on disk when it returns. Secrets in the URL of the

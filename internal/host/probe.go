@@ -76,7 +76,7 @@ func (s *Server) see(ctx context.Context, n microvm.Name) (vm *VMState, why stri
 		return nil, "", err
 	}
 	if unit.LoadState != "loaded" {
-		return nil, "", refuse("this machine has no microvm@.service: it is no host for MicroVMs yet",
+		return nil, "", refuse("this machine has no microvm@.service: it is not a host for MicroVMs yet",
 			"import microvm.nixosModules.host on NixOS, elsewhere run `ferry host setup`")
 	}
 	if dir, ok := unit.stateDir(n); ok {

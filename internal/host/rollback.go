@@ -58,7 +58,7 @@ func (s *Server) Rollback(ctx context.Context, req RollbackRequest) (*RollbackTa
 
 // RecordedTarget is the guest's address in the last deployment that knew it.
 func (l Layout) RecordedTarget(n microvm.Name) (target string, sudo bool) {
-	h, err := l.History(n, maxHistory)
+	h, err := l.History(n, everyEntry)
 	if err != nil {
 		return "", false
 	}

@@ -323,7 +323,7 @@ func TestRemoveSparesMounts(t *testing.T) {
 		t.Fatal(err)
 	}
 	if err := syscall.Mount("none", at, "tmpfs", 0, ""); err != nil {
-		t.Skipf("a mount needs more rights: %v", err)
+		t.Skipf("needs root: to mount something: %v", err)
 	}
 	defer func() { _ = syscall.Unmount(at, 0) }()
 	if err := os.WriteFile(filepath.Join(at, "precious"), nil, 0o644); err != nil {

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -35,6 +36,8 @@ type session struct {
 	// undone is what further requests are answered with, once the session has
 	// undone its deployment.
 	undone *Failure
+	// failed is what the last request that failed was answered with.
+	failed *Failure
 }
 
 // Serve answers requests from in until end-of-file. What is under way then is
@@ -101,6 +104,7 @@ func (s *session) handle(ctx context.Context, line []byte) {
 	}
 	result, err := s.answer(ctx, req)
 	if err != nil {
+		s.failed = asFailure(err)
 		s.out.fail(err)
 		return
 	}
@@ -169,7 +173,7 @@ func (s *session) prepare(ctx context.Context, req PrepareRequest) (*Prepared, e
 		return nil, refuse("this session has a deployment already", "")
 	}
 	if !deploymentID.MatchString(req.Deployment.ID) {
-		return nil, refuse(fmt.Sprintf("%.80q is no deployment's id", req.Deployment.ID), "")
+		return nil, refuse(fmt.Sprintf("%.80q is not a valid deployment id", req.Deployment.ID), "")
 	}
 	if _, err := s.srv.locate(ctx, req.Name); err != nil {
 		return nil, err
@@ -181,12 +185,12 @@ func (s *session) prepare(ctx context.Context, req PrepareRequest) (*Prepared, e
 	if err := nix.CheckVersion(version, "the host"); err != nil {
 		return nil, refuse(err.Error(), "upgrade Nix there")
 	}
-	l := s.srv.layout
 	d := req.Deployment
+	var lock *vmLock
 	var waited bool
 	err = do(StepLock, func() error {
 		mine := Lock{By: d.By, Deployment: d.ID, Since: d.Started, PID: os.Getpid()}
-		s.lock, waited, err = l.waitVM(ctx, req.Name, mine, time.Duration(req.WaitSeconds)*time.Second, s.log)
+		lock, waited, err = s.srv.layout.waitVM(ctx, req.Name, mine, time.Duration(req.WaitSeconds)*time.Second, s.log)
 		return err
 	})
 	if err != nil {
@@ -195,29 +199,48 @@ func (s *session) prepare(ctx context.Context, req PrepareRequest) (*Prepared, e
 	if waited {
 		req.GuestSystem = "" // seen before that
 	}
-	s.name, s.work = req.Name, unfinished{Deployment: d, Runner: req.Runner}
-	vm, err := s.srv.locate(ctx, req.Name) // as it is now that nobody else works on it
+	// The session has the lock only once all of this has succeeded: what ends a
+	// session's deployment would drop an earlier one's note and roots.
+	work := unfinished{Deployment: d, Runner: req.Runner}
+	said, err := s.begin(ctx, req, work)
 	if err != nil {
+		lock.release()
 		return nil, err
 	}
-	if err := s.settleEarlier(ctx, vm, req); err != nil {
-		s.lock.release()
-		s.lock = nil
-		return nil, err
-	}
-	if err := do(StepNote, func() error { return l.writeNote(req.Name, noteDeployment, s.work) }); err != nil {
-		return nil, err
-	}
-	err = do(StepPending, func() error { return l.rootPending(req.Name, req.Runner, req.Derivations) })
-	if err != nil {
-		return nil, err
+	s.lock, s.name, s.work = lock, req.Name, work
+	for _, line := range said {
+		s.srv.layout.appendLog(req.Name, d.ID, line)
 	}
 	return &Prepared{NixVersion: version.String(), Waited: waited}, nil
 }
 
+// begin settles an earlier deployment and notes the new one, under the VM's
+// lock. Where it fails, an earlier deployment that is not settled is left as it
+// is to the guard. It returns what it has told the operator.
+func (s *session) begin(ctx context.Context, req PrepareRequest, work unfinished) (said []string, err error) {
+	l := s.srv.layout
+	vm, err := s.srv.locate(ctx, req.Name) // as it is now that nobody else works on it
+	if err != nil {
+		return nil, err
+	}
+	log := func(line string) { s.out.log("host", line); said = append(said, line) }
+	if err := s.settleEarlier(ctx, vm, req, log); err != nil {
+		return nil, err
+	}
+	err = do(StepNote, func() error { return l.writeNote(req.Name, noteDeployment, work) })
+	if err == nil {
+		err = do(StepPending, func() error { return l.rootPending(req.Name, req.Runner, req.Derivations) })
+	}
+	if err != nil { // there is no earlier deployment any more: note and roots are this one's
+		entry := HistoryEntry{Deployment: work.Deployment, Ended: time.Now().UTC(), Outcome: outcomeFailed, Error: err.Error(), Runner: work.Runner}
+		return nil, errors.Join(err, l.appendHistory(req.Name, entry), l.forget(req.Name))
+	}
+	return said, nil
+}
+
 // settleEarlier deals with a deployment that was interrupted, and keeps what its
 // guest may be running before its own roots are dropped.
-func (s *session) settleEarlier(ctx context.Context, vm *VMState, req PrepareRequest) error {
+func (s *session) settleEarlier(ctx context.Context, vm *VMState, req PrepareRequest, log func(string)) error {
 	l := s.srv.layout
 	if req.GuestSystem != "" && vm.Unit.Up() && req.GuestSystem != vm.Running {
 		if err := s.srv.rootRunning(ctx, req.Name, runningNote{InvocationID: vm.Unit.InvocationID, System: req.GuestSystem}); err != nil {
@@ -225,13 +248,17 @@ func (s *session) settleEarlier(ctx context.Context, vm *VMState, req PrepareReq
 		}
 	}
 	var left unfinished
-	if l.readNote(req.Name, noteDeployment, &left) != nil {
+	switch err := l.readNote(req.Name, noteDeployment, &left); {
+	case errors.Is(err, fs.ErrNotExist):
 		return nil
+	case err != nil: // it may say how to undo what is half done
+		return refuse(fmt.Sprintf("the note of an earlier deployment cannot be read: %v", err),
+			"look at "+filepath.Join(l.libDir(req.Name), noteDeployment)+" on the host; without it, nothing undoes that deployment")
 	}
 	if err := s.keepUnsure(req.Name, vm, &left); err != nil {
 		return err
 	}
-	return s.srv.settle(ctx, req.Name, &left, settling{log: s.log})
+	return s.srv.settle(ctx, req.Name, &left, settling{sparing: true, log: log})
 }
 
 func (s *session) build(ctx context.Context, req BuildRequest) (*Built, error) {

@@ -26,7 +26,9 @@ type settling struct {
 	// again: what does not start is tried again later. Otherwise it is settled
 	// all the same, so that the next deployment can be better.
 	again bool
-	log   func(string)
+	// sparing: a VM that runs is neither stopped nor restarted.
+	sparing bool
+	log     func(string)
 }
 
 // settle ends a deployment that its session left unfinished, under the VM's
@@ -36,64 +38,100 @@ func (s *Server) settle(ctx context.Context, n microvm.Name, left *unfinished, h
 	if l.recorded(n, left.ID) { // killed between the entry and the end
 		return l.forget(n)
 	}
-	entry := HistoryEntry{Deployment: left.Deployment, Outcome: outcomeInterrupted, Runner: left.Runner}
 	how.log("deployment " + left.ID + " by " + left.By + " was interrupted")
-	switch {
-	case left.Phase == PhaseDone:
-		entry.Outcome, entry.Error = left.Outcome, left.Why
-	case left.Phase != "" && left.reversible():
-		if left.Why == "" {
-			left.Why = "it was interrupted"
-		}
-		if left.Phase == PhaseAwait && !how.booting {
-			left.Why = "nobody has confirmed it by " + left.Deadline.Local().Format(time.TimeOnly)
-			entry.Outcome = outcomeRolledBack
-		}
-		state, err := s.undoFor(how.booting)(ctx, n, left, how.log)
-		var down *stillDownError
-		if errors.As(err, &down) && !how.again {
-			state, err = down.Error(), nil
-		}
-		if err != nil {
-			return err
-		}
-		if how.booting {
-			state = "the previous runner is current again"
-		}
-		entry.Error, entry.Settled = left.Why+"; "+state, SettledUndone
-	case left.Phase == PhaseCommit:
-		if err := s.finishCommit(ctx, n, left); err != nil {
-			return err
-		}
-		entry.Error, entry.Settled = "the host finished the installation", SettledFinished
+	entry, err := s.carryOut(ctx, n, left, how)
+	if err != nil {
+		return err
 	}
 	entry.Ended = time.Now().UTC()
 	return l.close(n, entry)
 }
 
-// finishCommit does the rest of a commit that is not undone. What the guest was
-// switched to is kept as long as it runs: in the same start of the unit.
-func (s *Server) finishCommit(ctx context.Context, n microvm.Name, left *unfinished) error {
-	c := *left.Commit
-	if c.GuestSystem != "" && left.Before != nil {
-		unit, err := s.units.unit(ctx, n.Unit())
-		if err != nil {
-			return err
-		}
-		if id := left.Before.Unit.InvocationID; unit.Up() && unit.InvocationID == id {
-			note := runningNote{InvocationID: id, System: c.GuestSystem}
-			if err := do(StepRunning, func() error { return s.rootRunning(ctx, n, note) }); err != nil {
-				return err
-			}
-		}
+// carryOut does what the verdict on the deployment says, and tells it to the
+// history.
+func (s *Server) carryOut(ctx context.Context, n microvm.Name, left *unfinished, how settling) (HistoryEntry, error) {
+	entry := HistoryEntry{Deployment: left.Deployment, Outcome: outcomeInterrupted, Runner: left.Runner}
+	vm, err := s.locate(ctx, n)
+	if err != nil {
+		return entry, err
 	}
-	if err := s.install(ctx, c); err != nil {
+	if left.Phase == PhaseDone {
+		entry.Outcome, entry.Error = left.Outcome, left.Why
+		return entry, nil
+	}
+	if left.Why == "" {
+		left.Why = "it was interrupted"
+	}
+	switch left.judge(vm.Current, how.sparing && vm.Unit.runs()) {
+	case verdictSuperseded:
+		entry.Error, entry.Settled = left.Why+"; "+supersededBy(vm.Current), SettledSuperseded
+		err = s.keepGuest(ctx, n, left)
+	case verdictUnconfirmed:
+		entry.Error, entry.Settled = left.Why+"; its runner is current, but nobody has confirmed it; what runs was not touched", SettledUnconfirmed
+	case verdictLinks:
+		entry.Error, entry.Settled = left.Why+"; the previous runner is current, and what runs was not touched", SettledUnconfirmed
+		if left.Phase == PhaseCommit { // nobody had touched the unit yet
+			entry.Settled = SettledUndone
+		}
+		err = errors.Join(s.undoLinks(n, left), s.undoToStart(n, left))
+	case verdictUndo:
+		err = s.undoLate(ctx, n, left, how, &entry)
+	case verdictFinish:
+		entry.Error, entry.Settled = "the host finished the installation", SettledFinished
+		err = s.finishCommit(ctx, n, left)
+	}
+	return entry, err
+}
+
+// undoLate undoes a deployment that its session can't undo any more.
+func (s *Server) undoLate(ctx context.Context, n microvm.Name, left *unfinished, how settling, entry *HistoryEntry) error {
+	if left.Phase == PhaseAwait && !how.booting {
+		left.Why = "nobody has confirmed it by " + left.Deadline.Local().Format(time.TimeOnly)
+		entry.Outcome = outcomeRolledBack
+	}
+	state, err := s.undoFor(how.booting)(ctx, n, left, how.log)
+	var down *stillDownError
+	if errors.As(err, &down) && !how.again {
+		state, err = down.Error(), nil
+	}
+	if how.booting {
+		state = "the previous runner is current again"
+	}
+	entry.Error, entry.Settled = left.Why+"; "+state, SettledUndone
+	return err
+}
+
+// finishCommit does the rest of a commit that is not undone.
+func (s *Server) finishCommit(ctx context.Context, n microvm.Name, left *unfinished) error {
+	if err := s.keepGuest(ctx, n, left); err != nil {
 		return err
 	}
-	if c.Activation == ActivateLive {
+	if err := s.install(ctx, *left.Commit); err != nil {
+		return err
+	}
+	if left.Commit.Activation == ActivateLive {
 		return s.layout.settled(n)
 	}
 	return nil
+}
+
+// keepGuest keeps what a live switch has brought into the guest as long as that
+// runs: in the same start of the unit.
+func (s *Server) keepGuest(ctx context.Context, n microvm.Name, left *unfinished) error {
+	system := left.Commit.GuestSystem
+	if system == "" {
+		return nil
+	}
+	unit, err := s.units.unit(ctx, n.Unit())
+	if err != nil {
+		return err
+	}
+	id := left.Before.Unit.InvocationID
+	if !unit.Up() || unit.InvocationID != id {
+		return nil
+	}
+	note := runningNote{InvocationID: id, System: system}
+	return do(StepRunning, func() error { return s.rootRunning(ctx, n, note) })
 }
 
 func (s *Server) undoFor(booting bool) func(context.Context, microvm.Name, *unfinished, func(string)) (string, error) {

@@ -29,14 +29,8 @@ func (s *Server) undo(ctx context.Context, n microvm.Name, left *unfinished, log
 	}); err != nil {
 		return "", err
 	}
-	l := s.layout
-	err = errors.Join(
-		do(StepUndoLink, func() error { return l.putLink(n, "current", b.Current) }),
-		do(StepUndoGen, func() error { return l.restoreGenerations(n, b) }),
-		do(StepUndoRest, func() error { return errors.Join(l.restoreFlake(n, b.Flake), l.putLink(n, "old", b.Old)) }),
-	)
-	if err != nil {
-		return "", fmt.Errorf("undoing the installation: %w", err)
+	if err := s.undoLinks(n, left); err != nil {
+		return "", err
 	}
 	state = "the previous runner is current, and what runs was not touched"
 	if left.Commit.Activation.starts() {
@@ -45,13 +39,33 @@ func (s *Server) undo(ctx context.Context, n microvm.Name, left *unfinished, log
 	if err != nil {
 		return "", err
 	}
-	if !b.ToStart {
-		err = l.dropNote(n, noteToStart)
-	}
+	err = s.undoToStart(n, left)
 	if b.Current == "" {
-		err = errors.Join(err, l.withdraw(n, b))
+		err = errors.Join(err, s.layout.withdraw(n, b))
 	}
 	return state, err
+}
+
+// undoToStart forgets that the deployment wanted the VM up.
+func (s *Server) undoToStart(n microvm.Name, left *unfinished) error {
+	if left.Before.ToStart {
+		return nil
+	}
+	return s.layout.dropNote(n, noteToStart)
+}
+
+// undoLinks puts back what a deployment has changed on disk.
+func (s *Server) undoLinks(n microvm.Name, left *unfinished) error {
+	l, b := s.layout, left.Before
+	err := errors.Join(
+		do(StepUndoLink, func() error { return l.putLink(n, "current", b.Current) }),
+		do(StepUndoGen, func() error { return l.restoreGenerations(n, left) }),
+		do(StepUndoRest, func() error { return errors.Join(l.restoreFlake(n, b.Flake), l.putLink(n, "old", b.Old)) }),
+	)
+	if err != nil {
+		return fmt.Errorf("undoing the installation: %w", err)
+	}
+	return nil
 }
 
 // undoUnit brings the unit back to what it was: left alone where it was not
@@ -71,7 +85,7 @@ func (s *Server) undoUnit(ctx context.Context, n microvm.Name, b *snapshot, log 
 			}
 		}
 		if b.Current == "" {
-			return "the VM was new: it is stopped and not installed any more", nil
+			return "the VM was new: stopped and uninstalled", nil
 		}
 		return "the previous runner is current again, and the VM is stopped as before", nil
 	}
@@ -151,27 +165,31 @@ func (l Layout) restoreFlake(n microvm.Name, content *string) error {
 	return writeFile(l.vmDir(n), flakeFile, []byte(*content), 0o644)
 }
 
-// restoreGenerations makes the profile what it was. Its links are put back
-// without Nix, which may be just what doesn't work; they are those that Nix makes.
-func (l Layout) restoreGenerations(n microvm.Name, b *snapshot) error {
-	profile := l.profile(n)
+// restoreGenerations makes the profile what it was, except for generations of
+// another runner than the deployment's: those somebody else has made since. Its
+// links are put back without Nix, which may be just what doesn't work; they are
+// those that Nix makes.
+func (l Layout) restoreGenerations(n microvm.Name, left *unfinished) error {
+	b, profile := left.Before, l.profile(n)
 	dir := filepath.Dir(profile)
 	if _, err := os.Lstat(dir); errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
-	if b.Generation != 0 {
-		if err := replaceLink(dir, filepath.Base(profile), generationLink(b.Generation)); err != nil {
+	ours := func(number int) bool {
+		runner, err := os.Readlink(filepath.Join(dir, generationLink(number)))
+		return err != nil || runner == string(left.Runner)
+	}
+	if now := l.generation(n); now != b.Generation && ours(now) {
+		if err := l.setProfile(n, b.Generation); err != nil {
 			return err
 		}
-	} else if err := removeLink(profile); err != nil {
-		return err
 	}
 	numbers, err := l.generationNumbers(n)
 	if err != nil {
 		return err
 	}
 	for _, number := range numbers {
-		if !slices.Contains(b.Generations, number) {
+		if !slices.Contains(b.Generations, number) && ours(number) {
 			if err := removeLink(filepath.Join(dir, generationLink(number))); err != nil {
 				return err
 			}
@@ -181,6 +199,15 @@ func (l Layout) restoreGenerations(n microvm.Name, b *snapshot) error {
 		_ = os.Remove(dir)
 	}
 	return nil
+}
+
+// setProfile makes the profile point to a generation; 0 removes it.
+func (l Layout) setProfile(n microvm.Name, number int) error {
+	profile := l.profile(n)
+	if number == 0 {
+		return removeLink(profile)
+	}
+	return replaceLink(filepath.Dir(profile), filepath.Base(profile), generationLink(number))
 }
 
 func generationLink(number int) string { return fmt.Sprintf("runner-%d-link", number) }

@@ -47,7 +47,6 @@ func commitB(c Confirmation) *CommitRequest {
 
 func twoRunners(t *testing.T) *testHost {
 	t.Helper()
-	needRoot(t)
 	h := newTestHost(t)
 	h.makeRunner(runnerA, systemA, "-m 512M")
 	h.makeRunner(runnerB, systemB, "-m 512M")
@@ -102,7 +101,6 @@ func TestNoRollbackLeavesAFailure(t *testing.T) {
 
 // A VM that was new is as if it had never been there.
 func TestFailedFirstStartIsUndone(t *testing.T) {
-	needRoot(t)
 	h := newTestHost(t)
 	h.makeRunner(runnerB, systemB, "")
 	before := h.contract()
@@ -246,7 +244,7 @@ func TestAwaitedAnswer(t *testing.T) {
 	if err := h.layout.writeNote(web, noteDeployment, left); err != nil {
 		t.Fatal(err)
 	}
-	if err := h.server().Guard(context.Background(), web, "one", func(l string) { t.Log(l) }); err != nil {
+	if err := h.guardian().stand(context.Background()); err != nil {
 		t.Fatal(err)
 	}
 	if after := h.contract(); after != before {

@@ -75,7 +75,8 @@ func (s *Server) Update(ctx context.Context, req UpdateRequest, answers *Answers
 	}
 	outcome, why := done.outcome(), ""
 	if err != nil {
-		outcome, why = "failed", err.Error()
+		work.failed = asFailure(err)
+		outcome, why = "failed", work.inFull(err.Error())
 	}
 	if ctx.Err() != nil {
 		outcome = "interrupted"

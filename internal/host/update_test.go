@@ -22,7 +22,6 @@ func recordOf(runner microvm.StorePath) microvm.Record {
 }
 
 func TestUpdateCreatesAndUpdates(t *testing.T) {
-	needRoot(t)
 	h := newTestHost(t)
 	h.makeRunner(runnerA, systemA, "-m 512M")
 	h.makeRunner(runnerB, systemB, "-m 768M")
@@ -80,7 +79,6 @@ func TestUpdateCreatesAndUpdates(t *testing.T) {
 
 // A build that fails leaves nothing of a VM that was to be created.
 func TestFailedCreateLeavesNothing(t *testing.T) {
-	needRoot(t)
 	h := newTestHost(t)
 	h.makeRunner(runnerA, systemA, "")
 	h.nix.building = func(context.Context) error { return errors.New("no such thing") }
@@ -116,7 +114,6 @@ func TestFailedCreateLeavesNothing(t *testing.T) {
 }
 
 func TestUpdateRefuses(t *testing.T) {
-	needRoot(t)
 	h := newTestHost(t)
 	h.makeRunner(runnerA, systemA, "")
 	if _, err := h.update(UpdateRequest{Record: recordOf(runnerA), Create: true}); err != nil {

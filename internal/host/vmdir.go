@@ -28,7 +28,7 @@ func readRunnerLink(dir *vmDir, name string) (microvm.StorePath, error) {
 		return "", fmt.Errorf("looking at %s: %w", dir.path(name), err)
 	}
 	if fi.Mode()&fs.ModeSymlink == 0 {
-		return "", refuse(fmt.Sprintf("%s is no symbolic link", dir.path(name)),
+		return "", refuse(fmt.Sprintf("%s is not a symbolic link", dir.path(name)),
 			"it was not made by ferry or microvm.nix: look at it and move it away")
 	}
 	if why := dir.distrust(fi); why != "" {
@@ -41,7 +41,7 @@ func readRunnerLink(dir *vmDir, name string) (microvm.StorePath, error) {
 	}
 	p, err := microvm.ParseStorePath(target)
 	if err != nil {
-		return "", refuse(fmt.Sprintf("%s points to %.120q, which is no store path", dir.path(name), target),
+		return "", refuse(fmt.Sprintf("%s points to %.120q, which is not a store path", dir.path(name), target),
 			"ferry manages only VMs whose links go straight into /nix/store")
 	}
 	return p, nil
@@ -55,7 +55,7 @@ func (d *vmDir) distrust(fi fs.FileInfo) string {
 	switch {
 	case !d.trusted:
 		return ""
-	case !ok || st.Uid != 0:
+	case !ok || int(st.Uid) != d.owner:
 		return fmt.Sprintf("belongs to uid %d instead of root", owner(fi))
 	case st.Nlink != 1:
 		return "is a hard link to another file"
@@ -81,7 +81,8 @@ func diskUsage(fi fs.FileInfo) int64 {
 
 // vmDir is an open VM directory.
 type vmDir struct {
-	root *os.Root
+	root  *os.Root
+	owner int // Layout.Owner
 	// trusted: the state directory is root's alone, so entries that matter must
 	// be root's as well. Where microvm.nix laid the host out it is not, and
 	// ownership says nothing.
@@ -98,29 +99,29 @@ func (l Layout) openVMDir(n microvm.Name) (*vmDir, error) {
 		return nil, err
 	}
 	if !fi.IsDir() {
-		return nil, refuse(l.vmDir(n)+" is no directory", "look at it and move it away")
+		return nil, refuse(l.vmDir(n)+" is not a directory", "look at it and move it away")
 	}
-	return openEntry(l.vmDir(n))
+	return openEntry(l.vmDir(n), l.Owner)
 }
 
-// openEntry opens an entry of a state directory.
-func openEntry(path string) (*vmDir, error) {
+// openEntry opens an entry of a state directory that may be the owner's alone.
+func openEntry(path string, root int) (*vmDir, error) {
 	parent, err := os.Stat(filepath.Dir(path))
 	if err != nil {
 		return nil, err
 	}
-	root, err := openDir(path)
+	opened, err := openDir(path)
 	if err != nil {
 		return nil, err
 	}
-	d := &vmDir{root: root, trusted: owner(parent) == 0 && onlyOwnerMoves(parent)}
-	fi, err := root.Stat(".")
-	if err == nil && d.trusted && (owner(fi) != 0 || !onlyOwnerMoves(fi)) {
+	d := &vmDir{root: opened, owner: root, trusted: int(owner(parent)) == root && onlyOwnerMoves(parent)}
+	fi, err := opened.Stat(".")
+	if err == nil && d.trusted && (int(owner(fi)) != root || !onlyOwnerMoves(fi)) {
 		err = refuse(path+" is not protected: others than root may replace what is in it",
 			fmt.Sprintf("`chown root %[1]s && chmod +t %[1]s`, then look at its links", path))
 	}
 	if err != nil {
-		_ = root.Close()
+		_ = opened.Close()
 		return nil, err
 	}
 	return d, nil
@@ -169,7 +170,7 @@ func (d *vmDir) readEntry(name string, limit int64) ([]byte, error) {
 		return nil, err
 	}
 	if !fi.Mode().IsRegular() {
-		return nil, &notOursError{"it is no regular file"}
+		return nil, &notOursError{"it is not a regular file"}
 	}
 	if why := d.distrust(fi); why != "" {
 		return nil, &notOursError{"it " + why + ", so a program in the VM's user may have written it"}

@@ -83,7 +83,7 @@ func dialMux(ctx context.Context, path string, port uint32) (io.ReadWriteCloser,
 	}
 	defer f.Close()
 	if fi, err := f.Stat(); err != nil || fi.Mode()&fs.ModeSocket == 0 {
-		return nil, fmt.Errorf("%s is no socket", path)
+		return nil, fmt.Errorf("%s is not a socket", path)
 	}
 	var d net.Dialer
 	conn, err := d.DialContext(ctx, "unix", "/proc/self/fd/"+strconv.Itoa(int(f.Fd())))

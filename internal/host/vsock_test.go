@@ -72,9 +72,9 @@ func TestVsockMuxRefuses(t *testing.T) {
 		mux(t, ""):                       "nothing listens",
 		mux(t, "NO 1\n"):                 "answers",
 		mux(t, strings.Repeat("x", 100)): "reading the hypervisor's answer",
-		planted:                          "no socket",
+		planted:                          "not a socket",
 		"/nonexistent/x":                 "no such file",
-		t.TempDir():                      "no socket",
+		t.TempDir():                      "not a socket",
 	} {
 		if _, err := (Vsock{Mux: path}).Dial(t.Context()); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: %v, wanted %q", path, err, want)

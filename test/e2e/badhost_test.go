@@ -35,7 +35,7 @@ func TestBadHosts(t *testing.T) {
 		{"booted- beside it", "mkdir /var/lib/microvms/booted-badhost", "rmdir /var/lib/microvms/booted-badhost",
 			badInput{args: "rebuild badhost root@host2", wants: []string{"badhost collides with booted-badhost", hint}}},
 		{"a link that is no store path", "mkdir /var/lib/microvms/badhost && ln -s /etc /var/lib/microvms/badhost/current", "rm -rf /var/lib/microvms/badhost",
-			badInput{args: "rebuild badhost root@host2", wants: []string{"which is no store path", hint}}},
+			badInput{args: "rebuild badhost root@host2", wants: []string{"which is not a store path", hint}}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			during(t, world.host2, c.do, c.undo)

@@ -68,7 +68,7 @@ func TestSignaturesAreChecked(t *testing.T) {
 	}
 }
 
-// A path that the cache lacks, one that is no runner, a cache that is down, one
+// A path that the cache lacks, one that is not a runner, a cache that is down, one
 // that stops in the middle: nothing is installed, and it ends.
 func TestCacheFaults(t *testing.T) {
 	in := newInfra(t, "", map[string]string{"starved": vmModule("starved")})
@@ -89,7 +89,7 @@ func TestCacheFaults(t *testing.T) {
 	p.put("system", system)
 	vm.unchangedBy(runner, func() {
 		in.ferry("update", "starved", "--host", "root@host1", "--cache", p.cache(), "--from", p.url+"/system").
-			want(1, system+" is no runner", "bin/microvm-run")
+			want(1, system+" is not a runner", "bin/microvm-run")
 	})
 	vm.unchangedBy(runner, func() {
 		in.ferry("update", "starved", "--host", "root@host1", "--cache", "http://operator:8759/cache", "--relay=never", "--from", file).

@@ -79,7 +79,7 @@ func TestFailingHelperIsNamed(t *testing.T) {
 			in := newInfra(t, "", map[string]string{"helpless": vmModule("helpless",
 				fmt.Sprintf(`microvm.binScripts.%s = "echo no luck with %s >&2; exit 1";`, script, script))})
 			vm := onHost(t, world.host1, "helpless")
-			in.ferry("rebuild", "helpless", toHost1).want(4, unit, "no luck with "+script, "not installed any more")
+			in.ferry("rebuild", "helpless", toHost1).want(4, unit, "no luck with "+script, "stopped and uninstalled")
 			in.write("helpless.nix", vmModule("helpless"))
 			in.ferry("rebuild", "helpless", toHost1).want(0, "started")
 			if vm.property("ActiveState") != "active" {

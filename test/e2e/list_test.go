@@ -106,9 +106,9 @@ echo hello >odd-file; ln -s /etc odd-link; mkfifo odd-pipe`, `rm -rf /var/lib/mi
 		t.Errorf("sound: %+v", v)
 	}
 	for name, want := range map[string]string{
-		"odd-dangling": "gone from the store", "odd-foreign": "no store path", "odd-loop": "no store path", "odd-empty": "no VM",
-		"odd-binary": "no text", "odd-blank": "empty", "odd name": "ferry manages no VM of this name", "odd-planted": "instead of root",
-		"odd-file": "no directory", "odd-link": "no directory", "odd-pipe": "no directory",
+		"odd-dangling": "gone from the store", "odd-foreign": "not a store path", "odd-loop": "not a store path", "odd-empty": "not a VM",
+		"odd-binary": "not text", "odd-blank": "empty", "odd name": "ferry manages no VM of this name", "odd-planted": "instead of root",
+		"odd-file": "not a directory", "odd-link": "not a directory", "odd-pipe": "not a directory",
 		"notap": "microvm-tap-interfaces@notap.service",
 	} {
 		if p := strings.Join(vms[name].Problems, "; "); !strings.Contains(p, want) {
@@ -119,7 +119,7 @@ echo hello >odd-file; ln -s /etc odd-link; mkfifo odd-pipe`, `rm -rf /var/lib/mi
 		t.Errorf("notap: %+v, odd-planted: %+v", vms["notap"], vms["odd-planted"])
 	}
 	// The same by the drop-in and as a table.
-	in.ferry("list", toHost1).want(0, "odd-loop", "no store path", "sound")
+	in.ferry("list", toHost1).want(0, "odd-loop", "not a store path", "sound")
 	m := microvmOn(t, world.host1, "", "-l")
 	m.want(3, "sound: current(", "odd-binary")
 }

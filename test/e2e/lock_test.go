@@ -62,7 +62,7 @@ func TestWaitForTheLock(t *testing.T) {
 	g.reached()
 	in.write("queue.nix", vmModule("queue", `lab.note = "second";`))
 	in.ferry("rebuild", "queue", toHost1).want(5, "queue is locked by root@operator since 20", ", deployment ", "--wait")
-	in.ferry("rebuild", "queue", toHost1, "--wait=2").want(5, "waiting: queue is locked by root@operator since ", "2s was waited for")
+	in.ferry("rebuild", "queue", toHost1, "--wait=2").want(5, "waiting: queue is locked by root@operator since ", "(waited 2s)")
 
 	third := in.begin("rebuild", "queue", toHost1, "--wait")
 	third.says("waiting: queue is locked by root@operator")

@@ -209,7 +209,7 @@ func TestEscapedGuestPlants(t *testing.T) {
 	e.in.deploy(deploy.OutcomeStarted, "rebuild", "planted", "root@host2")
 	e.ferry("stop", "planted", "--host", "root@host2").want(0)
 	current := e.link("current")
-	notRoots, noLink := "instead of root", "is no symbolic link"
+	notRoots, noLink := "instead of root", "is not a symbolic link"
 	for i, p := range []planted{
 		{"booted leads elsewhere", "ln -s " + evil + " booted", notRoots, notRoots},
 		{"booted is a directory with scripts", "cp -r " + evil + " booted", noLink, noLink},
@@ -217,12 +217,12 @@ func TestEscapedGuestPlants(t *testing.T) {
 		{"old leads elsewhere", "ln -s /var/tmp/canary old", notRoots, ""},
 		{"old is a directory", "mkdir old", noLink, ""},
 		{"flake names another flake", "echo path:" + evil + "/flake >flake", "", notRoots},
-		{"flake leads to a file of root's", "ln -s /etc/shadow flake", "", "no regular file"},
-		{"flake leads to a file beside it", "echo path:" + evil + "/flake >x; ln -s x flake", "", "no regular file"},
-		{"flake is a pipe", "mkfifo flake", "", "no regular file"},
-		{"flake is a directory", "mkdir flake", "", "no regular file"},
+		{"flake leads to a file of root's", "ln -s /etc/shadow flake", "", "not a regular file"},
+		{"flake leads to a file beside it", "echo path:" + evil + "/flake >x; ln -s x flake", "", "not a regular file"},
+		{"flake is a pipe", "mkfifo flake", "", "not a regular file"},
+		{"flake is a directory", "mkdir flake", "", "not a regular file"},
 		{"flake is huge", "truncate -s 1T flake", "", notRoots},
-		{"flake is a socket", `perl -MSocket -e 'socket(S,AF_UNIX,SOCK_STREAM,0); bind(S,sockaddr_un("flake"))'`, "", "no regular file"},
+		{"flake is a socket", `perl -MSocket -e 'socket(S,AF_UNIX,SOCK_STREAM,0); bind(S,sockaddr_un("flake"))'`, "", "not a regular file"},
 		{"toplevel", "ln -s /nix/store toplevel", "", ""},
 		{"names that ferry uses", "for n in current old flake booted; do ln -s /var/tmp/canary/file .ferry-$n; ln -s /var/tmp/canary/file .ferry-$n-0011223344556677; done; mkfifo .ferry-x", "", ""},
 		{"links out of the directory", "ln -s /etc etc; ln -s /var/tmp/canary canary; ln -s / root", "", ""},

@@ -136,7 +136,7 @@ func TestUpdateAll(t *testing.T) {
 	op.ferry("update", "a1", "--host", "root@host1", "--hydra", c.jobset()).want(1, "has no successful build of job infra/main/a1")
 	// The build of another VM is not taken, whatever the CI says.
 	c.succeeds("b1", runner, 9)
-	op.ferry(args...).want(3, `of a system with the host name "a1", but b1 has "b1"`)
+	op.ferry(args...).want(3, `contains a system named "a1"; b1's is named "b1"`)
 	op.ferry("update", "b1", "--host", "root@host1", "--hydra", c.jobset(), "--cache", c.cache()).want(1, "host name")
 
 	// A host that is down does not keep the VMs of the others from theirs.

@@ -1,0 +1,21 @@
+package deploy
+
+import (
+	"errors"
+	"testing"
+
+	"ferry/internal/host"
+)
+
+// What the host has neither undone nor finished is no success, and how things
+// are is said in the host's words.
+func TestDeploymentThatTheHostLeftAloneIsNoSuccess(t *testing.T) {
+	for _, settled := range []host.Settled{host.SettledUnconfirmed, host.SettledSuperseded} {
+		r := &host.Resumed{Outcome: string(outcomeInterrupted), Settled: settled, Error: "nothing was undone"}
+		err := new(deployment).endedAs(r, errors.New("the connection was lost"))
+		var f *host.Failure
+		if !errors.As(err, &f) || f.RolledBack || f.State != r.Error || f.Message != "the connection was lost" {
+			t.Errorf("%s: got %+v", settled, err)
+		}
+	}
+}

@@ -1,0 +1,113 @@
+package host
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"testing"
+	"time"
+)
+
+// guardian stands by deployment "one" of web, and waits for nothing.
+func (h *testHost) guardian() *guardian {
+	return &guardian{
+		layout: h.layout, name: web, id: "one",
+		connect: func(context.Context) (*Server, error) { return h.server(), nil },
+		pause:   func(ctx context.Context, _ time.Duration) error { return ctx.Err() },
+		log:     func(line string) { h.t.Log(line) },
+	}
+}
+
+// Whatever fails, a guard goes on trying, each time with a connection of its own
+// to systemd and ever more slowly, and in the end all is undone.
+func TestGuardTriesUntilItSucceeds(t *testing.T) {
+	const failures = 12
+	h := twoRunners(t)
+	before := h.contract()
+	h.leaveAt(ActivateRestart, PhaseRestart)
+	g := h.guardian()
+	connections := 0
+	g.connect = func(context.Context) (*Server, error) {
+		if connections++; connections <= 3 {
+			return nil, errors.New("systemd does not answer")
+		}
+		broken := *h.units
+		if connections <= failures { // each connection is lost, for ever
+			broken.asked = func() error { return errors.New("the connection is closed") }
+			return &Server{layout: h.layout, units: &broken, nix: h.nix}, nil
+		}
+		return h.server(), nil
+	}
+	var waits []time.Duration
+	g.pause = func(ctx context.Context, d time.Duration) error {
+		waits = append(waits, d)
+		return ctx.Err()
+	}
+	if err := g.stand(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if connections != failures+1 || len(waits) != failures {
+		t.Errorf("%d connections, %d waits", connections, len(waits))
+	}
+	for i, d := range waits {
+		if d > guardSlow || (i > 0 && d < waits[i-1]) {
+			t.Errorf("waits: %v", waits)
+			break
+		}
+	}
+	if after := h.contract(); after != before {
+		t.Errorf("before:\n%s\nafter:\n%s", before, after)
+	}
+}
+
+// A previous runner that does not come up is not started for ever: that is
+// settled as undone, but down. Other failures meanwhile do not count.
+func TestGuardStartsThePreviousRunnerABoundedNumberOfTimes(t *testing.T) {
+	h := twoRunners(t)
+	h.leaveAt(ActivateRestart, PhaseRestart)
+	h.units.fail = &Failure{Kind: KindUnit, Message: "no tap"}
+	starts := len(h.units.starts)
+	g := h.guardian()
+	lost := 0
+	g.connect = func(context.Context) (*Server, error) {
+		if lost++; lost%2 == 0 {
+			return nil, errors.New("systemd does not answer")
+		}
+		return h.server(), nil
+	}
+	if err := g.stand(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if got := len(h.units.starts) - starts; got != guardStarts {
+		t.Errorf("%d starts", got)
+	}
+	if h.link(web, "current") != string(runnerA) {
+		t.Errorf("current is %s", h.link(web, "current"))
+	}
+	if e := h.lastEntry(); e.Settled != SettledUndone || !strings.Contains(e.Error, "does not start either") || !strings.Contains(e.Error, "no tap") {
+		t.Errorf("history: %+v", e)
+	}
+}
+
+// While a session works on the VM, or an answer is awaited, the guard connects to
+// nothing; with the note it goes.
+func TestGuardOnlyWatchesASessionAtWork(t *testing.T) {
+	h := twoRunners(t)
+	c := h.session()
+	c.prepare(runnerB)
+	g := h.guardian()
+	g.connect = func(context.Context) (*Server, error) {
+		t.Error("it connected")
+		return nil, errors.New("no")
+	}
+	looks := 0
+	g.pause = func(context.Context, time.Duration) error {
+		if looks++; looks == 3 {
+			c.leave()
+		}
+		return nil
+	}
+	if err := g.stand(t.Context()); err != nil || looks != 3 {
+		t.Errorf("%v after %d looks", err, looks)
+	}
+}
