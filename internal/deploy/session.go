@@ -19,7 +19,8 @@ const (
 	maxEvent     = 8 << 20          // bytes of one event line
 	maxWaiting   = 4                // events read ahead: a host may send without being asked
 	maxLogLine   = 8 << 10          // bytes kept of a log line
-	maxChatter   = 16 << 20         // bytes of log lines before an answer that takes no build
+	maxChatter   = 16 << 20         // bytes of events before an answer that takes no build
+	eventSize    = 64               // bytes that each counts for, without its line
 	closeTimeout = 20 * time.Second // for the helper to end what it was doing
 )
 
@@ -178,14 +179,14 @@ func (s *hostSession) await(ctx context.Context, req host.Request) (host.Event, 
 			}
 			s.heard = true
 			silence.Reset(s.patience())
-			switch ev.Event {
-			case "log":
-				if chatter -= len(ev.Line) + 1; chatter < 0 && !builds(req) {
-					return ev, s.refuse(fmt.Errorf("%s sends more than %d MiB that nobody asked for: that is not ferry's helper", s.address, maxChatter>>20))
-				}
-				s.log(ev.Source, ev.Line)
-			case "error", "result":
+			if ev.Event == "error" || ev.Event == "result" {
 				return ev, nil
+			}
+			if chatter -= len(ev.Line) + eventSize; chatter < 0 && !builds(req) {
+				return ev, s.refuse(fmt.Errorf("%s sends more than anybody asked for: that is not ferry's helper", s.address))
+			}
+			if ev.Event == "log" {
+				s.log(ev.Source, ev.Line)
 			}
 		}
 	}

@@ -58,14 +58,23 @@ func TestEndlessTalkEndsTheSession(t *testing.T) {
 		{Build: &host.BuildRequest{}}: false,
 	} {
 		s, log := talk(output)
-		s.limits.chatter = 100 * len("building\n")
+		s.limits.chatter = 100 * (len("building") + eventSize)
 		err := s.call(t.Context(), *req, nil)
-		if bounded && (err == nil || !strings.Contains(err.Error(), "nobody asked for") || isLost(err) || !s.closed) || !bounded && err != nil {
+		if bounded && (err == nil || !strings.Contains(err.Error(), "than anybody asked for") || isLost(err) || !s.closed) || !bounded && err != nil {
 			t.Errorf("bounded %t: %v", bounded, err)
 		}
 		if got, want := strings.Count(log.String(), "\n"), map[bool]int{true: 100, false: lines}[bounded]; got != want {
 			t.Errorf("bounded %t: %d lines were shown", bounded, got)
 		}
+	}
+}
+
+// Signs of life without end are no answer either.
+func TestEndlessLifeEndsTheSession(t *testing.T) {
+	s, _ := talk(strings.Repeat(`{"event":"alive"}`+"\n", 64)) // all fit into the channel
+	s.limits.chatter = 10 * eventSize
+	if err := s.call(t.Context(), host.Request{Probe: &host.ProbeRequest{}}, nil); err == nil || isLost(err) || !strings.Contains(err.Error(), "than anybody asked for") {
+		t.Errorf("got %v", err)
 	}
 }
 
