@@ -147,7 +147,7 @@ func (s *session) prove(ctx context.Context, req CommitRequest) error {
 		}
 	}()
 	s.log("checking " + string(req.Name))
-	err := req.Confirm.Checks.Await(ctx, req.Confirm.within(), s.log)
+	err := await(ctx, req.Confirm.Checks, req.Confirm.within(), s.log)
 	if cause := context.Cause(ctx); err != nil && cause != nil {
 		return cause
 	}
@@ -222,7 +222,7 @@ func (s *session) undoNow(ctx context.Context, req UndoRequest) (*Undone, error)
 		return nil, err
 	}
 	if s.work.Phase != PhaseAwait || !s.work.reversible() {
-		return nil, refuse("there is nothing that could be undone", "")
+		return nil, Refuse("there is nothing that could be undone", "")
 	}
 	failure := asFailure(s.giveUp(ctx, &Failure{Kind: KindFailed, Message: req.Why}))
 	if !failure.RolledBack {

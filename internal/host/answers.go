@@ -43,10 +43,6 @@ func (a *Answers) Result(v any) { a.out.result(v) }
 // *Failure it becomes one of KindFailed.
 func (a *Answers) Fail(err error) { a.out.fail(err) }
 
-// Refuse makes a *Failure of KindRefused: nothing was changed. The hint says
-// what to do next.
-func Refuse(message, hint string) *Failure { return refuse(message, hint) }
-
 // IsRefused reports whether err says that nothing was changed.
 func IsRefused(err error) bool {
 	var f *Failure

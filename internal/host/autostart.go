@@ -90,7 +90,7 @@ func (s *Server) ownUnits(ctx context.Context) error {
 		return err
 	}
 	if target.LoadState != "loaded" {
-		return refuse("this host has no "+autostartTarget, "set it up with `ferry host setup`")
+		return Refuse("this host has no "+autostartTarget, "set it up with `ferry host setup`")
 	}
 	dir, err := os.Lstat(l.Units)
 	if err != nil {
@@ -98,7 +98,7 @@ func (s *Server) ownUnits(ctx context.Context) error {
 	}
 	template, err := os.Lstat(l.vmTemplate())
 	if err != nil || !dir.IsDir() || !template.Mode().IsRegular() {
-		return refuse("the units of this host are not ferry's",
+		return Refuse("the units of this host are not ferry's",
 			"on NixOS put the VM into microvm.autostart of the host's configuration; elsewhere use `systemctl enable`")
 	}
 	return nil

@@ -25,7 +25,7 @@ func (s *Server) missing(ctx context.Context, req MissingRequest) ([]microvm.Sto
 // anew, so that a collector at work learns of it.
 func (s *session) arrived(ctx context.Context, runner microvm.StorePath) (*Built, error) {
 	if _, err := microvm.ParseStorePath(string(runner)); err != nil || runner.IsDerivation() {
-		return nil, refuse(fmt.Sprintf("%.120q is not a runner in the store", runner), "")
+		return nil, Refuse(fmt.Sprintf("%.120q is not a runner in the store", runner), "")
 	}
 	if s.work.Runner != "" && s.work.Runner != runner {
 		return nil, fmt.Errorf("%s was built instead of the evaluated runner %s", runner, s.work.Runner)

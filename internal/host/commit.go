@@ -114,7 +114,7 @@ func (l Layout) makeVMDir(n microvm.Name) error {
 	}
 	g, err := user.LookupGroup(l.Group)
 	if err != nil {
-		return refuse("this machine has no group "+l.Group, "import microvm.nixosModules.host, or make the user microvm with that group")
+		return Refuse("this machine has no group "+l.Group, "import microvm.nixosModules.host, or make the user microvm with that group")
 	}
 	gid, err := strconv.Atoi(g.Gid)
 	if err != nil {

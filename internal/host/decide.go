@@ -85,9 +85,9 @@ func decide(s situation) (Plan, error) {
 func decideTrial(p Plan, s situation) (Plan, error) {
 	switch {
 	case !s.VM.Unit.Up():
-		return p, refuse(fmt.Sprintf("%s: the VM is not running", s.Action), "start it first: ferry start NAME")
+		return p, Refuse(fmt.Sprintf("%s: the VM is not running", s.Action), "start it first: ferry start NAME")
 	case s.LiveObstacle != "":
-		return p, refuse(fmt.Sprintf("%s needs a live switch, which this VM can't do: %s", s.Action, s.LiveObstacle), "")
+		return p, Refuse(fmt.Sprintf("%s needs a live switch, which this VM can't do: %s", s.Action, s.LiveObstacle), "")
 	}
 	p.Activation, p.Reason = ActivateLive, string(s.Action)
 	p.Waits = s.Hardware

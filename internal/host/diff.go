@@ -84,5 +84,5 @@ func (s *Server) ends(gens []Generation, n microvm.Name, numbers []int) (from, t
 			return from, g, nil
 		}
 	}
-	return from, to, refuse(fmt.Sprintf("the current runner of %s is not one of its generations", n), has(gens, n))
+	return from, to, Refuse(fmt.Sprintf("the current runner of %s is not one of its generations", n), has(gens, n))
 }

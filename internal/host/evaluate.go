@@ -39,7 +39,7 @@ func (s *session) evaluate(ctx context.Context, req EvaluateRequest) (*Evaluated
 	}
 	source, _, _ := strings.Cut(strings.TrimPrefix(req.Flake, "path:"), "?")
 	if _, err := microvm.ParseStorePath(source); err != nil || !strings.HasPrefix(req.Flake, "path:") {
-		return nil, refuse(fmt.Sprintf("%.120q is not a flake in the store", req.Flake), "")
+		return nil, Refuse(fmt.Sprintf("%.120q is not a flake in the store", req.Flake), "")
 	}
 	options, remove, err := withLocks(req)
 	if err != nil {

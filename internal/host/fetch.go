@@ -50,7 +50,7 @@ func (s *session) fetch(ctx context.Context, req FetchRequest) (*Built, error) {
 	}
 	runner := s.work.Runner
 	if runner == "" {
-		return nil, refuse("it was not said what to download", "")
+		return nil, Refuse("it was not said what to download", "")
 	}
 	if err := do(StepBuild, func() error { return s.srv.fetch(ctx, runner, req) }); err != nil {
 		return nil, err
@@ -179,7 +179,7 @@ func (s *Server) fits(ctx context.Context, n microvm.Name, p microvm.StorePath) 
 		return nil // it can't be compared, and is to be replaced
 	}
 	if was, is := now.hostName(), next.hostName(); was != "" && is != "" && was != is {
-		return refuse(fmt.Sprintf("%s contains a system named %.64q; %s's is named %q", p, is, n, was),
+		return Refuse(fmt.Sprintf("%s contains a system named %.64q; %s's is named %q", p, is, n, was),
 			fmt.Sprintf("check what the build is for; to rename the system inside, ferry rebuild %s", n))
 	}
 	return nil

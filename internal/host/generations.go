@@ -110,7 +110,7 @@ func pick(gens []Generation, n microvm.Name, number int) (Generation, error) {
 			return g, nil
 		}
 	}
-	return Generation{}, refuse(fmt.Sprintf("%s has no generation %d", n, number), has(gens, n))
+	return Generation{}, Refuse(fmt.Sprintf("%s has no generation %d", n, number), has(gens, n))
 }
 
 // previous is the generation before the current one. Where what is current is
@@ -118,7 +118,7 @@ func pick(gens []Generation, n microvm.Name, number int) (Generation, error) {
 // ferry installed last.
 func previous(gens []Generation, n microvm.Name, profile int) (Generation, error) {
 	if len(gens) == 0 {
-		return Generation{}, refuse(fmt.Sprintf("%s has no generations", n), has(gens, n))
+		return Generation{}, Refuse(fmt.Sprintf("%s has no generations", n), has(gens, n))
 	}
 	i := slices.IndexFunc(gens, func(g Generation) bool { return g.Current })
 	if i > 0 {
@@ -130,7 +130,7 @@ func previous(gens []Generation, n microvm.Name, profile int) (Generation, error
 		}
 		return gens[len(gens)-1], nil
 	}
-	return Generation{}, refuse(fmt.Sprintf("%s has no generation before %d, the current one", n, gens[0].Number), has(gens, n))
+	return Generation{}, Refuse(fmt.Sprintf("%s has no generation before %d, the current one", n, gens[0].Number), has(gens, n))
 }
 
 func has(gens []Generation, n microvm.Name) string {

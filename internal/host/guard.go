@@ -42,7 +42,7 @@ func (s *Server) guard(ctx context.Context, n microvm.Name, id string) error {
 		argv: []string{self, "host", "guard", string(n), id},
 	})
 	if err != nil {
-		return refuse(fmt.Sprintf("the unit that would undo this deployment could not be started: %v", err), "")
+		return Refuse(fmt.Sprintf("the unit that would undo this deployment could not be started: %v", err), "")
 	}
 	return nil
 }

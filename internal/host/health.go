@@ -40,16 +40,16 @@ type check struct {
 	ask  func(context.Context) error
 }
 
-// Await asks all checks, again and again until all have passed in one round, for
+// await asks all checks, again and again until all have passed in one round, for
 // at most within; each has 5 s. The error is a *Failure of KindHealth that names
 // the checks which failed in the last round and why, or ctx's.
-func (c Checks) Await(ctx context.Context, within time.Duration, log func(string)) error {
+func await(ctx context.Context, c Checks, within time.Duration, log func(string)) error {
 	if c.Empty() {
 		return nil
 	}
 	client := checkClient()
 	defer client.CloseIdleConnections()
-	checks := c.list(client)
+	checks := list(c, client)
 	end := time.Now().Add(within)
 	window, cancel := context.WithDeadline(ctx, end)
 	defer cancel()
@@ -131,7 +131,7 @@ func round(ctx context.Context, checks []check) []string {
 	return failed
 }
 
-func (c Checks) list(client *http.Client) []check {
+func list(c Checks, client *http.Client) []check {
 	var checks []check
 	for _, address := range c.TCP {
 		checks = append(checks, check{"TCP " + address, func(ctx context.Context) error { return askTCP(ctx, address) }})

@@ -29,10 +29,10 @@ func TestHealthy(t *testing.T) {
 	defer web.Close()
 	t.Setenv("http_proxy", "http://127.0.0.1:1")
 	checks := Checks{TCP: []string{web.Listener.Addr().String()}, HTTP: []string{web.URL, web.URL + "/moved"}}
-	if err := checks.Await(t.Context(), 5*time.Second, quiet); err != nil {
+	if err := await(t.Context(), checks, 5*time.Second, quiet); err != nil {
 		t.Fatal(err)
 	}
-	if err := (Checks{}).Await(t.Context(), time.Second, quiet); err != nil {
+	if err := await(t.Context(), Checks{}, time.Second, quiet); err != nil {
 		t.Fatalf("nothing to check: %v", err)
 	}
 }
@@ -50,7 +50,7 @@ func TestHealthComesUp(t *testing.T) {
 	}))
 	defer web.Close()
 	var said []string
-	err := Checks{HTTP: []string{web.URL, web.URL + "/other"}}.Await(t.Context(), 20*time.Second, func(s string) { said = append(said, s) })
+	err := await(t.Context(), Checks{HTTP: []string{web.URL, web.URL + "/other"}}, 20*time.Second, func(s string) { said = append(said, s) })
 	if err != nil || asked.Load() != 4 || other.Load() != 4 {
 		t.Fatalf("%v after %d and %d tries", err, asked.Load(), other.Load())
 	}
@@ -102,7 +102,7 @@ func TestUnhealthy(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
 			began := time.Now()
-			err := c.checks.Await(t.Context(), 2*time.Second, quiet)
+			err := await(t.Context(), c.checks, 2*time.Second, quiet)
 			var f *Failure
 			if !errors.As(err, &f) || f.Kind != KindHealth || !strings.Contains(f.Message, c.want) {
 				t.Fatalf("got %v", err)
@@ -133,7 +133,7 @@ func TestHealthReadsNoBody(t *testing.T) {
 	})
 	var before, after runtime.MemStats
 	runtime.ReadMemStats(&before)
-	if err := (Checks{HTTP: []string{"http://" + address}}).Await(t.Context(), 10*time.Second, quiet); err != nil {
+	if err := await(t.Context(), Checks{HTTP: []string{"http://" + address}}, 10*time.Second, quiet); err != nil {
 		t.Fatal(err)
 	}
 	runtime.ReadMemStats(&after)
@@ -150,7 +150,7 @@ func TestManyChecksAreNamedBriefly(t *testing.T) {
 	for range 100 {
 		checks.TCP = append(checks.TCP, strings.Repeat("nonsense", 100))
 	}
-	err := checks.Await(t.Context(), 100*time.Millisecond, quiet)
+	err := await(t.Context(), checks, 100*time.Millisecond, quiet)
 	if err == nil || !strings.Contains(err.Error(), "and 88 more") || len(err.Error()) > 20_000 {
 		t.Fatalf("got %.500v", err)
 	}
@@ -167,7 +167,7 @@ func TestChecksEndWithTheirContext(t *testing.T) {
 	})
 	go func() { <-asked; cancel() }()
 	began := time.Now()
-	err := Checks{HTTP: []string{"http://" + address}}.Await(ctx, time.Hour, quiet)
+	err := await(ctx, Checks{HTTP: []string{"http://" + address}}, time.Hour, quiet)
 	if !errors.Is(err, context.Canceled) || time.Since(began) > 4*time.Second {
 		t.Fatalf("%v after %s", err, time.Since(began))
 	}

@@ -147,5 +147,5 @@ func (s *Server) noVM(n microvm.Name) *Failure {
 	if len(names) > 0 {
 		hint = "it has " + strings.Join(names, ", ")
 	}
-	return refuse(fmt.Sprintf("there is no VM %s on this host", n), hint)
+	return Refuse(fmt.Sprintf("there is no VM %s on this host", n), hint)
 }

@@ -148,11 +148,11 @@ func (l *Lister) List(ctx context.Context) ([]Listed, error) {
 	entries, err := os.ReadDir(l.layout.StateDir)
 	switch {
 	case errors.Is(err, fs.ErrNotExist) && noUnits != "":
-		return nil, refuse("this machine is not a host for MicroVMs: there is no "+l.layout.StateDir+", and "+noUnits, "")
+		return nil, Refuse("this machine is not a host for MicroVMs: there is no "+l.layout.StateDir+", and "+noUnits, "")
 	case errors.Is(err, fs.ErrNotExist):
 		return nil, nil // a host without a VM
 	case err != nil:
-		return nil, refuse(fmt.Sprintf("the VMs can't be listed: %v", err), "list them as root")
+		return nil, Refuse(fmt.Sprintf("the VMs can't be listed: %v", err), "list them as root")
 	}
 	var vms []Listed
 	for _, e := range entries {
@@ -172,7 +172,7 @@ func (l *Lister) Look(ctx context.Context, n microvm.Name) (*Listed, error) {
 		return nil, err
 	}
 	if _, err := os.Lstat(l.layout.vmDir(n)); errors.Is(err, fs.ErrNotExist) {
-		return nil, refuse(fmt.Sprintf("there is no VM %s on this machine", n), "`microvm -l` lists those there are")
+		return nil, Refuse(fmt.Sprintf("there is no VM %s on this machine", n), "`microvm -l` lists those there are")
 	}
 	v := l.look(ctx, string(n), units, noUnits)
 	return &v, nil
@@ -208,7 +208,7 @@ func (l *Lister) findStateDir(ctx context.Context) error {
 		if _, err := os.Stat(l.layout.StateDir); err == nil {
 			return nil // somebody's VMs may be there all the same
 		}
-		return refuse("this machine has no microvm@.service: it is not a host for MicroVMs yet",
+		return Refuse("this machine has no microvm@.service: it is not a host for MicroVMs yet",
 			"ferry host setup makes it one; on NixOS import microvm.nixosModules.host")
 	}
 	if dir, ok := u.stateDir(anyInstance); ok {

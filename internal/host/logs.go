@@ -48,7 +48,7 @@ func Logs(ctx context.Context, n microvm.Name, last int, follow bool, each func(
 		return err
 	}
 	if err := cmd.Start(); err != nil {
-		return refuse(fmt.Sprintf("the journal cannot be read: %v", err), "ferry reads logs with journalctl")
+		return Refuse(fmt.Sprintf("the journal cannot be read: %v", err), "ferry reads logs with journalctl")
 	}
 	readErr := readJournal(out, each)
 	if readErr != nil {

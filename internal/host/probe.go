@@ -69,14 +69,14 @@ func (s *Server) locate(ctx context.Context, n microvm.Name) (*VMState, error) {
 // has no MicroVM units is refused.
 func (s *Server) see(ctx context.Context, n microvm.Name) (vm *VMState, why string, err error) {
 	if _, err := microvm.ParseName(string(n)); err != nil {
-		return nil, "", refuse(err.Error(), "")
+		return nil, "", Refuse(err.Error(), "")
 	}
 	unit, err := s.units.unit(ctx, n.Unit())
 	if err != nil {
 		return nil, "", err
 	}
 	if unit.LoadState != "loaded" {
-		return nil, "", refuse("this machine has no microvm@.service: it is not a host for MicroVMs yet",
+		return nil, "", Refuse("this machine has no microvm@.service: it is not a host for MicroVMs yet",
 			"import microvm.nixosModules.host on NixOS, elsewhere run `ferry host setup`")
 	}
 	if dir, ok := unit.stateDir(n); ok {
@@ -113,7 +113,7 @@ func (s *Server) see(ctx context.Context, n microvm.Name) (vm *VMState, why stri
 }
 
 func declared(n microvm.Name, why string) *Failure {
-	return refuse(fmt.Sprintf("%s is declared by the host's own NixOS configuration (%s)", n, why),
+	return Refuse(fmt.Sprintf("%s is declared by the host's own NixOS configuration (%s)", n, why),
 		"deploy the host instead, or take the VM out of its microvm.vms (or give it an updateFlake)")
 }
 
@@ -157,11 +157,11 @@ func (s *Server) checkNames(n microvm.Name, hostName string, exists bool) error 
 		}
 	}
 	if o := n.Collides(others); o != "" {
-		return refuse(fmt.Sprintf("the VM name %s collides with %s: their GC roots in %s would be the same link", n, o, s.layout.microvmRoots()),
+		return Refuse(fmt.Sprintf("the VM name %s collides with %s: their GC roots in %s would be the same link", n, o, s.layout.microvmRoots()),
 			"give one of them another name")
 	}
 	if !exists && hostName != "" && hostName != string(n) && slices.Contains(others, microvm.Name(hostName)) {
-		return refuse(fmt.Sprintf("%s has the host name %s, and a VM directory of that name exists on the host", n, hostName),
+		return Refuse(fmt.Sprintf("%s has the host name %s, and a VM directory of that name exists on the host", n, hostName),
 			fmt.Sprintf("if that is the same VM, use --name %s; otherwise rename one of them", hostName))
 	}
 	return nil
@@ -193,7 +193,7 @@ func (s *Server) storeSpace(ctx context.Context) (uint64, error) {
 		return 0, fmt.Errorf("looking at the host's store: %w", err)
 	}
 	if _, err := s.nix.Version(ctx); err != nil {
-		return 0, refuse(fmt.Sprintf("the host has no Nix store: %v", err), "install Nix on the host (https://nixos.org/download, or the distribution's package)")
+		return 0, Refuse(fmt.Sprintf("the host has no Nix store: %v", err), "install Nix on the host (https://nixos.org/download, or the distribution's package)")
 	}
 	for errors.Is(err, fs.ErrNotExist) && store != "/" {
 		store = filepath.Dir(store)

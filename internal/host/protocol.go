@@ -74,7 +74,9 @@ type Failure struct {
 
 func (f *Failure) Error() string { return f.Message }
 
-func refuse(message, hint string) *Failure {
+// Refuse makes a *Failure of KindRefused: nothing was changed. The hint says
+// what to do next.
+func Refuse(message, hint string) *Failure {
 	return &Failure{Kind: KindRefused, Message: message, Hint: hint}
 }
 

@@ -107,7 +107,7 @@ func (s *Server) Remove(ctx context.Context, n microvm.Name, claim Claim, keepDa
 		return nil, err
 	}
 	if mounted := mountsBelow(l.vmDir(n)); len(mounted) > 0 && !keepData {
-		return nil, refuse(fmt.Sprintf("something is mounted at %s", strings.Join(mounted, ", ")), "unmount it first, so that nothing of it is deleted, or use --keep-data")
+		return nil, Refuse(fmt.Sprintf("something is mounted at %s", strings.Join(mounted, ", ")), "unmount it first, so that nothing of it is deleted, or use --keep-data")
 	}
 	r.Kept = keepData
 	if r.Running {

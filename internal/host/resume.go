@@ -22,7 +22,7 @@ const (
 // tells how it has ended.
 func (s *session) resume(ctx context.Context, req ResumeRequest) (*Resumed, error) {
 	if s.lock != nil {
-		return nil, refuse("this session has a deployment already", "")
+		return nil, Refuse("this session has a deployment already", "")
 	}
 	if _, err := s.srv.locate(ctx, req.Name); err != nil {
 		return nil, err
@@ -85,7 +85,7 @@ func (s *session) takeOver(ctx context.Context, req ResumeRequest, tell bool) er
 		if l.entry(req.Name, req.ID) != nil { // it has ended since the history was read
 			return nil
 		}
-		return refuse(fmt.Sprintf("%s has no deployment %.80q under way, and none in its history", req.Name, req.ID),
+		return Refuse(fmt.Sprintf("%s has no deployment %.80q under way, and none in its history", req.Name, req.ID),
 			"ferry history "+string(req.Name)+" lists them")
 	}
 	if held := l.lockHolder(req.Name); held != nil {

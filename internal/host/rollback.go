@@ -77,7 +77,7 @@ func (s *Server) moveProfile(ctx context.Context, req CommitRequest) error {
 	if req.Generation != 0 {
 		there, err := os.Readlink(fmt.Sprintf("%s-%d-link", profile, req.Generation))
 		if err != nil || there != string(req.Runner) {
-			return refuse(fmt.Sprintf("generation %d of %s is not %s any more", req.Generation, req.Name, req.Runner), "see ferry generations "+string(req.Name))
+			return Refuse(fmt.Sprintf("generation %d of %s is not %s any more", req.Generation, req.Name, req.Runner), "see ferry generations "+string(req.Name))
 		}
 		if err := s.nix.SwitchGeneration(ctx, profile, req.Generation); err != nil {
 			return fmt.Errorf("going to generation %d: %w", req.Generation, err)

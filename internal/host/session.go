@@ -99,7 +99,7 @@ func serve(ctx context.Context, srv *Server, ew *eventWriter, in io.Reader) erro
 func (s *session) handle(ctx context.Context, line []byte) {
 	req, err := decodeRequest(line)
 	if err != nil {
-		s.out.fail(refuse(err.Error(), "operator and host run different versions of ferry"))
+		s.out.fail(Refuse(err.Error(), "operator and host run different versions of ferry"))
 		return
 	}
 	result, err := s.answer(ctx, req)
@@ -154,7 +154,7 @@ func (s *session) answer(ctx context.Context, req Request) (any, error) {
 	case req.Check != nil:
 		return struct{}{}, s.check(ctx, *req.Check)
 	}
-	return nil, refuse("the request is empty", "")
+	return nil, Refuse("the request is empty", "")
 }
 
 // holds refuses work on a VM whose lock this session doesn't have.
@@ -163,27 +163,27 @@ func (s *session) holds(n microvm.Name) error {
 		return s.undone
 	}
 	if s.lock == nil || s.name != n {
-		return refuse(fmt.Sprintf("this session does not hold the lock of %s", n), "")
+		return Refuse(fmt.Sprintf("this session does not hold the lock of %s", n), "")
 	}
 	return nil
 }
 
 func (s *session) prepare(ctx context.Context, req PrepareRequest) (*Prepared, error) {
 	if s.lock != nil {
-		return nil, refuse("this session has a deployment already", "")
+		return nil, Refuse("this session has a deployment already", "")
 	}
 	if !deploymentID.MatchString(req.Deployment.ID) {
-		return nil, refuse(fmt.Sprintf("%.80q is not a valid deployment id", req.Deployment.ID), "")
+		return nil, Refuse(fmt.Sprintf("%.80q is not a valid deployment id", req.Deployment.ID), "")
 	}
 	if _, err := s.srv.locate(ctx, req.Name); err != nil {
 		return nil, err
 	}
 	version, err := s.srv.nix.Version(ctx)
 	if err != nil {
-		return nil, refuse(fmt.Sprintf("Nix on the host: %v", err), "install Nix there, or put it on the PATH of root's ssh sessions")
+		return nil, Refuse(fmt.Sprintf("Nix on the host: %v", err), "install Nix there, or put it on the PATH of root's ssh sessions")
 	}
 	if err := nix.CheckVersion(version, "the host"); err != nil {
-		return nil, refuse(err.Error(), "upgrade Nix there")
+		return nil, Refuse(err.Error(), "upgrade Nix there")
 	}
 	d := req.Deployment
 	var lock *vmLock
@@ -252,7 +252,7 @@ func (s *session) settleEarlier(ctx context.Context, vm *VMState, req PrepareReq
 	case errors.Is(err, fs.ErrNotExist):
 		return nil
 	case err != nil: // it may say how to undo what is half done
-		return refuse(fmt.Sprintf("the note of an earlier deployment cannot be read: %v", err),
+		return Refuse(fmt.Sprintf("the note of an earlier deployment cannot be read: %v", err),
 			"look at "+filepath.Join(l.libDir(req.Name), noteDeployment)+" on the host; without it, nothing undoes that deployment")
 	}
 	if err := s.keepUnsure(req.Name, vm, &left); err != nil {
@@ -269,7 +269,7 @@ func (s *session) build(ctx context.Context, req BuildRequest) (*Built, error) {
 		return s.arrived(ctx, req.Built)
 	}
 	if len(req.Derivations) == 0 {
-		return nil, refuse("there is nothing to build", "")
+		return nil, Refuse("there is nothing to build", "")
 	}
 	pending := filepath.Join(s.srv.layout.ferryRoots(req.Name), "pending")
 	var outs []microvm.StorePath
@@ -348,6 +348,6 @@ func (s *session) observe(ctx context.Context, req ObserveRequest) (struct{}, er
 func (s *session) check(ctx context.Context, req CheckRequest) error {
 	return do(StepCheck, func() error {
 		within := time.Duration(req.Seconds) * time.Second
-		return req.Checks.Await(ctx, within, func(line string) { s.out.log("host", line) })
+		return await(ctx, req.Checks, within, func(line string) { s.out.log("host", line) })
 	})
 }

@@ -38,7 +38,7 @@ type systemd struct{ conn *dbus.Conn }
 func connectSystemd(ctx context.Context) (*systemd, error) {
 	conn, err := dbus.NewSystemdConnectionContext(ctx)
 	if err != nil {
-		return nil, refuse(fmt.Sprintf("systemd does not answer: %v", err), "a host runs MicroVMs by systemd and is driven as root")
+		return nil, Refuse(fmt.Sprintf("systemd does not answer: %v", err), "a host runs MicroVMs by systemd and is driven as root")
 	}
 	return &systemd{conn: conn}, nil
 }

@@ -48,7 +48,7 @@ func (s *Server) CheckCreate(ctx context.Context, n microvm.Name) error {
 	case err != nil:
 		return fmt.Errorf("looking at %s: %w", path, err)
 	}
-	return refuse(path+" already exists", fmt.Sprintf("`microvm -u %s` updates it; to start over, remove it first", n))
+	return Refuse(path+" already exists", fmt.Sprintf("`microvm -u %s` updates it; to start over, remove it first", n))
 }
 
 // Update builds and installs, and restarts where asked. From its first step on
@@ -97,7 +97,7 @@ func (s *Server) checkSettled(ctx context.Context, req UpdateRequest) error {
 	if err != nil || !vm.Unit.Up() {
 		return err
 	}
-	return refuse(fmt.Sprintf("deployment %s of %s by %s was cut off while it switched the guest, so it is not known what the guest runs", left.ID, n, left.By),
+	return Refuse(fmt.Sprintf("deployment %s of %s by %s was cut off while it switched the guest, so it is not known what the guest runs", left.ID, n, left.By),
 		fmt.Sprintf("deploy it again from there (ferry rebuild %s), or restart it with the update: microvm -Ru %s", n, n))
 }
 
@@ -183,7 +183,7 @@ func (s *Server) UpdateFlake(ctx context.Context, n microvm.Name) (string, error
 		return "", err
 	}
 	if !vm.Exists {
-		return "", refuse(fmt.Sprintf("there is no VM %s on this machine", n), "`microvm -l` lists those there are")
+		return "", Refuse(fmt.Sprintf("there is no VM %s on this machine", n), "`microvm -l` lists those there are")
 	}
 	dir, err := s.layout.openVMDir(n)
 	if err != nil {
@@ -192,7 +192,7 @@ func (s *Server) UpdateFlake(ctx context.Context, n microvm.Name) (string, error
 	defer dir.close()
 	ref, err := dir.readFlake()
 	if err != nil {
-		return "", refuse(err.Error(), fmt.Sprintf("write the flake's reference into it: printf %%s REF > %s", dir.path(flakeFile)))
+		return "", Refuse(err.Error(), fmt.Sprintf("write the flake's reference into it: printf %%s REF > %s", dir.path(flakeFile)))
 	}
 	return ref, nil
 }
