@@ -8,6 +8,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"ferry/internal/host"
+	"ferry/internal/hostapi"
 	"ferry/internal/manage"
 	"ferry/internal/microvm"
 )
@@ -31,7 +32,7 @@ makes its units (NixOS), set microvm.autostart there instead.`,
 				return &usageError{err: errors.New("autostart needs `on` or `off`"), hint: "usage: " + cmd.UseLine()}
 			}
 			return a.onHostOf(cmd.Context(), n, &o, func(_ *manage.Manager, h *manage.Host) error {
-				var now host.Autostarted
+				var now hostapi.Autostarted
 				if err := h.Run(cmd.Context(), string(n), &now, "autostart", string(n), args[1]); err != nil {
 					return err
 				}
@@ -43,11 +44,11 @@ makes its units (NixOS), set microvm.autostart there instead.`,
 	return cmd
 }
 
-func (a *app) showAutostart(where string, now host.Autostarted) error {
+func (a *app) showAutostart(where string, now hostapi.Autostarted) error {
 	if a.ui.JSON {
 		return a.ui.Data(struct {
 			Host string `json:"host"`
-			host.Autostarted
+			hostapi.Autostarted
 		}{where, now})
 	}
 	what := "does not start"

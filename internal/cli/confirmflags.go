@@ -12,7 +12,7 @@ import (
 
 	"ferry/internal/deploy"
 	"ferry/internal/flake"
-	"ferry/internal/host"
+	"ferry/internal/hostapi"
 )
 
 // confirmHelp is what the commands that activate say of it.
@@ -51,7 +51,7 @@ func (o *confirmOptions) confirm() deploy.Confirm {
 	return deploy.Confirm{
 		NoRollback: o.noRollback, AcceptFailedUnits: o.acceptFailedUnits,
 		Timeout: o.timeout, ActivationLimit: o.activationLimit,
-		Checks: host.Checks{TCP: o.tcp, HTTP: o.http}, Command: o.command,
+		Checks: hostapi.Checks{TCP: o.tcp, HTTP: o.http}, Command: o.command,
 	}
 }
 

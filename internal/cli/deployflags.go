@@ -12,7 +12,7 @@ import (
 
 	"ferry/internal/deploy"
 	"ferry/internal/flake"
-	"ferry/internal/host"
+	"ferry/internal/hostapi"
 	"ferry/internal/microvm"
 	"ferry/internal/nix"
 	"ferry/internal/remote"
@@ -59,7 +59,7 @@ func (o *deployOptions) addInstallFlags(cmd *cobra.Command) {
 }
 
 func restartPolicies() []string {
-	return []string{string(host.RestartAuto), string(host.RestartIfNeeded), string(host.RestartAlways), string(host.RestartNever)}
+	return []string{string(hostapi.RestartAuto), string(hostapi.RestartIfNeeded), string(hostapi.RestartAlways), string(hostapi.RestartNever)}
 }
 
 func (o *deployOptions) addRestartFlag(cmd *cobra.Command) {
@@ -72,15 +72,15 @@ func (o *deployOptions) addRestartFlag(cmd *cobra.Command) {
 type positionals struct {
 	name      microvm.Name
 	addresses []microvm.Address
-	action    host.Action
+	action    hostapi.Action
 }
 
-func actions() []host.Action {
-	return []host.Action{host.ActionSwitch, host.ActionBoot, host.ActionTest, host.ActionDryActivate}
+func actions() []hostapi.Action {
+	return []hostapi.Action{hostapi.ActionSwitch, hostapi.ActionBoot, hostapi.ActionTest, hostapi.ActionDryActivate}
 }
 
-func parsePositionals(cmd *cobra.Command, args []string, maxAddresses int, allowed []host.Action) (positionals, error) {
-	p := positionals{action: host.ActionSwitch}
+func parsePositionals(cmd *cobra.Command, args []string, maxAddresses int, allowed []hostapi.Action) (positionals, error) {
+	p := positionals{action: hostapi.ActionSwitch}
 	wrong := func(format string, a ...any) (positionals, error) {
 		return p, &usageError{err: fmt.Errorf(format, a...), hint: "usage: " + cmd.UseLine()}
 	}
@@ -93,7 +93,7 @@ func parsePositionals(cmd *cobra.Command, args []string, maxAddresses int, allow
 	}
 	seen := false
 	for _, arg := range args[1:] {
-		if action := host.Action(arg); slices.Contains(actions(), action) {
+		if action := hostapi.Action(arg); slices.Contains(actions(), action) {
 			if !slices.Contains(allowed, action) {
 				return wrong("%s does not take the action %s", cmd.Name(), arg)
 			}
@@ -121,7 +121,7 @@ func (o *deployOptions) request(p positionals) (deploy.Request, error) {
 		Attribute: p.name, Action: p.action,
 		Source:   flake.Source{Ref: o.flake, Options: o.nix.words},
 		HostSudo: o.hostSudo || o.bothSudo, TargetSudo: o.targetSudo || o.bothSudo,
-		Restart: host.RestartPolicy(o.restart), UpdateFlake: o.updateFlake, DryRun: o.dryRun,
+		Restart: hostapi.RestartPolicy(o.restart), UpdateFlake: o.updateFlake, DryRun: o.dryRun,
 		Confirm: o.confirm.confirm(), Wait: o.wait,
 	}
 	var err error

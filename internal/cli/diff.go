@@ -6,7 +6,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"ferry/internal/host"
+	"ferry/internal/hostapi"
 	"ferry/internal/manage"
 )
 
@@ -50,10 +50,10 @@ changed.`,
 // diffResult is what --json prints.
 type diffResult struct {
 	Host string `json:"host"`
-	host.Diff
+	hostapi.Diff
 }
 
-func diffText(d host.Diff) string {
+func diffText(d hostapi.Diff) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%s: generation %d → %d\n", d.VM, d.From.Number, d.To.Number)
 	for _, line := range append(d.Changes, d.Hardware...) {

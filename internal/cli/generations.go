@@ -7,7 +7,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"ferry/internal/host"
+	"ferry/internal/hostapi"
 	"ferry/internal/manage"
 	"ferry/internal/microvm"
 )
@@ -43,10 +43,10 @@ host: nix-collect-garbage -d there deletes all but the current one.`,
 type generationLine struct {
 	VM   microvm.Name `json:"vm"`
 	Host string       `json:"host"`
-	host.Generation
+	hostapi.Generation
 }
 
-func (a *app) showGenerations(h *manage.Host, n microvm.Name, gens []host.Generation) error {
+func (a *app) showGenerations(h *manage.Host, n microvm.Name, gens []hostapi.Generation) error {
 	rows := [][]string{{"GENERATION", "INSTALLED", "SYSTEM", ""}}
 	for _, g := range gens {
 		if a.ui.JSON {
@@ -68,7 +68,7 @@ func (a *app) showGenerations(h *manage.Host, n microvm.Name, gens []host.Genera
 	return a.ui.Text(table(rows))
 }
 
-func generationName(g host.Generation) string {
+func generationName(g hostapi.Generation) string {
 	p := g.System
 	if p == "" {
 		p = g.Runner
@@ -76,7 +76,7 @@ func generationName(g host.Generation) string {
 	return microvm.SystemBaseName(string(p))
 }
 
-func generationMarks(g host.Generation) string {
+func generationMarks(g hostapi.Generation) string {
 	var marks []string
 	if g.Current {
 		marks = append(marks, "current")

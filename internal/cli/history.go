@@ -7,7 +7,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"ferry/internal/host"
+	"ferry/internal/hostapi"
 	"ferry/internal/manage"
 	"ferry/internal/microvm"
 )
@@ -48,10 +48,10 @@ starts and stops that were done with ferry. With --json one object a line.`,
 type historyLine struct {
 	VM   microvm.Name `json:"vm"`
 	Host string       `json:"host"`
-	host.HistoryEntry
+	hostapi.HistoryEntry
 }
 
-func (a *app) showHistory(h *manage.Host, n microvm.Name, history host.History) error {
+func (a *app) showHistory(h *manage.Host, n microvm.Name, history hostapi.History) error {
 	if history.Broken > 0 {
 		a.ui.Warn("%d lines of the history on %s can't be read and are left out", history.Broken, h)
 	}
@@ -70,7 +70,7 @@ func (a *app) showHistory(h *manage.Host, n microvm.Name, history host.History) 
 	return a.ui.Text(historyText(history.Entries))
 }
 
-func historyText(entries []host.HistoryEntry) string {
+func historyText(entries []hostapi.HistoryEntry) string {
 	rows := [][]string{{"WHEN", "WHO", "ACTION", "OUTCOME", "SYSTEM OR ERROR"}}
 	for _, e := range entries {
 		action, what := string(e.Action), microvm.SystemBaseName(string(e.Runner))

@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"ferry/internal/host"
+	"ferry/internal/hostapi"
 	"ferry/internal/microvm"
 	"ferry/internal/nix"
 )
@@ -63,7 +64,7 @@ func (a *app) hostProbe() *cobra.Command {
 				return err
 			}
 			defer srv.Close()
-			facts, err := srv.Probe(cmd.Context(), host.ProbeRequest{Name: n})
+			facts, err := srv.Probe(cmd.Context(), hostapi.ProbeRequest{Name: n})
 			if err != nil {
 				return err
 			}

@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"ferry/internal/host"
+	"ferry/internal/hostapi"
 	"ferry/internal/microvm"
 )
 
@@ -16,9 +17,9 @@ import (
 // prints events, one JSON object a line.
 func (a *app) hostLife() []*cobra.Command {
 	return []*cobra.Command{
-		a.hostVerb(host.ActionStart, "Start a VM and watch that it stays up"),
-		a.hostVerb(host.ActionStop, "Stop a VM and wait until all of it has ended"),
-		a.hostVerb(host.ActionRestart, "Restart a VM and watch that it stays up"),
+		a.hostVerb(hostapi.ActionStart, "Start a VM and watch that it stays up"),
+		a.hostVerb(hostapi.ActionStop, "Stop a VM and wait until all of it has ended"),
+		a.hostVerb(hostapi.ActionRestart, "Restart a VM and watch that it stays up"),
 		a.hostLogs(), a.hostHistory(), a.hostGenerations(), a.hostDiff(), a.hostRemove(), a.hostTarget(),
 	}
 }
@@ -36,8 +37,8 @@ func helperCommand(use, short string, more int, run func(*cobra.Command, []strin
 	}
 }
 
-func (a *app) hostVerb(verb host.Action, short string) *cobra.Command {
-	var claim host.Claim
+func (a *app) hostVerb(verb hostapi.Action, short string) *cobra.Command {
+	var claim hostapi.Claim
 	cmd := helperCommand(string(verb)+" NAME", short, 0, a.serving(
 		func(ctx context.Context, srv *host.Server, args []string, answers *host.Answers) error {
 			life, err := srv.Live(ctx, microvm.Name(args[0]), verb, claim, answers.Log)
@@ -50,7 +51,7 @@ func (a *app) hostVerb(verb host.Action, short string) *cobra.Command {
 	return cmd
 }
 
-func addClaimFlags(cmd *cobra.Command, claim *host.Claim) {
+func addClaimFlags(cmd *cobra.Command, claim *hostapi.Claim) {
 	cmd.Flags().StringVar(&claim.By, "by", "root", "who asks for it, for the lock and the history")
 	addWaitFlag(cmd, &claim.Wait)
 }
@@ -60,7 +61,7 @@ func (a *app) hostLogs() *cobra.Command {
 	var follow bool
 	cmd := helperCommand("logs NAME", "Print a VM's journal", 0, a.answering(
 		func(ctx context.Context, args []string, answers *host.Answers) error {
-			return host.Logs(ctx, microvm.Name(args[0]), last, follow, func(l host.LogLine) { answers.Result(l) })
+			return host.Logs(ctx, microvm.Name(args[0]), last, follow, func(l hostapi.LogLine) { answers.Result(l) })
 		}))
 	cmd.Flags().IntVarP(&last, "lines", "n", 50, "how many lines")
 	cmd.Flags().BoolVarP(&follow, "follow", "f", false, "follow new entries")
@@ -117,12 +118,12 @@ func (a *app) hostDiff() *cobra.Command {
 }
 
 func (a *app) hostRemove() *cobra.Command {
-	var claim host.Claim
+	var claim hostapi.Claim
 	var look, keep bool
 	cmd := helperCommand("remove NAME", "Stop a VM and remove all of it, without asking", 0, a.serving(
 		func(ctx context.Context, srv *host.Server, args []string, answers *host.Answers) error {
 			n := microvm.Name(args[0])
-			var r *host.Removal
+			var r *hostapi.Removal
 			var err error
 			if look {
 				r, err = srv.LookRemove(ctx, n)

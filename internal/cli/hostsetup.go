@@ -10,6 +10,7 @@ import (
 
 	"ferry/internal/host"
 	"ferry/internal/host/setup"
+	"ferry/internal/hostapi"
 	"ferry/internal/manage"
 	"ferry/internal/ui"
 )
@@ -77,7 +78,7 @@ func (a *app) showSetup(where string, r *setup.Report, remove bool) error {
 		err = a.ui.Text(setupText(where, r, remove))
 	}
 	if r.Outcome == setup.OutcomeNixOS {
-		return errors.Join(host.Refuse(where+" runs NixOS, whose own configuration makes it a host; nothing was changed",
+		return errors.Join(hostapi.Refuse(where+" runs NixOS, whose own configuration makes it a host; nothing was changed",
 			"put the above into its configuration and rebuild it"), err)
 	}
 	return err

@@ -5,8 +5,8 @@ import (
 	"strings"
 	"testing"
 
-	"ferry/internal/host"
 	"ferry/internal/host/setup"
+	"ferry/internal/hostapi"
 	"ferry/internal/ui"
 )
 
@@ -74,7 +74,7 @@ func TestSetupText(t *testing.T) {
 // host yet; where other units run VMs it is one.
 func TestSetupElsewhere(t *testing.T) {
 	out, _, err := show(t, false, false, &setup.Report{Outcome: setup.OutcomeNixOS, Advice: "advice\n"})
-	if out != "advice\n" || !host.IsRefused(err) {
+	if out != "advice\n" || !hostapi.IsRefused(err) {
 		t.Errorf("%q, %v", out, err)
 	}
 	out, errw, err := show(t, false, false, &setup.Report{Outcome: setup.OutcomeOther, Advice: "advice\n", Warnings: []string{"a host already"}})

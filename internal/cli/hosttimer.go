@@ -13,6 +13,7 @@ import (
 
 	"ferry/internal/flake"
 	"ferry/internal/host"
+	"ferry/internal/hostapi"
 	"ferry/internal/manage"
 	"ferry/internal/timers"
 )
@@ -231,7 +232,7 @@ func (a *app) timerRun() *cobra.Command {
 			case k == timers.KindFlakeUpdate && s.FlakeUpdate != nil:
 				return a.runFlakeUpdate(cmd.Context(), timedFlakeUpdate(s.FlakeUpdate))
 			}
-			return host.Refuse(fmt.Sprintf("%s does not say what the timer %s does", timers.File, k), "set it with ferry host timer "+string(k))
+			return hostapi.Refuse(fmt.Sprintf("%s does not say what the timer %s does", timers.File, k), "set it with ferry host timer "+string(k))
 		},
 	}
 }

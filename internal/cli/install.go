@@ -4,7 +4,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"ferry/internal/deploy"
-	"ferry/internal/host"
+	"ferry/internal/hostapi"
 )
 
 func (a *app) installCommand() *cobra.Command {
@@ -23,7 +23,7 @@ microvm@NAME.service.` + buildHelp,
 			if err != nil {
 				return err
 			}
-			p.action = host.ActionBoot
+			p.action = hostapi.ActionBoot
 			req, err := o.request(p)
 			if err != nil {
 				return err

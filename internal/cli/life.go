@@ -7,35 +7,35 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"ferry/internal/host"
+	"ferry/internal/hostapi"
 	"ferry/internal/manage"
 )
 
 // lifeResult is what start, stop and restart print with --json.
 type lifeResult struct {
 	Host string `json:"host"`
-	host.Life
+	hostapi.Life
 }
 
 func (a *app) startCommand() *cobra.Command {
-	return a.verbCommand(host.ActionStart, "Start a VM", `Starts the VM's unit and watches that it stays up. Where it does not, the unit to
+	return a.verbCommand(hostapi.ActionStart, "Start a VM", `Starts the VM's unit and watches that it stays up. Where it does not, the unit to
 blame is named, which may be one of its helper services, and the end of its log
 shown. A VM that runs is left alone.`)
 }
 
 func (a *app) stopCommand() *cobra.Command {
-	return a.verbCommand(host.ActionStop, "Shut a VM down", `Has the guest shut down and waits for that, as long as the VM's unit allows (two
+	return a.verbCommand(hostapi.ActionStop, "Shut a VM down", `Has the guest shut down and waits for that, as long as the VM's unit allows (two
 minutes on hosts set up by ferry), and until its helper services have ended. A
 stopped VM stays stopped: later deployments install and say so.`)
 }
 
 func (a *app) restartCommand() *cobra.Command {
-	return a.verbCommand(host.ActionRestart, "Shut a VM down and start it again", `Restarts the VM's unit, so that the VM boots what is installed: this is how
+	return a.verbCommand(hostapi.ActionRestart, "Shut a VM down and start it again", `Restarts the VM's unit, so that the VM boots what is installed: this is how
 hardware that "waits for a restart" comes. It watches that the unit stays up. A
 stopped VM is started.`)
 }
 
-func (a *app) verbCommand(verb host.Action, short, long string) *cobra.Command {
+func (a *app) verbCommand(verb hostapi.Action, short, long string) *cobra.Command {
 	var o placeOptions
 	var wait time.Duration
 	cmd := &cobra.Command{
@@ -60,7 +60,7 @@ func (a *app) verbCommand(verb host.Action, short, long string) *cobra.Command {
 	return cmd
 }
 
-func (a *app) showLife(h *manage.Host, life host.Life) error {
+func (a *app) showLife(h *manage.Host, life hostapi.Life) error {
 	if life.Killed {
 		a.ui.Warn("%s did not shut down in time and was killed", life.VM)
 	}
@@ -70,9 +70,9 @@ func (a *app) showLife(h *manage.Host, life host.Life) error {
 	return a.ui.Text(lifeText(h.String(), life))
 }
 
-func lifeText(where string, l host.Life) string {
+func lifeText(where string, l hostapi.Life) string {
 	switch {
-	case l.Outcome != host.LifeUnchanged:
+	case l.Outcome != hostapi.LifeUnchanged:
 		return fmt.Sprintf("%s: %s on %s (%.1f s)\n", l.VM, cleaned(l.Outcome), where, l.Seconds)
 	case l.Unit.Up():
 		return fmt.Sprintf("%s: unchanged on %s: it is already running\n", l.VM, where)

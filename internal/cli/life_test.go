@@ -6,7 +6,7 @@ import (
 	"testing"
 	"time"
 
-	"ferry/internal/host"
+	"ferry/internal/hostapi"
 	"ferry/internal/microvm"
 )
 
@@ -44,9 +44,9 @@ func TestLifeWrongUsage(t *testing.T) {
 
 func TestHistoryText(t *testing.T) {
 	at := time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
-	text := historyText([]host.HistoryEntry{
-		{Deployment: host.Deployment{By: "ann@laptop", Started: at, Action: "switch", Revision: "0123456789abcdef"}, Outcome: "switched", Runner: "/nix/store/aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa-microvm-qemu-web"},
-		{Deployment: host.Deployment{By: "bob\x1b[2J", Started: at, Action: "switch", RollbackTo: 3}, Outcome: "failed", Error: "nix copy: exit status 1\nerror: No space left on device"},
+	text := historyText([]hostapi.HistoryEntry{
+		{Deployment: hostapi.Deployment{By: "ann@laptop", Started: at, Action: "switch", Revision: "0123456789abcdef"}, Outcome: "switched", Runner: "/nix/store/aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa-microvm-qemu-web"},
+		{Deployment: hostapi.Deployment{By: "bob\x1b[2J", Started: at, Action: "switch", RollbackTo: 3}, Outcome: "failed", Error: "nix copy: exit status 1\nerror: No space left on device"},
 	})
 	lines := strings.Split(strings.TrimSpace(text), "\n")
 	if len(lines) != 3 || strings.Contains(text, "\x1b") {
@@ -58,8 +58,8 @@ func TestHistoryText(t *testing.T) {
 }
 
 func TestLifeTexts(t *testing.T) {
-	up := host.UnitState{ActiveState: "active"}
-	for want, l := range map[string]host.Life{
+	up := hostapi.UnitState{ActiveState: "active"}
+	for want, l := range map[string]hostapi.Life{
 		"web: started on server1 (2.1 s)\n":                  {VM: "web", Outcome: "started", Seconds: 2.123},
 		"web: unchanged on server1: it is already running\n": {VM: "web", Outcome: "unchanged", Unit: up},
 		"web: unchanged on server1: it is already stopped\n": {VM: "web", Outcome: "unchanged"},
@@ -68,7 +68,7 @@ func TestLifeTexts(t *testing.T) {
 			t.Errorf("got %q, wanted %q", got, want)
 		}
 	}
-	line := host.LogLine{Time: time.Now(), Unit: "microvm-tap-interfaces@web.service", Line: "no\x07 bridge"}
+	line := hostapi.LogLine{Time: time.Now(), Unit: "microvm-tap-interfaces@web.service", Line: "no\x07 bridge"}
 	if got := logText("web", line); !strings.HasSuffix(got, " tap-interfaces: no\\x07 bridge\n") {
 		t.Errorf("got %q", got)
 	}
@@ -76,7 +76,7 @@ func TestLifeTexts(t *testing.T) {
 	if got := logText("web", line); strings.Contains(got, "microvm") {
 		t.Errorf("got %q", got)
 	}
-	d := host.Diff{VM: "web", From: host.Generation{Number: 1}, To: host.Generation{Number: 2}, ConfigurationOnly: true, Hardware: []string{"memory 1 → 2 MiB"}}
+	d := hostapi.Diff{VM: "web", From: hostapi.Generation{Number: 1}, To: hostapi.Generation{Number: 2}, ConfigurationOnly: true, Hardware: []string{"memory 1 → 2 MiB"}}
 	if got := diffText(d); got != "web: generation 1 → 2\n  memory 1 → 2 MiB\n  configuration only: no package changed\n" {
 		t.Errorf("got %q", got)
 	}

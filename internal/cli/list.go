@@ -10,11 +10,12 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"ferry/internal/dropin"
 	"ferry/internal/flake"
 	"ferry/internal/host"
+	"ferry/internal/hostapi"
 	"ferry/internal/manage"
 	"ferry/internal/microvm"
+	"ferry/internal/microvmcmd"
 	"ferry/internal/nix"
 	"ferry/internal/ui"
 )
@@ -102,7 +103,7 @@ func (a *app) printList(vms []manage.VM, withHost, check bool) error {
 
 // unchecked is an error where flakes of VMs could not be evaluated.
 func unchecked(vms []manage.VM) error {
-	partial := &dropin.PartialError{}
+	partial := &microvmcmd.PartialError{}
 	for _, v := range vms {
 		if v.CheckError != "" {
 			partial.Failed = append(partial.Failed, microvm.Name(v.Name))
@@ -141,7 +142,7 @@ func (a *app) hostList() *cobra.Command {
 }
 
 // listHere lists the VMs of this machine.
-func (a *app) listHere(ctx context.Context, check bool, except []string) ([]host.Listed, error) {
+func (a *app) listHere(ctx context.Context, check bool, except []string) ([]hostapi.Listed, error) {
 	l := host.NewLister(ctx, host.DefaultLayout())
 	defer l.Close()
 	vms, err := l.List(ctx)
@@ -149,7 +150,7 @@ func (a *app) listHere(ctx context.Context, check bool, except []string) ([]host
 		return vms, err
 	}
 	evaluator := &flake.Evaluator{Nix: &nix.Nix{Program: "nix", Log: a.err}, CacheDir: flake.DefaultCacheDir()}
-	return vms, dropin.Check(ctx, evaluator, vms, except)
+	return vms, microvmcmd.Check(ctx, evaluator, vms, except)
 }
 
 // hostVsockProxy connects ssh with a guest's sshd.
@@ -180,10 +181,10 @@ func (a *app) hostVsockProxy() *cobra.Command {
 
 func status(v *manage.VM) string {
 	switch v.Fresh {
-	case host.FreshCurrent:
+	case hostapi.FreshCurrent:
 		return "up to date"
-	case host.FreshWaits:
-		if v.Activation == host.ActivateLive {
+	case hostapi.FreshWaits:
+		if v.Activation == hostapi.ActivateLive {
 			return "waits for a switch"
 		}
 		return "waits for a restart"
@@ -197,14 +198,14 @@ func remarks(v *manage.VM, check bool) []string {
 	if v.Lock != nil {
 		out = append(out, fmt.Sprintf("deployment %s by %s is under way since %s", v.Lock.Deployment, v.Lock.By, v.Lock.Since.Format("15:04:05 MST")))
 	}
-	if v.Fresh == host.FreshWaits || v.Fresh == host.FreshOutdated && len(v.Waits) > 0 {
+	if v.Fresh == hostapi.FreshWaits || v.Fresh == hostapi.FreshOutdated && len(v.Waits) > 0 {
 		what := "a restart"
-		if v.Activation == host.ActivateLive {
+		if v.Activation == hostapi.ActivateLive {
 			what = "a live switch (ferry switch " + v.Name + ") or a restart"
 		}
 		out = append(out, strings.Join(v.Waits, ", ")+": waits for "+what)
 	}
-	if v.Fresh == host.FreshOutdated && v.WantedSystem != "" && v.WantedSystem != v.CurrentSystem {
+	if v.Fresh == hostapi.FreshOutdated && v.WantedSystem != "" && v.WantedSystem != v.CurrentSystem {
 		out = append(out, "the flake yields "+microvm.SystemBaseName(string(v.WantedSystem)))
 	}
 	if v.Declared {

@@ -8,7 +8,7 @@ import (
 	"testing"
 	"time"
 
-	"ferry/internal/host"
+	"ferry/internal/hostapi"
 	"ferry/internal/manage"
 	"ferry/internal/ui"
 )
@@ -16,11 +16,11 @@ import (
 func TestPrintList(t *testing.T) {
 	const system = "/nix/store/ssssssssssssssssssssssssssssssss-nixos-web-1"
 	vms := []manage.VM{
-		{Host: "root@server", Listed: host.Listed{Name: "web", State: host.StateRunning, Fresh: host.FreshWaits, Activation: host.ActivateRestart, Waits: []string{"memory 512 → 768 MiB"}, Running: system, Generation: 3, Flake: "github:a/b"}},
-		{Host: "root@server", Listed: host.Listed{Name: "live", State: host.StateRunning, Fresh: host.FreshWaits, Activation: host.ActivateLive, Waits: []string{"the system inside"}, CurrentSystem: system}},
-		{Host: "root@server", Listed: host.Listed{Name: "old", State: host.StateStopped, Fresh: host.FreshOutdated, WantedSystem: system, CheckError: ""}},
-		{Host: "root@server", Listed: host.Listed{Name: "\x1b[2Jevil", State: host.StateNoVM, Fresh: host.FreshUnknown, Problems: []string{"it is \x1b[31mno VM"}}},
-		{Host: "root@server", Listed: host.Listed{Name: "busy", State: host.StateRunning, Fresh: host.FreshCurrent, Lock: &host.Lock{By: "ann@laptop", Deployment: "one", Since: time.Now()}}},
+		{Host: "root@server", Listed: hostapi.Listed{Name: "web", State: hostapi.StateRunning, Fresh: hostapi.FreshWaits, Activation: hostapi.ActivateRestart, Waits: []string{"memory 512 → 768 MiB"}, Running: system, Generation: 3, Flake: "github:a/b"}},
+		{Host: "root@server", Listed: hostapi.Listed{Name: "live", State: hostapi.StateRunning, Fresh: hostapi.FreshWaits, Activation: hostapi.ActivateLive, Waits: []string{"the system inside"}, CurrentSystem: system}},
+		{Host: "root@server", Listed: hostapi.Listed{Name: "old", State: hostapi.StateStopped, Fresh: hostapi.FreshOutdated, WantedSystem: system, CheckError: ""}},
+		{Host: "root@server", Listed: hostapi.Listed{Name: "\x1b[2Jevil", State: hostapi.StateNoVM, Fresh: hostapi.FreshUnknown, Problems: []string{"it is \x1b[31mno VM"}}},
+		{Host: "root@server", Listed: hostapi.Listed{Name: "busy", State: hostapi.StateRunning, Fresh: hostapi.FreshCurrent, Lock: &hostapi.Lock{By: "ann@laptop", Deployment: "one", Since: time.Now()}}},
 	}
 	var out bytes.Buffer
 	a := &app{ui: ui.New(&out, &out, true)}

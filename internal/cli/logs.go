@@ -8,7 +8,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"ferry/internal/host"
+	"ferry/internal/hostapi"
 	"ferry/internal/manage"
 	"ferry/internal/microvm"
 	"ferry/internal/ui"
@@ -48,7 +48,7 @@ services. The system inside keeps a journal of its own: ferry ssh NAME journalct
 
 func (a *app) logs(ctx context.Context, h *manage.Host, n microvm.Name, last int, follow bool) error {
 	any := false
-	err := h.Logs(ctx, n, last, follow, func(l host.LogLine) error {
+	err := h.Logs(ctx, n, last, follow, func(l hostapi.LogLine) error {
 		any = true
 		if a.ui.JSON {
 			return a.ui.Data(l)
@@ -63,7 +63,7 @@ func (a *app) logs(ctx context.Context, h *manage.Host, n microvm.Name, last int
 
 // logText is an entry for people, in their time zone; the unit is named where
 // it is a helper's.
-func logText(n microvm.Name, l host.LogLine) string {
+func logText(n microvm.Name, l hostapi.LogLine) string {
 	who := ""
 	if l.Unit != n.Unit() {
 		helper, _, _ := strings.Cut(l.Unit, "@")

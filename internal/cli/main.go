@@ -18,7 +18,7 @@ import (
 
 	"ferry/internal/deploy"
 	"ferry/internal/flakeupdate"
-	"ferry/internal/host"
+	"ferry/internal/hostapi"
 	"ferry/internal/ui"
 )
 
@@ -104,7 +104,7 @@ func (e commandExit) Error() string {
 func exitCode(err error) int {
 	var usage *usageError
 	var missing *deploy.UsageError
-	var failure *host.Failure
+	var failure *hostapi.Failure
 	var undone *deploy.Error
 	var request *flakeupdate.UsageError
 	var busy *flakeupdate.BusyError
@@ -117,7 +117,7 @@ func exitCode(err error) int {
 		return exitSome
 	case errors.As(err, &failure) && failure.RolledBack:
 		return exitRolledBack
-	case errors.As(err, &failure) && failure.Kind == host.KindLocked, errors.As(err, &busy):
+	case errors.As(err, &failure) && failure.Kind == hostapi.KindLocked, errors.As(err, &busy):
 		return exitLocked
 	}
 	return exitFailed
@@ -126,7 +126,7 @@ func exitCode(err error) int {
 // printError prints an error once: the end of the log that shows why, the
 // message, how things are, and what to do next.
 func (a *app) printError(err error) {
-	var failure *host.Failure
+	var failure *hostapi.Failure
 	var log []string
 	hint := ""
 	if errors.As(err, &failure) {

@@ -10,10 +10,11 @@ import (
 	"path/filepath"
 	"syscall"
 
-	"ferry/internal/dropin"
 	"ferry/internal/flake"
 	"ferry/internal/host"
+	"ferry/internal/hostapi"
 	"ferry/internal/manage"
+	"ferry/internal/microvmcmd"
 	"ferry/internal/nix"
 	"ferry/internal/ui"
 )
@@ -41,7 +42,7 @@ func RunMicrovm(ctx context.Context, args []string, in io.Reader, out, errw io.W
 }
 
 func (a *app) microvm(ctx context.Context, args []string) error {
-	o, err := dropin.Parse(args)
+	o, err := microvmcmd.Parse(args)
 	if err != nil {
 		return err
 	}
@@ -57,11 +58,11 @@ func (a *app) microvm(ctx context.Context, args []string) error {
 			srv.Close()
 		}
 	}()
-	c := &dropin.Command{
+	c := &microvmcmd.Command{
 		Machine: lister,
-		Deploy: func(ctx context.Context) (dropin.Deployer, error) {
+		Deploy: func(ctx context.Context) (microvmcmd.Deployer, error) {
 			if os.Geteuid() != 0 {
-				return nil, host.Refuse("only root may change this host's MicroVMs", "run it with sudo")
+				return nil, hostapi.Refuse("only root may change this host's MicroVMs", "run it with sudo")
 			}
 			var err error
 			srv, err = host.NewServer(ctx, host.DefaultLayout(), a.ui.Log("nix"))
@@ -98,7 +99,7 @@ func (r reporter) Problem(subject string, err error) { r.app.problem(subject, er
 type eventPrinter struct{ ui *ui.UI }
 
 func (e eventPrinter) Write(line []byte) (int, error) {
-	var ev host.Event
+	var ev hostapi.Event
 	if err := json.Unmarshal(line, &ev); err == nil && ev.Event == "log" {
 		e.ui.Step(ev.Source, "%s", ev.Line)
 	}
@@ -107,13 +108,13 @@ func (e eventPrinter) Write(line []byte) (int, error) {
 
 // isWrongOption reports whether the drop-in's command line is wrong.
 func isWrongOption(err error) bool {
-	var usage *dropin.UsageError
+	var usage *microvmcmd.UsageError
 	return errors.As(err, &usage)
 }
 
 // someDone reports whether some VMs or hosts failed and others did not.
 func someDone(err error) bool {
-	var vms *dropin.PartialError
+	var vms *microvmcmd.PartialError
 	var hosts *manage.HostsError
 	var updates *partialError
 	if errors.As(err, &updates) && updates.done > 0 {

@@ -11,7 +11,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"ferry/internal/host"
+	"ferry/internal/hostapi"
 	"ferry/internal/manage"
 	"ferry/internal/microvm"
 	"ferry/internal/remote"
@@ -60,7 +60,7 @@ declares is refused. The store paths go with the host's next garbage collection.
 // removeResult is what --json prints.
 type removeResult struct {
 	Host string `json:"host"`
-	host.Removal
+	hostapi.Removal
 }
 
 func (a *app) remove(ctx context.Context, h *manage.Host, n microvm.Name, how removeOptions) error {
@@ -92,7 +92,7 @@ func (a *app) remove(ctx context.Context, h *manage.Host, n microvm.Name, how re
 const maxListed = 20 // files shown before the question
 
 // mayDelete asks whether a VM's data may be deleted.
-func (a *app) mayDelete(ctx context.Context, h *manage.Host, r host.Removal) error {
+func (a *app) mayDelete(ctx context.Context, h *manage.Host, r hostapi.Removal) error {
 	var list strings.Builder
 	for i, f := range r.Data {
 		if i == maxListed {
@@ -117,7 +117,7 @@ func (a *app) mayDelete(ctx context.Context, h *manage.Host, r host.Removal) err
 	case err != nil:
 		return err
 	case answer != string(r.VM):
-		return host.Refuse(string(r.VM)+" was not removed: nothing was changed", "--keep-data removes the VM and leaves its data")
+		return hostapi.Refuse(string(r.VM)+" was not removed: nothing was changed", "--keep-data removes the VM and leaves its data")
 	}
 	return nil
 }

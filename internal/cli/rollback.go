@@ -11,7 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"ferry/internal/deploy"
-	"ferry/internal/host"
+	"ferry/internal/hostapi"
 	"ferry/internal/manage"
 	"ferry/internal/microvm"
 )
@@ -72,7 +72,7 @@ flake gone, with --host.` + confirmHelp,
 
 func (o *rollbackOptions) request(cmd *cobra.Command, n microvm.Name) (deploy.RollbackRequest, error) {
 	req := deploy.RollbackRequest{
-		Name: n, TargetSudo: o.targetSudo, To: o.to, Restart: host.RestartPolicy(o.restart), DryRun: o.dryRun,
+		Name: n, TargetSudo: o.targetSudo, To: o.to, Restart: hostapi.RestartPolicy(o.restart), DryRun: o.dryRun,
 		Confirm: o.confirm.confirm(), Wait: o.wait,
 	}
 	if o.restart != "" && !slices.Contains(restartPolicies(), o.restart) {

@@ -4,7 +4,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"ferry/internal/deploy"
-	"ferry/internal/host"
+	"ferry/internal/hostapi"
 	"ferry/internal/microvm"
 )
 
@@ -20,7 +20,7 @@ without one, nothing keeps the running system from the host's garbage collection
 		Example: `  ferry switch web
   ferry switch web root@web.example.com switch --host root@server`,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			p, err := parsePositionals(cmd, args, 1, []host.Action{host.ActionSwitch, host.ActionTest, host.ActionDryActivate})
+			p, err := parsePositionals(cmd, args, 1, []hostapi.Action{hostapi.ActionSwitch, hostapi.ActionTest, hostapi.ActionDryActivate})
 			if err != nil {
 				return err
 			}

@@ -6,8 +6,8 @@ import (
 	"strings"
 	"time"
 
-	"ferry/internal/host"
 	"ferry/internal/host/setup"
+	"ferry/internal/hostapi"
 	"ferry/internal/timers"
 	"ferry/internal/ui"
 )
@@ -48,7 +48,7 @@ func nixosRefusal(where string, r *timers.Report) error {
 	if r.Outcome != timers.OutcomeNixOS {
 		return nil
 	}
-	return host.Refuse(where+" runs NixOS, whose own configuration has its timers; nothing was changed", "put the above into its configuration and rebuild it")
+	return hostapi.Refuse(where+" runs NixOS, whose own configuration has its timers; nothing was changed", "put the above into its configuration and rebuild it")
 }
 
 func (a *app) showTimers(where string, all []timers.Status) error {

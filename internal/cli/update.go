@@ -14,7 +14,7 @@ import (
 	"ferry/internal/deploy"
 	"ferry/internal/fetch"
 	"ferry/internal/flake"
-	"ferry/internal/host"
+	"ferry/internal/hostapi"
 	"ferry/internal/microvm"
 	"ferry/internal/nix"
 	"ferry/internal/update"
@@ -219,7 +219,7 @@ func (o *updateOptions) request(n microvm.Name) (deploy.UpdateRequest, error) {
 	req := deploy.UpdateRequest{
 		Name: n, TargetSudo: o.targetSudo, AllVMs: o.all, Unattended: o.unattended,
 		Fetch:   deploy.Fetch{Cache: o.cache, Relay: deploy.Relay(o.relay), Stall: o.stall, Limit: o.limit},
-		Restart: host.RestartPolicy(o.restart), DryRun: o.dryRun, Confirm: o.confirm.confirm(), Wait: o.wait,
+		Restart: hostapi.RestartPolicy(o.restart), DryRun: o.dryRun, Confirm: o.confirm.confirm(), Wait: o.wait,
 	}
 	if o.target != "" {
 		address, err := targetAddress(o.target)
@@ -235,7 +235,7 @@ func (o *updateOptions) request(n microvm.Name) (deploy.UpdateRequest, error) {
 func (a *app) listedNames(ctx context.Context, h lister) ([]microvm.Name, error) {
 	var names []microvm.Name
 	err := h.Stream(ctx, "", func(answer json.RawMessage) error {
-		var v host.Listed
+		var v hostapi.Listed
 		if err := json.Unmarshal(answer, &v); err != nil {
 			return fmt.Errorf("reading the list of VMs: %w", err)
 		}

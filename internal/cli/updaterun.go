@@ -6,7 +6,7 @@ import (
 	"fmt"
 
 	"ferry/internal/deploy"
-	"ferry/internal/host"
+	"ferry/internal/hostapi"
 	"ferry/internal/manage"
 	"ferry/internal/microvm"
 	"ferry/internal/update"
@@ -124,7 +124,7 @@ func (r *updateRun) one(ctx context.Context, h *manage.Host, n microvm.Name) err
 		req.Target, req.TargetSudo = vm.Target, req.TargetSudo || vm.TargetSudo
 	}
 	if req.Restart == "" {
-		req.Restart = host.RestartPolicy(vm.Restart)
+		req.Restart = hostapi.RestartPolicy(vm.Restart)
 	}
 	req.Confirm = req.Confirm.Or(vm.Health)
 	result, err := r.deployer.Update(ctx, req)

@@ -7,7 +7,7 @@ import (
 	"sync"
 	"time"
 
-	"ferry/internal/host"
+	"ferry/internal/hostapi"
 )
 
 const (
@@ -33,7 +33,7 @@ type living struct {
 
 func newLiving(w io.WriteCloser, every time.Duration) *living {
 	l := &living{WriteCloser: w, ended: make(chan struct{})}
-	sign, _ := json.Marshal(host.Request{Alive: &host.AliveRequest{Seconds: int(aliveLimit.Seconds())}}) // never fails
+	sign, _ := json.Marshal(hostapi.Request{Alive: &hostapi.AliveRequest{Seconds: int(aliveLimit.Seconds())}}) // never fails
 	go l.live(append(sign, '\n'), every)
 	return l
 }

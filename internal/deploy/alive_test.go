@@ -7,7 +7,7 @@ import (
 	"testing"
 	"time"
 
-	"ferry/internal/host"
+	"ferry/internal/hostapi"
 )
 
 // Signs of life stand between requests, never inside one, and end with the
@@ -58,7 +58,7 @@ func TestSignsOfLife(t *testing.T) {
 func TestSilentHostIsLost(t *testing.T) {
 	r, w := io.Pipe()
 	s := &hostSession{
-		address: "root@host1", stdin: nopCloser{io.Discard}, events: make(chan host.Event, 1), log: func(string, string) {},
+		address: "root@host1", stdin: nopCloser{io.Discard}, events: make(chan hostapi.Event, 1), log: func(string, string) {},
 		ended: func() error { return w.Close() }, cancel: func() {}, limits: sessionLimits{silence: 500 * time.Millisecond},
 	}
 	go s.read(r)
@@ -69,10 +69,10 @@ func TestSilentHostIsLost(t *testing.T) {
 		}
 		_, _ = io.WriteString(w, `{"event":"result","result":{}}`+"\n")
 	}()
-	if err := s.call(t.Context(), host.Request{}, nil); err != nil {
+	if err := s.call(t.Context(), hostapi.Request{}, nil); err != nil {
 		t.Fatalf("in spite of signs of life: %v", err)
 	}
-	if err := s.call(t.Context(), host.Request{}, nil); !isLost(err) || !errors.Is(err, errSilent) {
+	if err := s.call(t.Context(), hostapi.Request{}, nil); !isLost(err) || !errors.Is(err, errSilent) {
 		t.Fatalf("got %v", err)
 	}
 }
@@ -86,12 +86,12 @@ func TestMuteHelperIsLost(t *testing.T) {
 	} {
 		r, w := io.Pipe()
 		s := &hostSession{
-			address: "root@host1", stdin: stdin(), events: make(chan host.Event, 1), log: func(string, string) {},
+			address: "root@host1", stdin: stdin(), events: make(chan hostapi.Event, 1), log: func(string, string) {},
 			ended: func() error { return w.Close() }, cancel: func() {},
 			limits: sessionLimits{greeting: 50 * time.Millisecond, silence: time.Hour},
 		}
 		go s.read(r)
-		if err := s.call(t.Context(), host.Request{}, nil); !isLost(err) || !errors.Is(err, errSilent) {
+		if err := s.call(t.Context(), hostapi.Request{}, nil); !isLost(err) || !errors.Is(err, errSilent) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}

@@ -11,7 +11,7 @@ import (
 
 	"ferry/internal/flake"
 	"ferry/internal/guest"
-	"ferry/internal/host"
+	"ferry/internal/hostapi"
 	"ferry/internal/microvm"
 )
 
@@ -48,7 +48,7 @@ func (e *NoDeploymentError) Hint() string { return "ferry history NAME lists the
 // guest waits for, or tells how it has ended. Nothing is built, and evaluated only
 // where the guest has to be asked and this machine did not begin the deployment.
 func (d *Deployer) Attach(ctx context.Context, req AttachRequest) (*Result, error) {
-	run := d.begin(Request{Name: req.Name, Host: &req.Host, HostSudo: req.HostSudo, Action: host.ActionSwitch})
+	run := d.begin(Request{Name: req.Name, Host: &req.Host, HostSudo: req.HostSudo, Action: hostapi.ActionSwitch})
 	defer run.close()
 	if err := run.findLeft(ctx, req); err != nil {
 		return run.end(ctx, err)
@@ -61,8 +61,8 @@ func (d *deployment) findLeft(ctx context.Context, req AttachRequest) error {
 	if err := d.openHost(ctx); err != nil {
 		return err
 	}
-	var found []host.Underway
-	if err := d.session.call(ctx, host.Request{Underway: &host.UnderwayRequest{ID: req.ID, Name: req.Name}}, &found); err != nil {
+	var found []hostapi.Underway
+	if err := d.session.call(ctx, hostapi.Request{Underway: &hostapi.UnderwayRequest{ID: req.ID, Name: req.Name}}, &found); err != nil {
 		return err
 	}
 	switch {
@@ -94,7 +94,7 @@ var deploymentID = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9-]{0,63}$`)
 
 // answersFor fails where a host answers with another deployment than the one that
 // it was asked for.
-func answersFor(u host.Underway, req AttachRequest) error {
+func answersFor(u hostapi.Underway, req AttachRequest) error {
 	_, err := microvm.ParseName(string(u.Name))
 	wrong := err != nil || !deploymentID.MatchString(u.Deployment.ID) ||
 		req.ID != "" && u.Deployment.ID != req.ID || req.Name != "" && u.Name != req.Name
@@ -114,9 +114,9 @@ type attached struct {
 // far it is and how it ended; where to log in and what to run there do not.
 func (d *deployment) attach(ctx context.Context, req AttachRequest) error {
 	d.state = "the host goes on by itself, and undoes what fails"
-	var r host.Resumed
-	resume := host.ResumeRequest{Name: d.req.Name, ID: d.id, TakeOver: req.TakeOver}
-	if err := d.session.call(ctx, host.Request{Resume: &resume}, &r); err != nil {
+	var r hostapi.Resumed
+	resume := hostapi.ResumeRequest{Name: d.req.Name, ID: d.id, TakeOver: req.TakeOver}
+	if err := d.session.call(ctx, hostapi.Request{Resume: &resume}, &r); err != nil {
 		return err
 	}
 	d.result.Runner, d.result.System = r.Runner, r.System
@@ -127,7 +127,7 @@ func (d *deployment) attach(ctx context.Context, req AttachRequest) error {
 		d.result.Outcome = Outcome(r.Outcome)
 		return d.endedAs(&r, fmt.Errorf("deployment %s has failed", d.id))
 	}
-	if r.Phase != "" && r.Phase != host.PhaseAwait {
+	if r.Phase != "" && r.Phase != hostapi.PhaseAwait {
 		return fmt.Errorf("%s says that deployment %s is in the phase %.40q, which nobody can resume", d.req.Host, d.id, r.Phase)
 	}
 	if err := d.know(ctx, m, &r, req); err != nil {
@@ -135,7 +135,7 @@ func (d *deployment) attach(ctx context.Context, req AttachRequest) error {
 	}
 	d.prepared = true
 	d.result.System = d.plan.System
-	if r.Phase == host.PhaseAwait {
+	if r.Phase == hostapi.PhaseAwait {
 		return d.confirmRestart(ctx, r.Deadline)
 	}
 	return d.resumeLive(ctx)
@@ -143,7 +143,7 @@ func (d *deployment) attach(ctx context.Context, req AttachRequest) error {
 
 // know finds out where the guest is and what it must be like: from what this
 // machine remembers, else from the flake.
-func (d *deployment) know(ctx context.Context, m *memory, r *host.Resumed, req AttachRequest) error {
+func (d *deployment) know(ctx context.Context, m *memory, r *hostapi.Resumed, req AttachRequest) error {
 	d.req.Target, d.req.TargetSudo = req.Target, req.TargetSudo
 	var err error
 	if m != nil {
@@ -170,7 +170,7 @@ func (d *deployment) know(ctx context.Context, m *memory, r *host.Resumed, req A
 }
 
 // recordedTarget tells what the host says the address is. It is only ever shown.
-func recordedTarget(r *host.Resumed) string {
+func recordedTarget(r *hostapi.Resumed) string {
 	if r.Deployment.Target == "" {
 		return ""
 	}
@@ -179,7 +179,7 @@ func recordedTarget(r *host.Resumed) string {
 
 // learn is recall on a machine that did not begin the deployment: the flake here
 // says what its VM must be like, if it yields the very runner.
-func (d *deployment) learn(ctx context.Context, r *host.Resumed, req AttachRequest) error {
+func (d *deployment) learn(ctx context.Context, r *hostapi.Resumed, req AttachRequest) error {
 	if r.Commit == nil {
 		return fmt.Errorf("cannot resume deployment %s: another version of ferry started it", d.id)
 	}
@@ -206,13 +206,13 @@ func (d *deployment) learn(ctx context.Context, r *host.Resumed, req AttachReque
 	d.take(ev)
 	d.fromFleet(ev.Fleet)
 	// What the host has to do is its own affair: it gets back what it has noted.
-	d.plan = host.Plan{
+	d.plan = hostapi.Plan{
 		Runner: ev.Record.Runner.Out, System: systemOut(&ev.Record), HostName: ev.Record.HostName,
 		Install: r.Commit.Install, Activation: r.Commit.Activation, WriteFlake: r.Commit.UpdateFlake != "",
 	}
 	d.req.UpdateFlake, d.result.Generation = r.Commit.UpdateFlake, r.Commit.Generation
 	if r.Commit.Generation != 0 {
-		d.back = &goBack{to: host.Generation{Number: r.Commit.Generation, Runner: d.plan.Runner}}
+		d.back = &goBack{to: hostapi.Generation{Number: r.Commit.Generation, Runner: d.plan.Runner}}
 	}
 	d.attached = &attached{}
 	return nil

@@ -16,7 +16,7 @@ import (
 	"time"
 
 	"ferry/internal/flake"
-	"ferry/internal/host"
+	"ferry/internal/hostapi"
 	"ferry/internal/microvm"
 	"ferry/internal/remembered"
 	"ferry/internal/remote"
@@ -105,13 +105,13 @@ func (l *stage) open(_ remote.Conn, log func(source, line string)) *hostSession 
 			l.told = append(l.told, sc.Text())
 			var kinds map[string]json.RawMessage
 			_ = json.Unmarshal(sc.Bytes(), &kinds)
-			ev := host.Event{Event: "result", Result: json.RawMessage("{}")}
+			ev := hostapi.Event{Event: "result", Result: json.RawMessage("{}")}
 			for kind := range kinds {
 				if kind == l.lost {
 					return
 				}
 				if "fail "+kind == l.lost {
-					ev = host.Event{Event: "error", Error: &host.Failure{Message: "no", State: "undone", RolledBack: true}}
+					ev = hostapi.Event{Event: "error", Error: &hostapi.Failure{Message: "no", State: "undone", RolledBack: true}}
 				}
 				if answer, ok := l.answers[kind]; ok {
 					ev.Result, _ = json.Marshal(answer)
@@ -122,7 +122,7 @@ func (l *stage) open(_ remote.Conn, log func(source, line string)) *hostSession 
 	}()
 	s := &hostSession{
 		address: "root@host1", stdin: stdin, ended: func() error { <-ended; return nil }, cancel: func() {},
-		events: make(chan host.Event, maxWaiting), log: log,
+		events: make(chan hostapi.Event, maxWaiting), log: log,
 	}
 	go s.read(stdout)
 	return s
@@ -188,25 +188,25 @@ func address(t *testing.T, s string) microvm.Address {
 }
 
 // liar is a host that says of the deployment whatever leads the operator astray.
-func liar(t *testing.T, phase host.Phase) *stage {
-	left := host.Deployment{
-		ID: leftID, By: "me@here", Started: time.Now(), Action: host.ActionSwitch,
+func liar(t *testing.T, phase hostapi.Phase) *stage {
+	left := hostapi.Deployment{
+		ID: leftID, By: "me@here", Started: time.Now(), Action: hostapi.ActionSwitch,
 		Target: "root@bait", TargetSudo: true,
 	}
 	good := "boot=b1 uid=0 systemd=yes store=yes hostname=web armed=" + leftID + " current=" + string(leftSys)
 	return &stage{
 		t: t,
 		answers: map[string]any{
-			"underway": []host.Underway{{Name: "web", Deployment: left, Phase: phase}},
-			"resume": host.Resumed{
+			"underway": []hostapi.Underway{{Name: "web", Deployment: left, Phase: phase}},
+			"resume": hostapi.Resumed{
 				Deployment: left, Runner: leftRun, Phase: phase, Deadline: time.Now().Add(time.Minute),
 				System: baitRun, HostName: "bait",
-				Commit: &host.CommitRequest{
-					Name: "web", Runner: leftRun, Install: true, Activation: host.ActivateLive, GuestSystem: baitRun,
+				Commit: &hostapi.CommitRequest{
+					Name: "web", Runner: leftRun, Install: true, Activation: hostapi.ActivateLive, GuestSystem: baitRun,
 					Record: &microvm.Record{HostName: "bait"},
-					Confirm: host.Confirmation{
+					Confirm: hostapi.Confirmation{
 						Await: true, Command: "touch /bait", AcceptFailedUnits: true, NoRollback: true,
-						Checks: host.Checks{TCP: []string{"bait:1"}},
+						Checks: hostapi.Checks{TCP: []string{"bait:1"}},
 					},
 				},
 			},
@@ -219,20 +219,20 @@ func liar(t *testing.T, phase host.Phase) *stage {
 }
 
 // remembers is what the machine kept that began the deployment.
-func remembers(t *testing.T, how host.Activation) remembered.Store {
+func remembers(t *testing.T, how hostapi.Activation) remembered.Store {
 	t.Helper()
 	s := remembered.Store{Dir: t.TempDir()}
 	web := address(t, "root@web")
 	d := &deployment{
 		Deployer: &Deployer{Memory: s, Report: &silent{}}, id: leftID, guest: &guestSide{},
-		req: Request{Attribute: "web", Name: "web", Host: ptr(address(t, "root@host1")), Target: &web, Action: host.ActionSwitch,
-			Confirm: Confirm{Command: "true # mine", Timeout: time.Minute, Checks: host.Checks{TCP: []string{"web:80"}}}},
+		req: Request{Attribute: "web", Name: "web", Host: ptr(address(t, "root@host1")), Target: &web, Action: hostapi.ActionSwitch,
+			Confirm: Confirm{Command: "true # mine", Timeout: time.Minute, Checks: hostapi.Checks{TCP: []string{"web:80"}}}},
 		record: microvm.Record{Name: "web", HostName: "web"},
-		plan:   host.Plan{Runner: leftRun, System: leftSys, HostName: "web", Install: true, Activation: how},
+		plan:   hostapi.Plan{Runner: leftRun, System: leftSys, HostName: "web", Install: true, Activation: how},
 	}
 	d.guest.facts.Current, d.before.known = ranSys, true
-	c := host.CommitRequest{Install: true, Activation: how, Confirm: d.confirmation()}
-	if how == host.ActivateLive {
+	c := hostapi.CommitRequest{Install: true, Activation: how, Confirm: d.confirmation()}
+	if how == hostapi.ActivateLive {
 		c = *d.liveCommit()
 	}
 	d.remember(c)
@@ -260,12 +260,12 @@ func left(s remembered.Store) bool {
 // what this machine remembers is dialled and run.
 func TestAttachTakesNothingFromTheHost(t *testing.T) {
 	for _, c := range []struct {
-		phase host.Phase
-		how   host.Activation
+		phase hostapi.Phase
+		how   hostapi.Activation
 		told  []string
 	}{
-		{"", host.ActivateLive, []string{"underway", "resume", "check", "commit", "finish"}},
-		{host.PhaseAwait, host.ActivateRestart, []string{"underway", "resume", "finish"}},
+		{"", hostapi.ActivateLive, []string{"underway", "resume", "check", "commit", "finish"}},
+		{hostapi.PhaseAwait, hostapi.ActivateRestart, []string{"underway", "resume", "finish"}},
 	} {
 		t.Run(string(c.how), func(t *testing.T) {
 			l, m := liar(t, c.phase), remembers(t, c.how)
@@ -308,7 +308,7 @@ func TestAttachWithoutMemoryDialsNothing(t *testing.T) {
 			change: func(r *AttachRequest) { r.Name, r.ID = "", leftID }, says: "which the flake does not have there",
 		},
 	} {
-		for _, phase := range []host.Phase{"", host.PhaseAwait} {
+		for _, phase := range []hostapi.Phase{"", hostapi.PhaseAwait} {
 			t.Run(name+string(phase), func(t *testing.T) {
 				l := liar(t, phase)
 				_, err := l.attach(remembered.Store{}, c.flake, c.change)
@@ -346,20 +346,20 @@ func TestAttachWithoutMemoryDialsNothing(t *testing.T) {
 // A host that says another thing than this machine remembers is not believed.
 func TestAttachRefusesWhatContradictsMemory(t *testing.T) {
 	for name, c := range map[string]struct {
-		lie    func(u *host.Underway, r *host.Resumed)
+		lie    func(u *hostapi.Underway, r *hostapi.Resumed)
 		change func(*AttachRequest)
 		says   string
 	}{
-		"another runner":                {lie: func(_ *host.Underway, r *host.Resumed) { r.Runner = baitRun }, says: "with the runner " + string(leftRun)},
-		"another VM":                    {lie: func(u *host.Underway, _ *host.Resumed) { u.Name = "db" }, change: func(r *AttachRequest) { r.Name = "" }, says: "was begun from here for web"},
-		"not the VM that was asked for": {lie: func(u *host.Underway, _ *host.Resumed) { u.Name = "db" }, says: "does not answer what it was asked for"},
-		"a path instead of an id":       {lie: func(u *host.Underway, _ *host.Resumed) { u.Deployment.ID = "../x" }, says: "does not answer what it was asked for"},
-		"another kind":                  {lie: func(_ *host.Underway, r *host.Resumed) { r.Phase = host.PhaseAwait }, says: "the activation \"live\""},
+		"another runner":                {lie: func(_ *hostapi.Underway, r *hostapi.Resumed) { r.Runner = baitRun }, says: "with the runner " + string(leftRun)},
+		"another VM":                    {lie: func(u *hostapi.Underway, _ *hostapi.Resumed) { u.Name = "db" }, change: func(r *AttachRequest) { r.Name = "" }, says: "was begun from here for web"},
+		"not the VM that was asked for": {lie: func(u *hostapi.Underway, _ *hostapi.Resumed) { u.Name = "db" }, says: "does not answer what it was asked for"},
+		"a path instead of an id":       {lie: func(u *hostapi.Underway, _ *hostapi.Resumed) { u.Deployment.ID = "../x" }, says: "does not answer what it was asked for"},
+		"another kind":                  {lie: func(_ *hostapi.Underway, r *hostapi.Resumed) { r.Phase = hostapi.PhaseAwait }, says: "the activation \"live\""},
 		"another host":                  {change: func(r *AttachRequest) { r.Host = address(t, "root@evil") }, says: "was begun from here on root@host1, not on root@evil"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			l, m := liar(t, ""), remembers(t, host.ActivateLive)
-			u, r := l.answers["underway"].([]host.Underway), l.answers["resume"].(host.Resumed)
+			l, m := liar(t, ""), remembers(t, hostapi.ActivateLive)
+			u, r := l.answers["underway"].([]hostapi.Underway), l.answers["resume"].(hostapi.Resumed)
 			if c.lie != nil {
 				c.lie(&u[0], &r)
 			}
@@ -379,7 +379,7 @@ func TestAttachRefusesWhatContradictsMemory(t *testing.T) {
 func TestAttachTellsTheHostNothingNew(t *testing.T) {
 	good := "boot=b1 uid=0 systemd=yes store=yes "
 	for name, c := range map[string]struct {
-		phase host.Phase
+		phase hostapi.Phase
 		guest map[string]string
 		told  []string
 		says  string
@@ -392,12 +392,12 @@ func TestAttachTellsTheHostNothingNew(t *testing.T) {
 			guest: map[string]string{"confirm": "refused=units boot=b1 failed=secret.service", "look": good + "hostname=web armed=" + leftID + " current=" + string(secret)},
 			told:  []string{"underway", "resume", "check", "finish"}, says: "units have failed",
 		},
-		"another system after a restart": {phase: host.PhaseAwait, guest: map[string]string{"confirm": "refused=units boot=b1 failed=secret.service"}, told: []string{"underway", "resume", "undo"}, says: "units have failed"},
+		"another system after a restart": {phase: hostapi.PhaseAwait, guest: map[string]string{"confirm": "refused=units boot=b1 failed=secret.service"}, told: []string{"underway", "resume", "undo"}, says: "units have failed"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			how := host.ActivateLive
+			how := hostapi.ActivateLive
 			if c.phase != "" {
-				how = host.ActivateRestart
+				how = hostapi.ActivateRestart
 			}
 			l, m := liar(t, c.phase), remembers(t, how)
 			maps.Copy(l.guests["root@web"], c.guest)
@@ -417,7 +417,7 @@ func TestAttachKnowsThatItHasUndone(t *testing.T) {
 	l := liar(t, "")
 	l.guests["root@web"]["confirm"] = "refused=units boot=b1 failed=x.service"
 	logins := 0
-	d := &Deployer{Report: &silent{}, Memory: remembers(t, host.ActivateLive), Evaluator: &flakes{}, open: l.open}
+	d := &Deployer{Report: &silent{}, Memory: remembers(t, hostapi.ActivateLive), Evaluator: &flakes{}, open: l.open}
 	d.dial = func(ctx context.Context, o remote.Options) (remote.Conn, error) {
 		if o.Address.String() == "root@web" {
 			if logins++; logins > 2 { // to look, to confirm, then to see what the undo has left
@@ -436,10 +436,10 @@ func TestAttachKnowsThatItHasUndone(t *testing.T) {
 
 // A deployment that has ended asks nobody anything, and is no longer remembered.
 func TestAttachToWhatHasEnded(t *testing.T) {
-	for name, m := range map[string]remembered.Store{"remembered": remembers(t, host.ActivateLive), "not": {}} {
+	for name, m := range map[string]remembered.Store{"remembered": remembers(t, hostapi.ActivateLive), "not": {}} {
 		t.Run(name, func(t *testing.T) {
 			l, f := liar(t, ""), &flakes{}
-			l.answers["resume"] = host.Resumed{Runner: leftRun, Outcome: "switched"}
+			l.answers["resume"] = hostapi.Resumed{Runner: leftRun, Outcome: "switched"}
 			r, err := l.attach(m, f, nil)
 			if err != nil || r.Outcome != OutcomeSwitched || f.asked != 0 || left(m) {
 				t.Errorf("got %+v, %v; the flake was asked %d times; remembered %v", r, err, f.asked, left(m))
@@ -460,15 +460,15 @@ func (n notes) Forget(string) error              { n.l.told = append(n.l.told, `
 // until it has ended.
 func TestDeploymentIsRememberedUntilItHasEnded(t *testing.T) {
 	for name, c := range map[string]struct {
-		how  host.Activation
+		how  hostapi.Activation
 		lost string // the request at which the connection ends for good
 		told []string
 	}{
-		"live":          {how: host.ActivateLive, told: []string{"KEEP", "activate", "commit", "finish", "FORGET"}},
-		"restart":       {how: host.ActivateRestart, told: []string{"KEEP", "commit", "finish", "FORGET"}},
-		"failed":        {how: host.ActivateRestart, lost: "fail commit", told: []string{"KEEP", "commit", "FORGET"}},
-		"lost":          {how: host.ActivateRestart, lost: "commit", told: []string{"KEEP", "commit"}},
-		"lost activate": {how: host.ActivateLive, lost: "activate", told: []string{"KEEP", "activate"}},
+		"live":          {how: hostapi.ActivateLive, told: []string{"KEEP", "activate", "commit", "finish", "FORGET"}},
+		"restart":       {how: hostapi.ActivateRestart, told: []string{"KEEP", "commit", "finish", "FORGET"}},
+		"failed":        {how: hostapi.ActivateRestart, lost: "fail commit", told: []string{"KEEP", "commit", "FORGET"}},
+		"lost":          {how: hostapi.ActivateRestart, lost: "commit", told: []string{"KEEP", "commit"}},
+		"lost activate": {how: hostapi.ActivateLive, lost: "activate", told: []string{"KEEP", "activate"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			l := liar(t, "")
@@ -485,16 +485,16 @@ func TestDeploymentIsRememberedUntilItHasEnded(t *testing.T) {
 				opened = true
 				return l.open(conn, log)
 			}
-			run := d.begin(Request{Attribute: "web", Host: ptr(address(t, "root@host1")), Target: ptr(address(t, "root@web")), Action: host.ActionSwitch})
+			run := d.begin(Request{Attribute: "web", Host: ptr(address(t, "root@host1")), Target: ptr(address(t, "root@web")), Action: hostapi.ActionSwitch})
 			defer run.close()
 			defer run.close()
 			run.id = leftID
 			run.record = microvm.Record{HostName: "web", SSH: ptr(true)}
-			run.plan = host.Plan{Runner: leftRun, System: leftSys, RegInfo: "/nix/store/x/reg", Install: true, Activation: c.how}
+			run.plan = hostapi.Plan{Runner: leftRun, System: leftSys, RegInfo: "/nix/store/x/reg", Install: true, Activation: c.how}
 			err := run.openHost(ctx)
 			if err == nil {
 				run.prepared = true
-				if run.guest = (&guestSide{conn: &fakeConn{stage: l, address: *run.req.Target}}); c.how == host.ActivateRestart {
+				if run.guest = (&guestSide{conn: &fakeConn{stage: l, address: *run.req.Target}}); c.how == hostapi.ActivateRestart {
 					run.guest.facts.BootID = "b0"
 				}
 				err = run.carryOut(ctx)

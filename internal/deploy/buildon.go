@@ -9,7 +9,7 @@ import (
 	"slices"
 	"strings"
 
-	"ferry/internal/host"
+	"ferry/internal/hostapi"
 	"ferry/internal/microvm"
 	"ferry/internal/nix"
 	"ferry/internal/remote"
@@ -144,9 +144,9 @@ func (d *deployment) buildElsewhere(ctx context.Context) error {
 		if err := d.push(ctx, out); err != nil {
 			return err
 		}
-		var built host.Built
-		req := host.BuildRequest{Name: d.req.Name, Built: out}
-		err = d.session.call(ctx, host.Request{Build: &req}, &built)
+		var built hostapi.Built
+		req := hostapi.BuildRequest{Name: d.req.Name, Built: out}
+		err = d.session.call(ctx, hostapi.Request{Build: &req}, &built)
 		if err == nil {
 			d.plan.Runner = built.Runner
 			return nil
@@ -186,7 +186,7 @@ func (d *deployment) buildFailure(err error) error {
 	if !errors.As(err, &be) {
 		return fmt.Errorf("building on %s: %w", d.where(), err)
 	}
-	f := &host.Failure{Kind: host.KindBuild, Message: fmt.Sprintf("building %s on %s failed: %s", be.Derivation, d.where(), be.Message), Log: be.LogTail}
+	f := &hostapi.Failure{Kind: hostapi.KindBuild, Message: fmt.Sprintf("building %s on %s failed: %s", be.Derivation, d.where(), be.Message), Log: be.LogTail}
 	if d.builder == nil {
 		f.Hint = "the whole log: nix log " + string(be.Derivation)
 	}
@@ -265,6 +265,6 @@ func (d *deployment) pushThroughHelper(ctx context.Context, req nix.PathsRequest
 // lacks reports whether the host's store lacks one of the paths.
 func (d *deployment) lacks(ctx context.Context, paths ...microvm.StorePath) bool {
 	var missing []microvm.StorePath
-	err := d.session.call(ctx, host.Request{Missing: &host.MissingRequest{Paths: paths}}, &missing)
+	err := d.session.call(ctx, hostapi.Request{Missing: &hostapi.MissingRequest{Paths: paths}}, &missing)
 	return err == nil && len(missing) > 0
 }

@@ -9,7 +9,7 @@ import (
 
 	"github.com/cenkalti/backoff/v5"
 
-	"ferry/internal/host"
+	"ferry/internal/hostapi"
 )
 
 const (
@@ -24,10 +24,10 @@ const (
 // commit has the host install, and start the unit where the plan says so. Where
 // the connection is lost meanwhile, the host goes on; what has become of it is
 // asked over a new one.
-func (d *deployment) commit(ctx context.Context, c host.CommitRequest) (host.Committed, error) {
+func (d *deployment) commit(ctx context.Context, c hostapi.CommitRequest) (hostapi.Committed, error) {
 	c = d.complete(c)
-	var done host.Committed
-	err := d.session.call(ctx, host.Request{Commit: &c}, &done)
+	var done hostapi.Committed
+	err := d.session.call(ctx, hostapi.Request{Commit: &c}, &done)
 	if !isLost(err) {
 		return done, err
 	}
@@ -35,17 +35,17 @@ func (d *deployment) commit(ctx context.Context, c host.CommitRequest) (host.Com
 	switch {
 	case rerr != nil:
 		return done, rerr
-	case r.Phase == host.PhaseAwait:
-		return host.Committed{Deadline: r.Deadline}, nil
+	case r.Phase == hostapi.PhaseAwait:
+		return hostapi.Committed{Deadline: r.Deadline}, nil
 	case r.Outcome == "": // a live switch whose commit never arrived
-		return done, d.session.call(ctx, host.Request{Commit: &c}, &done)
+		return done, d.session.call(ctx, hostapi.Request{Commit: &c}, &done)
 	}
 	d.ended = true
 	return done, d.endedAs(r, err)
 }
 
 // complete fills in what is the same in all commits of a deployment.
-func (d *deployment) complete(c host.CommitRequest) host.CommitRequest {
+func (d *deployment) complete(c hostapi.CommitRequest) hostapi.CommitRequest {
 	c.Name, c.Runner, c.Record, c.UpdateFlake = d.req.Name, d.plan.Runner, d.knownRecord(), ""
 	if d.back != nil {
 		c.Generation = d.back.to.Number
@@ -58,14 +58,14 @@ func (d *deployment) complete(c host.CommitRequest) host.CommitRequest {
 
 // endedAs is nil where the host has brought the deployment to a good end by
 // itself, else what it did instead.
-func (d *deployment) endedAs(r *host.Resumed, lost error) error {
+func (d *deployment) endedAs(r *hostapi.Resumed, lost error) error {
 	switch outcome := Outcome(r.Outcome); {
-	case outcome == OutcomeRolledBack, r.Settled == host.SettledUndone:
-		return &host.Failure{Kind: host.KindFailed, Message: lost.Error(), RolledBack: true, State: r.Error}
-	case r.Settled == host.SettledUnconfirmed, r.Settled == host.SettledSuperseded:
-		return &host.Failure{Kind: host.KindFailed, Message: lost.Error(), State: r.Error}
+	case outcome == OutcomeRolledBack, r.Settled == hostapi.SettledUndone:
+		return &hostapi.Failure{Kind: hostapi.KindFailed, Message: lost.Error(), RolledBack: true, State: r.Error}
+	case r.Settled == hostapi.SettledUnconfirmed, r.Settled == hostapi.SettledSuperseded:
+		return &hostapi.Failure{Kind: hostapi.KindFailed, Message: lost.Error(), State: r.Error}
 	case outcome == outcomeInterrupted && r.Settled == "":
-		return &host.Failure{Kind: host.KindFailed, Message: lost.Error(), State: nothingChanged}
+		return &hostapi.Failure{Kind: hostapi.KindFailed, Message: lost.Error(), State: nothingChanged}
 	case outcome == OutcomeFailed:
 		return fmt.Errorf("deployment %s: %s", d.id, r.Error)
 	}
@@ -76,9 +76,9 @@ func (d *deployment) endedAs(r *host.Resumed, lost error) error {
 const outcomeInterrupted Outcome = "interrupted"
 
 // confirmation says what the host has to see after it has started the unit.
-func (d *deployment) confirmation() host.Confirmation {
+func (d *deployment) confirmation() hostapi.Confirmation {
 	c := d.req.Confirm
-	return host.Confirmation{
+	return hostapi.Confirmation{
 		NoRollback: c.NoRollback, Checks: c.Checks, Await: d.asksGuest(),
 		Seconds: int(c.within(confirmRestart).Seconds()),
 		Command: c.Command, AcceptFailedUnits: c.AcceptFailedUnits,
@@ -94,7 +94,7 @@ func (d *deployment) asksGuest() bool {
 func (d *deployment) restart(ctx context.Context) error {
 	d.state = fmt.Sprintf("the host goes on by itself, and undoes what fails; how it ended: %s", d.attachHint())
 	d.noteUnits(ctx)
-	c := host.CommitRequest{Install: d.plan.Install, Activation: d.plan.Activation, Confirm: d.confirmation()}
+	c := hostapi.CommitRequest{Install: d.plan.Install, Activation: d.plan.Activation, Confirm: d.confirmation()}
 	d.remember(c)
 	done, err := d.commit(ctx, c)
 	if err != nil {
@@ -122,7 +122,7 @@ func (d *deployment) confirmRestart(ctx context.Context, deadline time.Time) err
 func (d *deployment) restarted(ctx context.Context) error {
 	d.state = "installed, and its unit is up"
 	outcome := OutcomeRestarted
-	if d.plan.Activation == host.ActivateStart {
+	if d.plan.Activation == hostapi.ActivateStart {
 		outcome = OutcomeStarted
 	}
 	return d.finish(ctx, outcome)
@@ -142,17 +142,17 @@ func (d *deployment) undoRestart(ctx context.Context, cause error, deadline time
 	d.state = fmt.Sprintf("the host undoes it by itself at %s; how it ended: %s", deadline.Local().Format(time.TimeOnly), d.attachHint())
 	own, cancel := context.WithTimeout(context.WithoutCancel(ctx), undoWait)
 	defer cancel()
-	undo := host.UndoRequest{Name: d.req.Name, Why: d.forHost(cause)}
-	var undone host.Undone
-	err := d.session.call(own, host.Request{Undo: &undo}, &undone)
+	undo := hostapi.UndoRequest{Name: d.req.Name, Why: d.forHost(cause)}
+	var undone hostapi.Undone
+	err := d.session.call(own, hostapi.Request{Undo: &undo}, &undone)
 	if isLost(err) {
 		if r, rerr := d.reattach(own, err); rerr == nil && r.Outcome == "" {
-			err = d.session.call(own, host.Request{Undo: &undo}, &undone)
+			err = d.session.call(own, hostapi.Request{Undo: &undo}, &undone)
 		} else if rerr == nil {
 			err = d.endedAs(r, cause)
 		}
 	}
-	var failure *host.Failure
+	var failure *hostapi.Failure
 	switch {
 	case errors.As(err, &failure) && failure.State != "":
 		d.state, d.undone, d.ended = failure.State, failure.RolledBack, true
@@ -172,7 +172,7 @@ func (d *deployment) finish(ctx context.Context, outcome Outcome) error {
 	if d.ended {
 		return nil
 	}
-	req := host.Request{Finish: &host.FinishRequest{Name: d.req.Name, Outcome: string(outcome)}}
+	req := hostapi.Request{Finish: &hostapi.FinishRequest{Name: d.req.Name, Outcome: string(outcome)}}
 	err := d.session.call(ctx, req, nil)
 	if !isLost(err) {
 		return err
@@ -190,9 +190,9 @@ func (d *deployment) finish(ctx context.Context, outcome Outcome) error {
 // reattach connects to a host again whose connection was lost, and takes the
 // deployment over or learns how it has ended. It waits for what is under way
 // there.
-func (d *deployment) reattach(ctx context.Context, lost error) (*host.Resumed, error) {
+func (d *deployment) reattach(ctx context.Context, lost error) (*hostapi.Resumed, error) {
 	d.step("%v; connecting again", lost)
-	r, err := backoff.Retry(ctx, func() (*host.Resumed, error) {
+	r, err := backoff.Retry(ctx, func() (*hostapi.Resumed, error) {
 		d.closeHost()
 		if err := d.openHost(ctx); err != nil {
 			if isLost(err) {
@@ -200,8 +200,8 @@ func (d *deployment) reattach(ctx context.Context, lost error) (*host.Resumed, e
 			}
 			return nil, retryable(err)
 		}
-		var r host.Resumed
-		err := d.session.call(ctx, host.Request{Resume: &host.ResumeRequest{Name: d.req.Name, ID: d.id, TakeOver: true}}, &r)
+		var r hostapi.Resumed
+		err := d.session.call(ctx, hostapi.Request{Resume: &hostapi.ResumeRequest{Name: d.req.Name, ID: d.id, TakeOver: true}}, &r)
 		switch {
 		case isLost(err):
 			return nil, err

@@ -3,7 +3,7 @@ package deploy
 import (
 	"time"
 
-	"ferry/internal/host"
+	"ferry/internal/hostapi"
 )
 
 // Confirm says what shows that a deployment is well, and what becomes of one
@@ -21,7 +21,7 @@ type Confirm struct {
 	// it wants, since a database migration must not be killed.
 	ActivationLimit time.Duration
 	// Checks are made on the host.
-	Checks host.Checks
+	Checks hostapi.Checks
 	// Command is a shell command that must succeed in the guest, as root; empty:
 	// none.
 	Command string

@@ -7,7 +7,7 @@ import (
 	"time"
 
 	"ferry/internal/guest"
-	"ferry/internal/host"
+	"ferry/internal/hostapi"
 	"ferry/internal/microvm"
 )
 
@@ -24,7 +24,7 @@ func (d *deployment) checkOnHost(ctx context.Context, until time.Time) error {
 	d.step("checking from %s", d.req.Host)
 	call := func() error {
 		left := max(1, int(time.Until(until).Round(time.Second).Seconds()))
-		return d.session.call(ctx, host.Request{Check: &host.CheckRequest{Name: d.req.Name, Checks: checks, Seconds: left}}, nil)
+		return d.session.call(ctx, hostapi.Request{Check: &hostapi.CheckRequest{Name: d.req.Name, Checks: checks, Seconds: left}}, nil)
 	}
 	err := call()
 	if isLost(err) {
@@ -91,15 +91,15 @@ func (d *deployment) refusal(a guest.ConfirmAnswer, system microvm.StorePath) er
 	case guest.RefusedSystem:
 		return fmt.Errorf("the guest at %s runs %s instead of %s", d.req.Target, orUnknown(a.Current), system)
 	case guest.RefusedUnits:
-		return &host.Failure{
-			Kind:    host.KindFailed,
+		return &hostapi.Failure{
+			Kind:    hostapi.KindFailed,
 			Message: fmt.Sprintf("units have failed in the guest at %s: %.500s", d.req.Target, strings.Join(a.FailedUnits, ", ")),
 			Hint:    "their logs: journalctl -u UNIT in the guest; --accept-failed-units takes it as it is",
 		}
 	case guest.RefusedCommand:
 		lines := strings.Split(a.Output, "\n")
-		return &host.Failure{
-			Kind:    host.KindHealth,
+		return &hostapi.Failure{
+			Kind:    hostapi.KindHealth,
 			Message: fmt.Sprintf("the check command failed in the guest at %s with exit status %d", d.req.Target, a.Code),
 			Log:     lines[max(0, len(lines)-maxTail):],
 		}

@@ -14,7 +14,7 @@ import (
 
 	"ferry/internal/flake"
 	"ferry/internal/guest"
-	"ferry/internal/host"
+	"ferry/internal/hostapi"
 	"ferry/internal/microvm"
 	"ferry/internal/nix"
 	"ferry/internal/remote"
@@ -68,9 +68,9 @@ type Request struct {
 	// Host and Target win over the flake's addresses; nil: those of the flake.
 	Host, Target         *microvm.Address
 	HostSudo, TargetSudo bool
-	Action               host.Action
-	Restart              host.RestartPolicy // empty: the flake's, else auto
-	UpdateFlake          string             // empty: the flake's
+	Action               hostapi.Action
+	Restart              hostapi.RestartPolicy // empty: the flake's, else auto
+	UpdateFlake          string                // empty: the flake's
 	DryRun               bool
 	Confirm              Confirm
 	Wait                 time.Duration // for the VM's lock; 0: not
@@ -85,14 +85,14 @@ type deployment struct {
 	began  time.Time
 	record microvm.Record
 	eval   *flake.Evaluation
-	intent host.Intent
+	intent hostapi.Intent
 	// archive is the flake where the host evaluates it; else nil.
 	archive *flake.Archive
 
 	host    remote.Conn
 	session *hostSession
-	facts   host.Facts
-	plan    host.Plan
+	facts   hostapi.Facts
+	plan    hostapi.Plan
 	builder remote.Conn // nil: none
 	guest   *guestSide
 	before  unitsBefore
@@ -162,7 +162,7 @@ func (d *deployment) end(ctx context.Context, err error) (*Result, error) {
 // failed ends a deployment whose step went wrong: the host writes it down, and
 // the user learns how things are. over: the host has closed it.
 func (d *deployment) failed(ctx context.Context, err error) (over bool, _ error) {
-	var failure *host.Failure
+	var failure *hostapi.Failure
 	if errors.As(err, &failure) && failure.State != "" { // the host has dealt with it
 		d.state, d.undone, d.ended = failure.State, failure.RolledBack, true
 	}
@@ -175,10 +175,10 @@ func (d *deployment) failed(ctx context.Context, err error) (over bool, _ error)
 	}
 	over = d.ended && d.session != nil && !d.session.closed
 	if d.prepared && !d.ended && !d.session.closed && !d.guest.unsure() && (d.undone || ctx.Err() == nil) {
-		finish := host.FinishRequest{Name: d.req.Name, Outcome: string(d.result.Outcome), Error: d.forHost(err)}
+		finish := hostapi.FinishRequest{Name: d.req.Name, Outcome: string(d.result.Outcome), Error: d.forHost(err)}
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), closeTimeout)
 		defer cancel()
-		ferr := d.session.call(ctx, host.Request{Finish: &finish}, nil)
+		ferr := d.session.call(ctx, hostapi.Request{Finish: &finish}, nil)
 		over = ferr == nil
 		if ferr != nil {
 			d.Report.Detail(d.subject(), "the failure could not be written to the history: %v", ferr)
@@ -244,7 +244,7 @@ func (d *deployment) intend() {
 	if place := d.place(); !place.OnHost() {
 		d.result.BuildOn = place.String()
 	}
-	d.intent = host.Intent{
+	d.intent = hostapi.Intent{
 		Action: d.req.Action, Restart: d.req.Restart,
 		TargetKnown: d.req.Target != nil, UpdateFlake: d.req.UpdateFlake,
 	}
@@ -274,7 +274,7 @@ func (d *deployment) connectHost(ctx context.Context) error {
 // probe asks the host for facts and a first plan, which takes into account what
 // the guest says, once it was asked.
 func (d *deployment) probe(ctx context.Context) error {
-	probe := host.ProbeRequest{Name: d.req.Name, Record: &d.record, GuestSystem: d.guest.current(), Intent: d.intent}
+	probe := hostapi.ProbeRequest{Name: d.req.Name, Record: &d.record, GuestSystem: d.guest.current(), Intent: d.intent}
 	if err := d.askFacts(ctx, probe); err != nil {
 		return err
 	}
@@ -286,9 +286,9 @@ func (d *deployment) probe(ctx context.Context) error {
 }
 
 // askFacts probes, and makes sure that the two sides understand each other.
-func (d *deployment) askFacts(ctx context.Context, probe host.ProbeRequest) error {
-	d.facts = host.Facts{}
-	if err := d.session.call(ctx, host.Request{Probe: &probe}, &d.facts); err != nil {
+func (d *deployment) askFacts(ctx context.Context, probe hostapi.ProbeRequest) error {
+	d.facts = hostapi.Facts{}
+	if err := d.session.call(ctx, hostapi.Request{Probe: &probe}, &d.facts); err != nil {
 		return err
 	}
 	return sameProtocol(d.session.address, d.facts.Protocol)
@@ -298,13 +298,13 @@ func (d *deployment) askFacts(ctx context.Context, probe host.ProbeRequest) erro
 func sameProtocol(where string, theirs int) error {
 	older, newer := "the ferry on "+where, "this one"
 	switch {
-	case theirs == host.ProtocolVersion:
+	case theirs == hostapi.ProtocolVersion:
 		return nil
-	case theirs > host.ProtocolVersion:
+	case theirs > hostapi.ProtocolVersion:
 		older, newer = newer, older
 	}
 	return &RefusedError{
-		Message: fmt.Sprintf("%s is older than %s, and the two may misunderstand each other (protocol %d on the host, %d here)", older, newer, theirs, host.ProtocolVersion),
+		Message: fmt.Sprintf("%s is older than %s, and the two may misunderstand each other (protocol %d on the host, %d here)", older, newer, theirs, hostapi.ProtocolVersion),
 		Next:    "use the same release of ferry on both sides: update " + older,
 	}
 }
@@ -346,9 +346,9 @@ func (d *deployment) hostLog(source, line string) {
 
 // prepare takes the VM's lock and has what will be copied rooted.
 func (d *deployment) prepare(ctx context.Context) error {
-	req := host.PrepareRequest{
+	req := hostapi.PrepareRequest{
 		Name: d.req.Name, GuestSystem: d.guest.current(), WaitSeconds: int(d.req.Wait.Seconds()),
-		Deployment: host.Deployment{ID: d.id, By: Operator(), Started: d.began, Action: d.req.Action},
+		Deployment: hostapi.Deployment{ID: d.id, By: Operator(), Started: d.began, Action: d.req.Action},
 	}
 	if d.req.Target != nil {
 		req.Deployment.Target, req.Deployment.TargetSudo = d.req.Target.String(), d.req.TargetSudo
@@ -362,8 +362,8 @@ func (d *deployment) prepare(ctx context.Context) error {
 		req.Runner, req.Derivations = d.record.Runner.Out, d.toShip()
 		req.Deployment.Flake, req.Deployment.Revision = ui.Redact(d.eval.URL), d.eval.Revision
 	}
-	var p host.Prepared
-	if err := d.session.call(ctx, host.Request{Prepare: &req}, &p); err != nil {
+	var p hostapi.Prepared
+	if err := d.session.call(ctx, hostapi.Request{Prepare: &req}, &p); err != nil {
 		return err
 	}
 	d.prepared = true

@@ -4,16 +4,16 @@ import (
 	"errors"
 	"testing"
 
-	"ferry/internal/host"
+	"ferry/internal/hostapi"
 )
 
 // What the host has neither undone nor finished is no success, and how things
 // are is said in the host's words.
 func TestDeploymentThatTheHostLeftAloneIsNoSuccess(t *testing.T) {
-	for _, settled := range []host.Settled{host.SettledUnconfirmed, host.SettledSuperseded} {
-		r := &host.Resumed{Outcome: string(outcomeInterrupted), Settled: settled, Error: "nothing was undone"}
+	for _, settled := range []hostapi.Settled{hostapi.SettledUnconfirmed, hostapi.SettledSuperseded} {
+		r := &hostapi.Resumed{Outcome: string(outcomeInterrupted), Settled: settled, Error: "nothing was undone"}
 		err := new(deployment).endedAs(r, errors.New("the connection was lost"))
-		var f *host.Failure
+		var f *hostapi.Failure
 		if !errors.As(err, &f) || f.RolledBack || f.State != r.Error || f.Message != "the connection was lost" {
 			t.Errorf("%s: got %+v", settled, err)
 		}

@@ -7,7 +7,7 @@ import (
 	"fmt"
 
 	"ferry/internal/flake"
-	"ferry/internal/host"
+	"ferry/internal/hostapi"
 	"ferry/internal/nix"
 )
 
@@ -65,7 +65,7 @@ func (d *deployment) rebuildThere(ctx context.Context) error {
 		d.result.fromPlan(d.plan)
 		return d.finish(ctx, OutcomeUnchanged)
 	}
-	if d.plan.Activation == host.ActivateLive {
+	if d.plan.Activation == hostapi.ActivateLive {
 		if err := d.lookAtGuest(ctx); err != nil {
 			return err
 		}
@@ -111,12 +111,12 @@ func (d *deployment) evaluateThere(ctx context.Context) error {
 
 func (d *deployment) askForRecord(ctx context.Context) error {
 	d.step("evaluating on %s", d.req.Host)
-	req := host.EvaluateRequest{
+	req := hostapi.EvaluateRequest{
 		Name: d.req.Name, Flake: d.archive.Ref, Expression: d.archive.Expression,
 		Options: d.archive.Options, Locks: json.RawMessage(d.archive.Locks),
 	}
-	var said host.Evaluated
-	if err := d.session.call(ctx, host.Request{Evaluate: &req}, &said); err != nil {
+	var said hostapi.Evaluated
+	if err := d.session.call(ctx, hostapi.Request{Evaluate: &req}, &said); err != nil {
 		return err
 	}
 	ev, err := flake.DecodeEvaluation(said.Output, d.archive.URL, d.req.Attribute)

@@ -2,7 +2,7 @@ package deploy
 
 import (
 	"ferry/internal/flake"
-	"ferry/internal/host"
+	"ferry/internal/hostapi"
 )
 
 // fromFleet fills in what the command line left open from the flake's `ferry`
@@ -18,10 +18,10 @@ func (d *deployment) fromFleet(f flake.Fleet) {
 		d.req.TargetSudo = d.req.TargetSudo || vm.TargetSudo
 	}
 	if d.req.Restart == "" {
-		d.req.Restart = host.RestartPolicy(vm.Restart)
+		d.req.Restart = hostapi.RestartPolicy(vm.Restart)
 	}
 	if d.req.Restart == "" {
-		d.req.Restart = host.RestartAuto
+		d.req.Restart = hostapi.RestartAuto
 	}
 	if d.req.UpdateFlake == "" {
 		d.req.UpdateFlake = vm.UpdateFlake

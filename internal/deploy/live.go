@@ -8,7 +8,7 @@ import (
 	"time"
 
 	"ferry/internal/guest"
-	"ferry/internal/host"
+	"ferry/internal/hostapi"
 	"ferry/internal/microvm"
 	"ferry/internal/remote"
 )
@@ -25,10 +25,10 @@ const (
 // switchLive switches the running guest, makes sure over a new connection that
 // it runs the new system, and only then moves `current` on the host.
 func (d *deployment) switchLive(ctx context.Context) error {
-	if d.req.Action != host.ActionDryActivate {
+	if d.req.Action != hostapi.ActionDryActivate {
 		d.remember(*d.liveCommit())
-		req := host.ActivateRequest{Name: d.req.Name, Runner: d.plan.Runner, Commit: d.liveCommit()}
-		if err := d.session.call(ctx, host.Request{Activate: &req}, nil); err != nil {
+		req := hostapi.ActivateRequest{Name: d.req.Name, Runner: d.plan.Runner, Commit: d.liveCommit()}
+		if err := d.session.call(ctx, hostapi.Request{Activate: &req}, nil); err != nil {
 			return err
 		}
 	}
@@ -47,8 +47,8 @@ func (d *deployment) switchLive(ctx context.Context) error {
 }
 
 // liveCommit is what the host has to do once the guest is confirmed.
-func (d *deployment) liveCommit() *host.CommitRequest {
-	c := d.complete(host.CommitRequest{Install: d.plan.Install, Activation: host.ActivateLive, GuestSystem: d.plan.System})
+func (d *deployment) liveCommit() *hostapi.CommitRequest {
+	c := d.complete(hostapi.CommitRequest{Install: d.plan.Install, Activation: hostapi.ActivateLive, GuestSystem: d.plan.System})
 	c.Confirm = d.confirmation()
 	c.Confirm.Seconds = int(d.req.Confirm.within(confirmLive).Seconds())
 	return &c
@@ -60,9 +60,9 @@ func (d *deployment) commitLive(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), afterConfirm)
 	defer cancel()
 	switch d.req.Action {
-	case host.ActionDryActivate:
+	case hostapi.ActionDryActivate:
 		return d.finish(ctx, OutcomeDryActivated)
-	case host.ActionTest:
+	case hostapi.ActionTest:
 		d.state = "the guest runs the new system; `current` and the profile are as they were"
 		if err := d.observe(ctx, false); err != nil {
 			return err
@@ -93,9 +93,9 @@ func (d *deployment) confirmLive(ctx context.Context, sw guest.Switch) error {
 // runInGuest does the switch and confirms it, or has it undone.
 func (d *deployment) runInGuest(ctx context.Context, sw guest.Switch) error {
 	c := d.req.Confirm
-	sw.Window, sw.Limit, sw.NoRollback = c.within(confirmLive)+host.Grace(c.within(confirmLive)), c.ActivationLimit, c.NoRollback
+	sw.Window, sw.Limit, sw.NoRollback = c.within(confirmLive)+hostapi.Grace(c.within(confirmLive)), c.ActivationLimit, c.NoRollback
 	d.step("%s in %s: %s", sw.Action, d.req.Target, microvm.SystemBaseName(string(sw.System)))
-	if sw.Action == string(host.ActionDryActivate) {
+	if sw.Action == string(hostapi.ActionDryActivate) {
 		return d.dryActivate(ctx, sw)
 	}
 	answer, err := d.switchAndConfirm(ctx, sw)
@@ -153,7 +153,7 @@ func (d *deployment) seeSwitch(ctx context.Context, sw guest.Switch) (guest.Conf
 	until := time.Now().Add(within)
 	if !sw.NoRollback {
 		d.state = fmt.Sprintf("the guest undoes the switch by itself at %s if nobody confirms it; `current` on the host is unchanged; running the same command again settles it",
-			until.Add(host.Grace(within)).Format(time.TimeOnly))
+			until.Add(hostapi.Grace(within)).Format(time.TimeOnly))
 	}
 	if err := d.checkOnHost(ctx, until); err != nil {
 		return none, err
@@ -186,7 +186,7 @@ func (d *deployment) followSwitch(ctx context.Context, sw guest.Switch) error {
 	if status.Late {
 		err = fmt.Errorf("the switch in the guest at %s took longer than %s, the activation limit", d.req.Target, sw.Limit)
 	}
-	return &host.Failure{Kind: host.KindFailed, Message: err.Error(), Log: log.lines}
+	return &hostapi.Failure{Kind: hostapi.KindFailed, Message: err.Error(), Log: log.lines}
 }
 
 func (d *deployment) follow(ctx context.Context, id string, log io.Writer) (guest.Status, error) {
@@ -248,8 +248,8 @@ func (d *deployment) askAgain(ctx context.Context) (guest.Facts, error) {
 
 // observe tells the host what the guest runs, so that it is kept there.
 func (d *deployment) observe(ctx context.Context, failed bool) error {
-	req := host.ObserveRequest{Name: d.req.Name, System: d.guest.current(), Failed: failed}
-	return d.session.call(ctx, host.Request{Observe: &req}, nil)
+	req := hostapi.ObserveRequest{Name: d.req.Name, System: d.guest.current(), Failed: failed}
+	return d.session.call(ctx, hostapi.Request{Observe: &req}, nil)
 }
 
 // tellHost observes, also where the connection to the host was lost meanwhile.

@@ -4,7 +4,7 @@ import (
 	"fmt"
 	"time"
 
-	"ferry/internal/host"
+	"ferry/internal/hostapi"
 	"ferry/internal/microvm"
 )
 
@@ -32,7 +32,7 @@ type memory struct {
 	Target     string            `json:"target,omitempty"`
 	TargetSudo bool              `json:"targetSudo,omitempty"`
 	HostName   string            `json:"hostName,omitempty"` // of the new system
-	Action     host.Action       `json:"action"`
+	Action     hostapi.Action    `json:"action"`
 	System     microvm.StorePath `json:"system,omitempty"`
 	RegInfo    string            `json:"regInfo,omitempty"`
 	// Ran is what the guest ran before, where it was asked.
@@ -41,12 +41,12 @@ type memory struct {
 	FailedBefore *[]string `json:"failedBefore,omitempty"`
 	// Commit is what the host is told to do, with the name, the runner and what
 	// confirms it.
-	Commit host.CommitRequest `json:"commit"`
+	Commit hostapi.CommitRequest `json:"commit"`
 }
 
 // remember writes down what the operator knows, before the host is told to do c.
 // Without it the deployment goes on just as well; only attaching to it is harder.
-func (d *deployment) remember(c host.CommitRequest) {
+func (d *deployment) remember(c hostapi.CommitRequest) {
 	if d.Memory == nil {
 		return
 	}
@@ -100,7 +100,7 @@ func (d *deployment) remembered() *memory {
 
 // contradicts says why the host must be wrong about the deployment, or the user
 // about the host.
-func (m *memory) contradicts(d *deployment, r *host.Resumed) error {
+func (m *memory) contradicts(d *deployment, r *hostapi.Resumed) error {
 	refuse := func(next, format string, args ...any) error {
 		return &RefusedError{Message: fmt.Sprintf(format, args...), Next: next}
 	}
@@ -112,7 +112,7 @@ func (m *memory) contradicts(d *deployment, r *host.Resumed) error {
 		return refuse(elsewhere, "deployment %s was begun from here for %s; %s says that it is for %s", d.id, m.Commit.Name, d.req.Host, d.req.Name)
 	case m.Commit.Runner != r.Runner:
 		return refuse(elsewhere, "deployment %s was begun from here with the runner %s; %s says %s", d.id, m.Commit.Runner, d.req.Host, r.Runner)
-	case (m.Commit.Activation == host.ActivateLive) != (r.Phase == ""):
+	case (m.Commit.Activation == hostapi.ActivateLive) != (r.Phase == ""):
 		return refuse(elsewhere, "deployment %s was begun from here with the activation %q; %s says that it is in the phase %.40q", d.id, m.Commit.Activation, d.req.Host, r.Phase)
 	}
 	return nil
@@ -122,7 +122,7 @@ func (m *memory) contradicts(d *deployment, r *host.Resumed) error {
 // this command counts more.
 func (d *deployment) recall(m *memory) error {
 	c := m.Commit
-	d.plan = host.Plan{
+	d.plan = hostapi.Plan{
 		Runner: c.Runner, System: m.System, HostName: m.HostName, RegInfo: m.RegInfo,
 		Install: c.Install, Activation: c.Activation, WriteFlake: c.UpdateFlake != "",
 	}
@@ -131,7 +131,7 @@ func (d *deployment) recall(m *memory) error {
 		d.record = *c.Record
 	}
 	if c.Generation != 0 {
-		d.back = &goBack{to: host.Generation{Number: c.Generation, Runner: c.Runner}}
+		d.back = &goBack{to: hostapi.Generation{Number: c.Generation, Runner: c.Runner}}
 	}
 	d.attached = &attached{ran: m.Ran}
 	d.req.Attribute, d.req.Action = m.Attribute, m.Action

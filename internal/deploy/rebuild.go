@@ -5,7 +5,7 @@ import (
 	"fmt"
 	"strings"
 
-	"ferry/internal/host"
+	"ferry/internal/hostapi"
 	"ferry/internal/microvm"
 )
 
@@ -66,7 +66,7 @@ func (d *deployment) look(ctx context.Context) error {
 	if l := d.facts.Lock; l != nil && !d.req.DryRun && !(d.plan.Nothing() && !d.plan.Predicted) {
 		return l.Refusal(d.req.Name)
 	}
-	if d.plan.Activation != host.ActivateLive {
+	if d.plan.Activation != hostapi.ActivateLive {
 		return nil
 	}
 	if err := d.lookAtGuest(ctx); err != nil {
@@ -80,7 +80,7 @@ func (d *deployment) look(ctx context.Context) error {
 
 // checkShares refuses a VM that could not start.
 func (d *deployment) checkShares() error {
-	if len(d.facts.MissingShares) == 0 || d.req.Action == host.ActionBoot {
+	if len(d.facts.MissingShares) == 0 || d.req.Action == hostapi.ActionBoot {
 		return nil
 	}
 	return &RefusedError{
@@ -112,16 +112,16 @@ func (d *deployment) lookAtGuest(ctx context.Context) error {
 
 // decide has the host compare what is built with what runs.
 func (d *deployment) decide(ctx context.Context) error {
-	req := host.PlanRequest{
+	req := hostapi.PlanRequest{
 		Name: d.req.Name, Runner: d.plan.Runner, Record: &d.record,
 		GuestSystem: d.guest.current(), Intent: d.intent,
 	}
-	var p host.Plan
-	if err := d.session.call(ctx, host.Request{Plan: &req}, &p); err != nil {
+	var p hostapi.Plan
+	if err := d.session.call(ctx, hostapi.Request{Plan: &req}, &p); err != nil {
 		return err
 	}
 	d.plan = p
-	if p.Activation == host.ActivateLive && d.guest == nil {
+	if p.Activation == hostapi.ActivateLive && d.guest == nil {
 		if err := d.lookAtGuest(ctx); err != nil {
 			return err
 		}
@@ -136,15 +136,15 @@ func (d *deployment) decide(ctx context.Context) error {
 // carryOut does what the plan says.
 func (d *deployment) carryOut(ctx context.Context) error {
 	switch d.plan.Activation {
-	case host.ActivateLive:
+	case hostapi.ActivateLive:
 		return d.switchLive(ctx)
-	case host.ActivateRestart, host.ActivateStart:
+	case hostapi.ActivateRestart, hostapi.ActivateStart:
 		return d.restart(ctx)
 	}
 	if d.plan.Nothing() {
 		return d.finish(ctx, OutcomeUnchanged)
 	}
-	done, err := d.commit(ctx, host.CommitRequest{Install: d.plan.Install, Activation: host.ActivateNone, GuestSystem: d.guest.current()})
+	done, err := d.commit(ctx, hostapi.CommitRequest{Install: d.plan.Install, Activation: hostapi.ActivateNone, GuestSystem: d.guest.current()})
 	if err != nil {
 		return err
 	}

@@ -4,14 +4,14 @@ import (
 	"context"
 	"fmt"
 
-	"ferry/internal/host"
+	"ferry/internal/hostapi"
 	"ferry/internal/microvm"
 	"ferry/internal/nix"
 )
 
 // relay brings a runner from the cache into this machine's store and from here
 // to the host. Both check the signatures, each by the keys that it trusts.
-func (d *deployment) relay(ctx context.Context, req host.FetchRequest) error {
+func (d *deployment) relay(ctx context.Context, req hostapi.FetchRequest) error {
 	runner := d.record.Runner.Out
 	to := d.host.NixCopy()
 	switch {
@@ -26,7 +26,7 @@ func (d *deployment) relay(ctx context.Context, req host.FetchRequest) error {
 	d.step("downloading %s", microvm.SystemBaseName(string(runner)))
 	quiet := *d.Nix
 	quiet.Log = detailWriter{d}
-	stall, limit := host.FetchStall, host.FetchLimit
+	stall, limit := hostapi.FetchStall, hostapi.FetchLimit
 	if d.up.Fetch.Stall > 0 {
 		stall = d.up.Fetch.Stall
 	}
@@ -43,7 +43,7 @@ func (d *deployment) relay(ctx context.Context, req host.FetchRequest) error {
 		return d.notRelayed(ctx, err, "the host")
 	}
 	// It is there: what is left is to look at it.
-	return d.session.call(ctx, host.Request{Fetch: &req}, nil)
+	return d.session.call(ctx, hostapi.Request{Fetch: &req}, nil)
 }
 
 // notRelayed says which key is needed where one is.

@@ -5,7 +5,7 @@ import (
 	"fmt"
 	"strings"
 
-	"ferry/internal/host"
+	"ferry/internal/hostapi"
 	"ferry/internal/microvm"
 )
 
@@ -36,7 +36,7 @@ type Result struct {
 	Deployment string            `json:"deployment"`
 	Build      string            `json:"build,omitempty"`   // where an update came from
 	BuildOn    string            `json:"buildOn,omitempty"` // `local` or a builder; else it is built on the host
-	Action     host.Action       `json:"action"`
+	Action     hostapi.Action    `json:"action"`
 	Outcome    Outcome           `json:"outcome"`
 	Runner     microvm.StorePath `json:"runner,omitempty"`
 	System     microvm.StorePath `json:"system,omitempty"`
@@ -46,10 +46,10 @@ type Result struct {
 	Update     bool              `json:"update,omitempty"`   // to what others chose
 	BootID     string            `json:"bootId,omitempty"`
 	// Activation is what was done, or for a dry run would be.
-	Activation host.Activation `json:"activation,omitempty"`
-	Reason     string          `json:"reason,omitempty"`
-	Predicted  bool            `json:"predicted,omitempty"` // dry run, made before the build
-	Install    bool            `json:"install"`
+	Activation hostapi.Activation `json:"activation,omitempty"`
+	Reason     string             `json:"reason,omitempty"`
+	Predicted  bool               `json:"predicted,omitempty"` // dry run, made before the build
+	Install    bool               `json:"install"`
 	// Changes are lines of the closure diff. ConfigurationOnly: something
 	// changed, but no package.
 	Changes           []string `json:"changes,omitempty"`
@@ -64,14 +64,14 @@ type Result struct {
 	State    string   `json:"state,omitempty"` // after an error: how things are
 }
 
-func (r *Result) fromPlan(p host.Plan) {
+func (r *Result) fromPlan(p hostapi.Plan) {
 	r.Activation, r.Reason, r.Install = p.Activation, p.Reason, p.Install
 	r.Runner, r.Waits, r.Stopped = p.Runner, p.Waits, p.Stopped
 	if p.System != "" {
 		r.System = p.System
 	}
 	r.Changes = p.Closure
-	if p.Activation == host.ActivateRestart || p.Activation == host.ActivateStart {
+	if p.Activation == hostapi.ActivateRestart || p.Activation == hostapi.ActivateStart {
 		r.Hardware = p.Hardware
 	}
 	r.ConfigurationOnly = p.Changed && !p.Predicted && !p.Nothing() && len(p.Closure) == 0 && p.Previous != ""
@@ -176,11 +176,11 @@ func (r *Result) intention() string {
 		does = append(does, "install")
 	}
 	switch r.Activation {
-	case host.ActivateLive:
+	case hostapi.ActivateLive:
 		does = append(does, "switch live in "+r.Target)
-	case host.ActivateRestart:
+	case hostapi.ActivateRestart:
 		does = append(does, "restart it ("+r.Reason+")")
-	case host.ActivateStart:
+	case hostapi.ActivateStart:
 		does = append(does, "start it ("+r.Reason+")")
 	}
 	if len(does) == 0 {

@@ -6,7 +6,7 @@ import (
 	"fmt"
 	"time"
 
-	"ferry/internal/host"
+	"ferry/internal/hostapi"
 	"ferry/internal/microvm"
 	"ferry/internal/remote"
 )
@@ -19,8 +19,8 @@ type RollbackRequest struct {
 	// Target wins over what the last deployment recorded on the host; nil: that.
 	Target     *microvm.Address
 	TargetSudo bool
-	To         int                // a generation; 0: the one before the current
-	Restart    host.RestartPolicy // empty: auto
+	To         int                   // a generation; 0: the one before the current
+	Restart    hostapi.RestartPolicy // empty: auto
 	DryRun     bool
 	Confirm    Confirm
 	Wait       time.Duration // for the VM's lock; 0: not
@@ -32,12 +32,12 @@ type RollbackRequest struct {
 // why one goes back. Nothing is evaluated or built.
 func (d *Deployer) Rollback(ctx context.Context, req RollbackRequest) (*Result, error) {
 	if req.Restart == "" {
-		req.Restart = host.RestartAuto
+		req.Restart = hostapi.RestartAuto
 	}
 	run := d.begin(Request{
 		Attribute: req.Name, Name: req.Name, Host: &req.Host, HostSudo: req.HostSudo,
 		Target: req.Target, TargetSudo: req.TargetSudo,
-		Action: host.ActionSwitch, Restart: req.Restart, DryRun: req.DryRun,
+		Action: hostapi.ActionSwitch, Restart: req.Restart, DryRun: req.DryRun,
 		Confirm: req.Confirm, Wait: req.Wait,
 	})
 	defer run.close()
@@ -48,7 +48,7 @@ func (d *Deployer) Rollback(ctx context.Context, req RollbackRequest) (*Result, 
 // goBack is what a deployment has to know when it is a rollback, or an update: a
 // new generation, which has no number yet.
 type goBack struct {
-	to host.Generation
+	to hostapi.Generation
 	// reason: why the unit is restarted though the system could be switched.
 	reason string
 }
@@ -85,12 +85,12 @@ func (d *deployment) lookBack(ctx context.Context, to int) error {
 	if err := d.openHost(ctx); err != nil {
 		return err
 	}
-	if err := d.askFacts(ctx, host.ProbeRequest{Name: d.req.Name}); err != nil {
+	if err := d.askFacts(ctx, hostapi.ProbeRequest{Name: d.req.Name}); err != nil {
 		return err
 	}
 	d.result.Previous = d.facts.VM.Current
-	var t host.RollbackTarget
-	if err := d.session.call(ctx, host.Request{Rollback: &host.RollbackRequest{Name: d.req.Name, To: to}}, &t); err != nil {
+	var t hostapi.RollbackTarget
+	if err := d.session.call(ctx, hostapi.Request{Rollback: &hostapi.RollbackRequest{Name: d.req.Name, To: to}}, &t); err != nil {
 		return err
 	}
 	d.back = &goBack{to: t.Generation}
@@ -106,7 +106,7 @@ func (d *deployment) lookBack(ctx context.Context, to int) error {
 		d.req.Target, d.req.TargetSudo = &address, d.req.TargetSudo || t.TargetSudo
 	}
 	d.result.System = t.Generation.System
-	d.intent = host.Intent{Action: host.ActionSwitch, Restart: d.req.Restart, TargetKnown: d.req.Target != nil}
+	d.intent = hostapi.Intent{Action: hostapi.ActionSwitch, Restart: d.req.Restart, TargetKnown: d.req.Target != nil}
 	d.step("going back to generation %d: %s", t.Generation.Number, orUnknown(t.Generation.System))
 	return nil
 }
@@ -117,20 +117,20 @@ func (d *deployment) planBack(ctx context.Context) error {
 	if err := d.askPlan(ctx); err != nil {
 		return err
 	}
-	if d.plan.Activation == host.ActivateLive && d.guest == nil {
+	if d.plan.Activation == hostapi.ActivateLive && d.guest == nil {
 		g, why, err := d.reachGuest(ctx)
 		if err != nil {
 			return err
 		}
 		d.guest = g
 		if why != "" {
-			d.back.reason, d.intent.Restart = why, host.RestartAlways
+			d.back.reason, d.intent.Restart = why, hostapi.RestartAlways
 		}
 		if err := d.askPlan(ctx); err != nil {
 			return err
 		}
 	}
-	if d.back.reason != "" && d.plan.Activation == host.ActivateRestart {
+	if d.back.reason != "" && d.plan.Activation == hostapi.ActivateRestart {
 		d.plan.Reason = d.back.reason
 	}
 	// The generation counts, also where another one holds the same.
@@ -139,12 +139,12 @@ func (d *deployment) planBack(ctx context.Context) error {
 }
 
 func (d *deployment) askPlan(ctx context.Context) error {
-	req := host.PlanRequest{
+	req := hostapi.PlanRequest{
 		Name: d.req.Name, Runner: d.back.to.Runner, Record: d.knownRecord(),
 		GuestSystem: d.guest.current(), Intent: d.intent,
 	}
-	d.plan = host.Plan{}
-	return d.session.call(ctx, host.Request{Plan: &req}, &d.plan)
+	d.plan = hostapi.Plan{}
+	return d.session.call(ctx, hostapi.Request{Plan: &req}, &d.plan)
 }
 
 // knownRecord is the runner's record, or nil where ferry has evaluated none.
@@ -167,7 +167,7 @@ func (d *deployment) reachGuest(ctx context.Context) (g *guestSide, why string, 
 		}
 		why = "its system does not answer: " + ce.Error()
 	}
-	if why != "" && d.req.Restart == host.RestartNever {
+	if why != "" && d.req.Restart == hostapi.RestartNever {
 		return nil, "", &RefusedError{
 			Message: fmt.Sprintf("%s can't be switched while it runs: %s", d.req.Name, why),
 			Next:    "name its address with --target, or leave out --restart=never",

@@ -11,7 +11,7 @@ import (
 	"strings"
 	"time"
 
-	"ferry/internal/host"
+	"ferry/internal/hostapi"
 	"ferry/internal/remote"
 )
 
@@ -30,7 +30,7 @@ type hostSession struct {
 	stdin   io.WriteCloser
 	ended   func() error       // waits for the helper's end
 	cancel  context.CancelFunc // ends the helper
-	events  chan host.Event
+	events  chan hostapi.Event
 	log     func(source, line string)
 	closed  bool
 	heard   bool // the helper has shown that it speaks the protocol
@@ -74,7 +74,7 @@ func openSession(ctx context.Context, c remote.Conn, noTrace bool, log func(sour
 		}
 		return nil, uploaded, err
 	}
-	s := &hostSession{address: c.Address().String(), stdin: newLiving(proc.Stdin, aliveEvery), ended: proc.Wait, cancel: cancel, events: make(chan host.Event, maxWaiting), log: log}
+	s := &hostSession{address: c.Address().String(), stdin: newLiving(proc.Stdin, aliveEvery), ended: proc.Wait, cancel: cancel, events: make(chan hostapi.Event, maxWaiting), log: log}
 	go s.read(proc.Stdout)
 	return s, uploaded, nil
 }
@@ -84,9 +84,9 @@ func (s *hostSession) read(r io.Reader) {
 	sc := bufio.NewScanner(r)
 	sc.Buffer(make([]byte, 0, 64<<10), maxEvent)
 	for sc.Scan() {
-		var ev host.Event
+		var ev hostapi.Event
 		if err := json.Unmarshal(sc.Bytes(), &ev); err != nil {
-			ev = host.Event{Event: "log", Source: "host", Line: string(sc.Bytes()[:min(len(sc.Bytes()), maxLogLine)])}
+			ev = hostapi.Event{Event: "log", Source: "host", Line: string(sc.Bytes()[:min(len(sc.Bytes()), maxLogLine)])}
 		}
 		if len(ev.Line) > maxLogLine {
 			ev.Line = strings.Clone(ev.Line[:maxLogLine]) // so that the rest can be freed
@@ -117,7 +117,7 @@ func (e *lostError) Error() string {
 func (e *lostError) Unwrap() error { return e.err }
 
 // call sends a request and waits for its answer, which is decoded into result.
-func (s *hostSession) call(ctx context.Context, req host.Request, result any) error {
+func (s *hostSession) call(ctx context.Context, req hostapi.Request, result any) error {
 	b, err := json.Marshal(req)
 	if err != nil {
 		return fmt.Errorf("asking the host: %w", err)
@@ -160,16 +160,16 @@ func (s *hostSession) send(ctx context.Context, line []byte) error {
 }
 
 // await shows what the host logs until the answer comes.
-func (s *hostSession) await(ctx context.Context, req host.Request) (host.Event, error) {
+func (s *hostSession) await(ctx context.Context, req hostapi.Request) (hostapi.Event, error) {
 	silence := time.NewTimer(s.patience())
 	defer silence.Stop()
 	chatter := cmp.Or(s.limits.chatter, maxChatter)
 	for {
 		select {
 		case <-ctx.Done():
-			return host.Event{}, remote.Interrupted(ctx, "waiting for "+s.address)
+			return hostapi.Event{}, remote.Interrupted(ctx, "waiting for "+s.address)
 		case <-silence.C:
-			return host.Event{}, s.lost(errSilent)
+			return hostapi.Event{}, s.lost(errSilent)
 		case ev, ok := <-s.events:
 			switch {
 			case !ok && s.broken != nil:
@@ -194,7 +194,7 @@ func (s *hostSession) await(ctx context.Context, req host.Request) (host.Event, 
 
 // builds says that a request's log is as long as that of what it builds, fetches,
 // or makes others do.
-func builds(r host.Request) bool {
+func builds(r hostapi.Request) bool {
 	return r.Build != nil || r.Evaluate != nil || r.Fetch != nil || r.Missing != nil || r.Commit != nil || r.Resume != nil
 }
 

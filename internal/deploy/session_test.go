@@ -10,14 +10,14 @@ import (
 	"testing"
 	"time"
 
-	"ferry/internal/host"
+	"ferry/internal/hostapi"
 )
 
 // talk makes a session with a helper that prints the given lines.
 func talk(output string) (*hostSession, *strings.Builder) {
 	var log strings.Builder
 	s := &hostSession{
-		address: "root@host1", stdin: nopCloser{io.Discard}, events: make(chan host.Event, 64),
+		address: "root@host1", stdin: nopCloser{io.Discard}, events: make(chan hostapi.Event, 64),
 		log: func(source, line string) { log.WriteString(source + "> " + line + "\n") }, ended: func() error { return nil }, cancel: func() {},
 	}
 	go s.read(strings.NewReader(output))
@@ -34,17 +34,17 @@ not JSON: a login banner
 {"event":"result","result":{"runner":"/nix/store/aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa-r"}}
 {"event":"error","error":{"kind":"locked","message":"web is locked"}}
 `)
-	var built host.Built
-	if err := s.call(t.Context(), host.Request{}, &built); err != nil || !strings.HasSuffix(string(built.Runner), "-r") {
+	var built hostapi.Built
+	if err := s.call(t.Context(), hostapi.Request{}, &built); err != nil || !strings.HasSuffix(string(built.Runner), "-r") {
 		t.Fatalf("got %+v, %v", built, err)
 	}
 	if log.String() != "nix> building\nhost> not JSON: a login banner\n" {
 		t.Errorf("log %q", log.String())
 	}
-	if err := s.call(t.Context(), host.Request{}, nil); err == nil || err.Error() != "web is locked" {
+	if err := s.call(t.Context(), hostapi.Request{}, nil); err == nil || err.Error() != "web is locked" {
 		t.Errorf("got %v", err)
 	}
-	if err := s.call(t.Context(), host.Request{}, nil); err == nil || !strings.Contains(err.Error(), "the connection to root@host1 was lost") {
+	if err := s.call(t.Context(), hostapi.Request{}, nil); err == nil || !strings.Contains(err.Error(), "the connection to root@host1 was lost") {
 		t.Errorf("got %v", err)
 	}
 }
@@ -53,9 +53,9 @@ not JSON: a login banner
 func TestEndlessTalkEndsTheSession(t *testing.T) {
 	const lines = 2000
 	output := strings.Repeat(`{"event":"log","source":"nix","line":"building"}`+"\n", lines) + `{"event":"result","result":{}}`
-	for req, bounded := range map[*host.Request]bool{
-		{Probe: &host.ProbeRequest{}}: true,
-		{Build: &host.BuildRequest{}}: false,
+	for req, bounded := range map[*hostapi.Request]bool{
+		{Probe: &hostapi.ProbeRequest{}}: true,
+		{Build: &hostapi.BuildRequest{}}: false,
 	} {
 		s, log := talk(output)
 		s.limits.chatter = 100 * (len("building") + eventSize)
@@ -73,7 +73,7 @@ func TestEndlessTalkEndsTheSession(t *testing.T) {
 func TestEndlessLifeEndsTheSession(t *testing.T) {
 	s, _ := talk(strings.Repeat(`{"event":"alive"}`+"\n", 64)) // all fit into the channel
 	s.limits.chatter = 10 * eventSize
-	if err := s.call(t.Context(), host.Request{Probe: &host.ProbeRequest{}}, nil); err == nil || isLost(err) || !strings.Contains(err.Error(), "than anybody asked for") {
+	if err := s.call(t.Context(), hostapi.Request{Probe: &hostapi.ProbeRequest{}}, nil); err == nil || isLost(err) || !strings.Contains(err.Error(), "than anybody asked for") {
 		t.Errorf("got %v", err)
 	}
 }
@@ -81,15 +81,15 @@ func TestEndlessLifeEndsTheSession(t *testing.T) {
 // What ends a session is told in plain words.
 func TestEndOfASessionInPlainWords(t *testing.T) {
 	s, _ := talk("")
-	if err := s.call(t.Context(), host.Request{}, nil); !isLost(err) || err.Error() != "the connection to root@host1 was lost: ferry's helper there ended without an answer" {
+	if err := s.call(t.Context(), hostapi.Request{}, nil); !isLost(err) || err.Error() != "the connection to root@host1 was lost: ferry's helper there ended without an answer" {
 		t.Errorf("got %v", err)
 	}
 	r, _ := io.Pipe()
-	s = &hostSession{address: "root@host1", stdin: nopCloser{io.Discard}, events: make(chan host.Event)}
+	s = &hostSession{address: "root@host1", stdin: nopCloser{io.Discard}, events: make(chan hostapi.Event)}
 	go s.read(r)
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if err := s.call(ctx, host.Request{}, nil); !errors.Is(err, context.Canceled) || err.Error() != "waiting for root@host1 was interrupted" {
+	if err := s.call(ctx, hostapi.Request{}, nil); !errors.Is(err, context.Canceled) || err.Error() != "waiting for root@host1 was interrupted" {
 		t.Errorf("got %v", err)
 	}
 }
@@ -101,11 +101,11 @@ func TestAnotherProtocolIsRefused(t *testing.T) {
 		`{}`:               "the ferry on root@host1 is older than this one",
 		`{"protocol":0}`:   "the ferry on root@host1 is older than this one",
 		`{"protocol":999}`: "this one is older than the ferry on root@host1",
-		fmt.Sprintf(`{"protocol":%d}`, host.ProtocolVersion): "",
+		fmt.Sprintf(`{"protocol":%d}`, hostapi.ProtocolVersion): "",
 	} {
 		s, _ := talk(`{"event":"result","result":` + said + `}`)
 		d := &deployment{Deployer: &Deployer{}, session: s}
-		err := d.askFacts(t.Context(), host.ProbeRequest{Name: "web"})
+		err := d.askFacts(t.Context(), hostapi.ProbeRequest{Name: "web"})
 		var refused *RefusedError
 		if older == "" && err == nil {
 			continue
@@ -123,8 +123,8 @@ func FuzzEvents(f *testing.F) {
 	f.Add("{\"event\":\"log\",\"line\":\"\\u001b[2J\"}\n{}")
 	f.Fuzz(func(t *testing.T, output string) {
 		s, _ := talk(output)
-		var plan host.Plan
-		if err := s.call(t.Context(), host.Request{}, &plan); err != nil {
+		var plan hostapi.Plan
+		if err := s.call(t.Context(), hostapi.Request{}, &plan); err != nil {
 			return
 		}
 		if r := string(plan.Runner); r != "" && !strings.HasPrefix(r, "/nix/store/") {

@@ -7,7 +7,7 @@ import (
 	"strings"
 	"time"
 
-	"ferry/internal/host"
+	"ferry/internal/hostapi"
 	"ferry/internal/microvm"
 	"ferry/internal/nix"
 	"ferry/internal/remote"
@@ -62,7 +62,7 @@ func (d *deployment) stream(ctx context.Context, paths []microvm.StorePath, subs
 		return err
 	}
 	var missing []microvm.StorePath
-	if err := d.session.call(ctx, host.Request{Missing: &host.MissingRequest{Paths: closure, Substitute: substitute}}, &missing); err != nil {
+	if err := d.session.call(ctx, hostapi.Request{Missing: &hostapi.MissingRequest{Paths: closure, Substitute: substitute}}, &missing); err != nil {
 		return err
 	}
 	if len(missing) == 0 {
@@ -103,9 +103,9 @@ func (d *deployment) build(ctx context.Context) error {
 			return err
 		}
 		d.step("building on %s", d.req.Host)
-		req := host.BuildRequest{Name: d.req.Name, Derivations: []microvm.StorePath{d.record.Runner.Drv}}
-		var built host.Built
-		err := d.session.call(ctx, host.Request{Build: &req}, &built)
+		req := hostapi.BuildRequest{Name: d.req.Name, Derivations: []microvm.StorePath{d.record.Runner.Drv}}
+		var built hostapi.Built
+		err := d.session.call(ctx, hostapi.Request{Build: &req}, &built)
 		if err == nil {
 			d.plan.Runner = built.Runner
 			return nil
@@ -139,6 +139,6 @@ func (d *deployment) derivationsGone(ctx context.Context) bool {
 		return false
 	}
 	var missing []microvm.StorePath
-	err = d.session.call(ctx, host.Request{Missing: &host.MissingRequest{Paths: closure}}, &missing)
+	err = d.session.call(ctx, hostapi.Request{Missing: &hostapi.MissingRequest{Paths: closure}}, &missing)
 	return err == nil && len(missing) > 0
 }

@@ -5,7 +5,7 @@ import (
 	"fmt"
 
 	"ferry/internal/guest"
-	"ferry/internal/host"
+	"ferry/internal/hostapi"
 )
 
 // switchOnly activates what was installed before, as microvm.deploy.sshSwitch
@@ -83,7 +83,7 @@ func (d *deployment) switchPrepared(ctx context.Context) error {
 		return err
 	}
 	d.plan.Install, d.plan.WriteFlake = false, false
-	if d.plan.Activation != host.ActivateLive {
+	if d.plan.Activation != hostapi.ActivateLive {
 		return d.carryOut(ctx)
 	}
 	return d.switchLive(ctx)
@@ -100,8 +100,8 @@ func (d *deployment) switchWithoutHost(ctx context.Context) error {
 		return err
 	}
 	d.guest = g
-	d.plan = host.Plan{
-		Activation: host.ActivateLive, Runner: d.record.Runner.Out, System: systemOut(&d.record),
+	d.plan = hostapi.Plan{
+		Activation: hostapi.ActivateLive, Runner: d.record.Runner.Out, System: systemOut(&d.record),
 		HostName: d.record.HostName, Changed: g.facts.Current != systemOut(&d.record),
 	}
 	d.result.fromPlan(d.plan)
@@ -121,9 +121,9 @@ func (d *deployment) switchWithoutHost(ctx context.Context) error {
 	}
 	d.result.Outcome = OutcomeSwitched
 	switch d.req.Action {
-	case host.ActionTest:
+	case hostapi.ActionTest:
 		d.result.Outcome = OutcomeTested
-	case host.ActionDryActivate:
+	case hostapi.ActionDryActivate:
 		d.result.Outcome = OutcomeDryActivated
 	}
 	return nil

@@ -7,7 +7,7 @@ import (
 	"time"
 
 	"ferry/internal/guest"
-	"ferry/internal/host"
+	"ferry/internal/hostapi"
 )
 
 const (
@@ -22,7 +22,7 @@ const (
 // itself where it can't be told: then it is waited for.
 func (d *deployment) undoGuest(ctx context.Context, sw guest.Switch, cause error) error {
 	within := d.req.Confirm.within(confirmLive)
-	reach := within + host.Grace(within) + guestReturn
+	reach := within + hostapi.Grace(within) + guestReturn
 	if ctx.Err() != nil {
 		d.step("interrupted: telling %s to undo the switch (Ctrl-C again leaves that to the guest)", d.req.Target)
 		reach = undoReach

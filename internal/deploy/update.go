@@ -10,7 +10,7 @@ import (
 	"time"
 
 	"ferry/internal/flake"
-	"ferry/internal/host"
+	"ferry/internal/hostapi"
 	"ferry/internal/microvm"
 	"ferry/internal/remote"
 	"ferry/internal/ui"
@@ -49,7 +49,7 @@ type UpdateRequest struct {
 	Unattended bool
 	Fetch      Fetch
 
-	Restart host.RestartPolicy // empty: auto
+	Restart hostapi.RestartPolicy // empty: auto
 	DryRun  bool
 	Confirm Confirm
 	Wait    time.Duration // for the VM's lock; 0: not
@@ -85,12 +85,12 @@ var errSkipped = errors.New("skipped")
 // the VM's `flake` file is the source.
 func (d *Deployer) Update(ctx context.Context, req UpdateRequest) (*Result, error) {
 	if req.Restart == "" {
-		req.Restart = host.RestartAuto
+		req.Restart = hostapi.RestartAuto
 	}
 	run := d.begin(Request{
 		Attribute: req.Name, Name: req.Name, Host: &req.Host, HostSudo: req.HostSudo,
 		Target: req.Target, TargetSudo: req.TargetSudo,
-		Action: host.ActionSwitch, Restart: req.Restart, DryRun: req.DryRun,
+		Action: hostapi.ActionSwitch, Restart: req.Restart, DryRun: req.DryRun,
 		Confirm: req.Confirm, Wait: req.Wait,
 	})
 	run.lent, run.up = req.Conn, &updating{UpdateRequest: req}
@@ -157,7 +157,7 @@ func (d *deployment) update(ctx context.Context) error {
 
 // lookUpdate asks the host for the VM, and for the target that it has recorded.
 func (d *deployment) lookUpdate(ctx context.Context) error {
-	if err := d.askFacts(ctx, host.ProbeRequest{Name: d.req.Name}); err != nil {
+	if err := d.askFacts(ctx, hostapi.ProbeRequest{Name: d.req.Name}); err != nil {
 		return err
 	}
 	if !d.facts.VM.Exists {
@@ -174,7 +174,7 @@ func (d *deployment) lookUpdate(ctx context.Context) error {
 		}
 		d.req.Target, d.req.TargetSudo, d.up.recorded = &address, d.req.TargetSudo || d.facts.TargetSudo, true
 	}
-	d.intent = host.Intent{Action: host.ActionSwitch, Restart: d.req.Restart, TargetKnown: d.req.Target != nil}
+	d.intent = hostapi.Intent{Action: hostapi.ActionSwitch, Restart: d.req.Restart, TargetKnown: d.req.Target != nil}
 	return nil
 }
 
@@ -208,7 +208,7 @@ func (d *deployment) find(ctx context.Context) error {
 		return d.skip("%v", err)
 	}
 	d.up.found, d.record.Runner.Out, d.result.Build = found, found.Runner, ui.Redact(found.Build)
-	d.back = &goBack{to: host.Generation{Runner: found.Runner, Current: true}}
+	d.back = &goBack{to: hostapi.Generation{Runner: found.Runner, Current: true}}
 	return nil
 }
 
@@ -231,7 +231,7 @@ func (d *deployment) findByFlake(ctx context.Context, ref string) error {
 	d.eval, d.record = ev, ev.Record
 	d.record.Name = d.req.Name
 	d.result.System = systemOut(&d.record)
-	d.back = &goBack{to: host.Generation{Runner: d.record.Runner.Out, Current: true}}
+	d.back = &goBack{to: hostapi.Generation{Runner: d.record.Runner.Out, Current: true}}
 	return nil
 }
 
@@ -253,10 +253,10 @@ func (d *deployment) obtain(ctx context.Context) error {
 		return nil
 	}
 	f := d.up.Fetch
-	req := host.FetchRequest{Name: d.req.Name, Cache: f.Cache, StallSeconds: int(f.Stall.Seconds()), LimitSeconds: int(f.Limit.Seconds())}
+	req := hostapi.FetchRequest{Name: d.req.Name, Cache: f.Cache, StallSeconds: int(f.Stall.Seconds()), LimitSeconds: int(f.Limit.Seconds())}
 	if f.Relay != RelayAlways {
 		d.step("downloading %s", microvm.SystemBaseName(string(d.record.Runner.Out)))
-		err := d.session.call(ctx, host.Request{Fetch: &req}, nil)
+		err := d.session.call(ctx, hostapi.Request{Fetch: &req}, nil)
 		if err == nil || f.Relay == RelayNever || f.Cache == "" || d.host.Address().Local || !isUnreachable(err) || ctx.Err() != nil {
 			return err
 		}
@@ -266,6 +266,6 @@ func (d *deployment) obtain(ctx context.Context) error {
 }
 
 func isUnreachable(err error) bool {
-	var f *host.Failure
-	return errors.As(err, &f) && f.Kind == host.KindUnreachable
+	var f *hostapi.Failure
+	return errors.As(err, &f) && f.Kind == hostapi.KindUnreachable
 }

@@ -5,7 +5,7 @@ import (
 	"errors"
 	"slices"
 
-	"ferry/internal/host"
+	"ferry/internal/hostapi"
 	"ferry/internal/remote"
 )
 
@@ -15,7 +15,7 @@ func (d *deployment) planUpdate(ctx context.Context) error {
 	if err := d.askPlan(ctx); err != nil {
 		return err
 	}
-	if d.plan.Activation == host.ActivateLive && d.guest == nil {
+	if d.plan.Activation == hostapi.ActivateLive && d.guest == nil {
 		g, why, err := d.reachForUpdate(ctx)
 		if err != nil {
 			return err
@@ -23,20 +23,20 @@ func (d *deployment) planUpdate(ctx context.Context) error {
 		d.guest = g
 		switch {
 		case why == "":
-		case d.req.Restart == host.RestartNever:
-			d.intent.Action = host.ActionBoot // what runs is not touched
+		case d.req.Restart == hostapi.RestartNever:
+			d.intent.Action = hostapi.ActionBoot // what runs is not touched
 			d.step("installed only, since it can't be switched while it runs: %s", why)
 		default:
-			d.back.reason, d.intent.Restart = why, host.RestartAlways
+			d.back.reason, d.intent.Restart = why, hostapi.RestartAlways
 		}
 		if err := d.askPlan(ctx); err != nil {
 			return err
 		}
 	}
-	if d.back.reason != "" && d.plan.Activation == host.ActivateRestart {
+	if d.back.reason != "" && d.plan.Activation == hostapi.ActivateRestart {
 		d.plan.Reason = d.back.reason
 	}
-	if d.intent.Action == host.ActionBoot {
+	if d.intent.Action == hostapi.ActionBoot {
 		d.plan.Waits = append(slices.Clone(d.plan.Hardware), "the system inside")
 	}
 	// After a restart a login is waited for only where one was possible before, or

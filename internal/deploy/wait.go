@@ -3,7 +3,7 @@ package deploy
 import (
 	"context"
 
-	"ferry/internal/host"
+	"ferry/internal/hostapi"
 )
 
 // mustWait: another deployment works on the VM, and the user waits for it to
@@ -21,7 +21,7 @@ func (d *deployment) seeAnew(ctx context.Context) error {
 		return d.probe(ctx)
 	}
 	d.back.reason, d.intent.Restart = "", d.req.Restart
-	if err := d.askFacts(ctx, host.ProbeRequest{Name: d.req.Name}); err != nil {
+	if err := d.askFacts(ctx, hostapi.ProbeRequest{Name: d.req.Name}); err != nil {
 		return err
 	}
 	d.result.Previous = d.facts.VM.Current
@@ -29,8 +29,8 @@ func (d *deployment) seeAnew(ctx context.Context) error {
 		d.intent.Action = d.req.Action
 		return nil
 	}
-	var t host.RollbackTarget
-	err := d.session.call(ctx, host.Request{Rollback: &host.RollbackRequest{Name: d.req.Name, To: d.back.to.Number}}, &t)
+	var t hostapi.RollbackTarget
+	err := d.session.call(ctx, hostapi.Request{Rollback: &hostapi.RollbackRequest{Name: d.req.Name, To: d.back.to.Number}}, &t)
 	d.back.to.Current = t.Generation.Current
 	return err
 }

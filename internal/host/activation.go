@@ -3,6 +3,7 @@ package host
 import (
 	"context"
 	"errors"
+	"ferry/internal/hostapi"
 	"fmt"
 	"strings"
 	"time"
@@ -12,33 +13,20 @@ const (
 	// commitTimeout bounds a commit, the checks aside: it goes on after the
 	// operator's side is gone.
 	commitTimeout = 15 * time.Minute
-	// checksTimeout is for checks whose time nobody named.
-	checksTimeout = time.Minute
+
 	// unitPoll is how often a unit is looked at while the VM is checked.
 	unitPoll = 500 * time.Millisecond
 )
-
-// within is the time that checks and the operator's answer may take.
-func (c Confirmation) within() time.Duration {
-	if c.Seconds > 0 {
-		return time.Duration(c.Seconds) * time.Second
-	}
-	return checksTimeout
-}
-
-// Grace is how much longer than the operator, who takes at most within for all
-// answers, the host or the guest waits: an operator who is there always decides.
-func Grace(within time.Duration) time.Duration { return 10*time.Second + within/3 }
 
 // commit goes on to its end though the operator's side is gone. From its first
 // step on a note says how the VM was and what is under way, and a unit of its own
 // stands by: whatever becomes of this process, the VM ends in the new state or in
 // the one before. An error with RolledBack says that it is the latter.
-func (s *session) commit(ctx context.Context, req CommitRequest) (*Committed, error) {
+func (s *session) commit(ctx context.Context, req hostapi.CommitRequest) (*hostapi.Committed, error) {
 	if err := s.holds(req.Name); err != nil {
 		return nil, err
 	}
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), commitTimeout+req.Confirm.within())
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), commitTimeout+req.Confirm.Within())
 	defer cancel()
 	vm, err := s.srv.locate(ctx, req.Name)
 	if err != nil {
@@ -49,22 +37,22 @@ func (s *session) commit(ctx context.Context, req CommitRequest) (*Committed, er
 		return nil, err
 	}
 	s.work.Runner, s.work.Commit, s.work.Before = req.Runner, &req, before
-	if err := s.phase(PhaseCommit); err != nil {
+	if err := s.phase(hostapi.PhaseCommit); err != nil {
 		return nil, err
 	}
 	if err := do(StepGuard, func() error { return s.srv.guard(ctx, req.Name, s.work.ID) }); err != nil {
 		s.work.Phase = "" // nothing has changed
 		return nil, errors.Join(err, s.srv.layout.writeNote(req.Name, noteDeployment, s.work))
 	}
-	done := &Committed{Unit: vm.Unit}
-	if err = s.install(ctx, req, vm); err == nil && req.Activation.starts() {
+	done := &hostapi.Committed{Unit: vm.Unit}
+	if err = s.install(ctx, req, vm); err == nil && req.Activation.Starts() {
 		done.Unit, err = s.startUnit(ctx, req)
 	}
 	if err != nil {
 		return nil, s.giveUp(ctx, err)
 	}
 	done.Generation = s.srv.layout.generation(req.Name)
-	if s.work.Phase == PhaseAwait {
+	if s.work.Phase == hostapi.PhaseAwait {
 		done.Deadline = s.work.Deadline
 		return done, nil
 	}
@@ -72,13 +60,13 @@ func (s *session) commit(ctx context.Context, req CommitRequest) (*Committed, er
 }
 
 // phase notes how far the deployment is.
-func (s *session) phase(p Phase) error {
+func (s *session) phase(p hostapi.Phase) error {
 	s.work.Phase = p
 	return s.srv.layout.writeNote(s.name, noteDeployment, s.work)
 }
 
 // install moves the links, and notes what a live-switched guest runs.
-func (s *session) install(ctx context.Context, req CommitRequest, vm *VMState) error {
+func (s *session) install(ctx context.Context, req hostapi.CommitRequest, vm *hostapi.VMState) error {
 	if req.GuestSystem != "" {
 		invocation := s.unit.InvocationID
 		if invocation == "" {
@@ -94,17 +82,14 @@ func (s *session) install(ctx context.Context, req CommitRequest, vm *VMState) e
 	return s.srv.install(ctx, req)
 }
 
-// starts reports whether the unit is started.
-func (a Activation) starts() bool { return a == ActivateRestart || a == ActivateStart }
-
 // startUnit starts or restarts the unit and makes sure that the VM is well, as
 // far as the host can tell; the rest is the operator's answer.
-func (s *session) startUnit(ctx context.Context, req CommitRequest) (UnitState, error) {
+func (s *session) startUnit(ctx context.Context, req hostapi.CommitRequest) (hostapi.UnitState, error) {
 	l := s.srv.layout
-	if err := errors.Join(s.phase(PhaseRestart), l.writeNote(req.Name, noteToStart, time.Now())); err != nil {
-		return UnitState{}, err
+	if err := errors.Join(s.phase(hostapi.PhaseRestart), l.writeNote(req.Name, noteToStart, time.Now())); err != nil {
+		return hostapi.UnitState{}, err
 	}
-	var unit UnitState
+	var unit hostapi.UnitState
 	err := do(StepRestart, func() (err error) {
 		unit, err = s.srv.units.run(ctx, req.Name, req.Activation, s.log)
 		return err
@@ -119,12 +104,12 @@ func (s *session) startUnit(ctx context.Context, req CommitRequest) (UnitState, 
 	if !req.Confirm.Await {
 		return unit, nil
 	}
-	s.work.Deadline = time.Now().Add(req.Confirm.within() + Grace(req.Confirm.within())).UTC()
-	return unit, do(StepAwait, func() error { return s.phase(PhaseAwait) })
+	s.work.Deadline = time.Now().Add(req.Confirm.Within() + hostapi.Grace(req.Confirm.Within())).UTC()
+	return unit, do(StepAwait, func() error { return s.phase(hostapi.PhaseAwait) })
 }
 
 // prove makes the checks while the unit is watched.
-func (s *session) prove(ctx context.Context, req CommitRequest) error {
+func (s *session) prove(ctx context.Context, req hostapi.CommitRequest) error {
 	if req.Confirm.Checks.Empty() {
 		return nil
 	}
@@ -147,7 +132,7 @@ func (s *session) prove(ctx context.Context, req CommitRequest) error {
 		}
 	}()
 	s.log("checking " + string(req.Name))
-	err := await(ctx, req.Confirm.Checks, req.Confirm.within(), s.log)
+	err := await(ctx, req.Confirm.Checks, req.Confirm.Within(), s.log)
 	if cause := context.Cause(ctx); err != nil && cause != nil {
 		return cause
 	}
@@ -168,19 +153,19 @@ func (s *session) stayedUp(ctx context.Context, since time.Time) error {
 }
 
 // succeeded notes that a commit is done; what remains is the history.
-func (s *session) succeeded(how Activation) error {
+func (s *session) succeeded(how hostapi.Activation) error {
 	l := s.srv.layout
 	var err error
 	switch how {
-	case ActivateLive:
+	case hostapi.ActivateLive:
 		err = l.settled(s.name)
-	case ActivateRestart, ActivateStart:
+	case hostapi.ActivateRestart, hostapi.ActivateStart:
 		err = errors.Join(l.dropRunning(s.name), l.dropNote(s.name, noteToStart))
 	}
-	s.work.Outcome = map[Activation]string{
-		ActivateNone: "installed", ActivateLive: "switched", ActivateRestart: "restarted", ActivateStart: "started",
+	s.work.Outcome = map[hostapi.Activation]string{
+		hostapi.ActivateNone: "installed", hostapi.ActivateLive: "switched", hostapi.ActivateRestart: "restarted", hostapi.ActivateStart: "started",
 	}[how]
-	return errors.Join(err, s.phase(PhaseDone))
+	return errors.Join(err, s.phase(hostapi.PhaseDone))
 }
 
 // giveUp ends a deployment that went wrong: undone where that is possible.
@@ -191,7 +176,7 @@ func (s *session) giveUp(ctx context.Context, cause error) error {
 	failure := *asFailure(cause)
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), undoTimeout)
 	defer cancel()
-	s.work.Why = reason(failure.Message)
+	s.work.Why = hostapi.Reason(failure.Message)
 	state, err := s.srv.undo(ctx, s.name, &s.work, s.log)
 	if err != nil {
 		failure.State = fmt.Sprintf("it could not be undone: %v; the host tries again, see journalctl -u %s", err, GuardUnit(s.work.ID))
@@ -201,39 +186,39 @@ func (s *session) giveUp(ctx context.Context, cause error) error {
 		return &failure
 	}
 	failure.RolledBack, failure.State = true, state
-	if err := s.end(outcomeRolledBack, failure.Message); err != nil {
+	if err := s.end(hostapi.OutcomeRolledBack, failure.Message); err != nil {
 		failure.State += fmt.Sprintf(" (the history could not be written: %v)", err)
 	}
 	s.undone = &failure
 	return &failure
 }
 
-func asFailure(err error) *Failure {
-	var f *Failure
+func asFailure(err error) *hostapi.Failure {
+	var f *hostapi.Failure
 	if errors.As(err, &f) {
 		return f
 	}
-	return &Failure{Kind: KindFailed, Message: err.Error()}
+	return &hostapi.Failure{Kind: hostapi.KindFailed, Message: err.Error()}
 }
 
 // undoNow undoes a deployment because the operator says so.
-func (s *session) undoNow(ctx context.Context, req UndoRequest) (*Undone, error) {
+func (s *session) undoNow(ctx context.Context, req hostapi.UndoRequest) (*hostapi.Undone, error) {
 	if err := s.holds(req.Name); err != nil {
 		return nil, err
 	}
-	if s.work.Phase != PhaseAwait || !s.work.reversible() {
-		return nil, Refuse("there is nothing that could be undone", "")
+	if s.work.Phase != hostapi.PhaseAwait || !s.work.reversible() {
+		return nil, hostapi.Refuse("there is nothing that could be undone", "")
 	}
-	failure := asFailure(s.giveUp(ctx, &Failure{Kind: KindFailed, Message: req.Why}))
+	failure := asFailure(s.giveUp(ctx, &hostapi.Failure{Kind: hostapi.KindFailed, Message: req.Why}))
 	if !failure.RolledBack {
 		return nil, failure
 	}
-	return &Undone{State: failure.State}, nil
+	return &hostapi.Undone{State: failure.State}, nil
 }
 
 // expiry fires when the operator's answer comes too late.
 func (s *session) expiry() <-chan time.Time {
-	if s.lock == nil || s.work.Phase != PhaseAwait {
+	if s.lock == nil || s.work.Phase != hostapi.PhaseAwait {
 		return nil
 	}
 	return time.After(s.work.awaits())
@@ -241,29 +226,29 @@ func (s *session) expiry() <-chan time.Time {
 
 func (s *session) expire(ctx context.Context) {
 	if !s.work.reversible() { // nothing to undo: it stays as it is
-		s.work.Phase = PhaseRestart
+		s.work.Phase = hostapi.PhaseRestart
 		return
 	}
 	why := "nobody has confirmed it by " + s.work.Deadline.Local().Format(time.TimeOnly)
-	_ = s.giveUp(ctx, &Failure{Kind: KindFailed, Message: why})
+	_ = s.giveUp(ctx, &hostapi.Failure{Kind: hostapi.KindFailed, Message: why})
 }
 
 // finish is the operator's last word. Where it was awaited, the unit must still
 // be up.
-func (s *session) finish(ctx context.Context, req FinishRequest) (struct{}, error) {
+func (s *session) finish(ctx context.Context, req hostapi.FinishRequest) (struct{}, error) {
 	if err := s.holds(req.Name); err != nil {
 		return struct{}{}, err
 	}
-	good := req.Outcome != outcomeFailed && req.Outcome != outcomeRolledBack
+	good := req.Outcome != hostapi.OutcomeFailed && req.Outcome != hostapi.OutcomeRolledBack
 	switch {
-	case (s.work.Phase == PhaseAwait || s.work.Phase == PhaseRestart) && good:
+	case (s.work.Phase == hostapi.PhaseAwait || s.work.Phase == hostapi.PhaseRestart) && good:
 		if err := s.stayedUp(ctx, s.work.Started); err != nil {
 			return struct{}{}, s.giveUp(ctx, err)
 		}
 		if err := s.succeeded(s.work.Commit.Activation); err != nil {
 			return struct{}{}, err
 		}
-	case s.work.Phase == PhaseCommit && s.work.Commit.Activation == ActivateLive:
+	case s.work.Phase == hostapi.PhaseCommit && s.work.Commit.Activation == hostapi.ActivateLive:
 		s.lock.release() // the guest was confirmed: the guard finishes what failed here
 		s.lock = nil
 		return struct{}{}, nil
@@ -290,19 +275,19 @@ func (s *session) inFull(why string) string {
 func (s *session) abandon() {
 	switch {
 	case s.lock == nil:
-	case s.work.Phase == PhaseDone:
+	case s.work.Phase == hostapi.PhaseDone:
 		_ = s.end(s.work.Outcome, "")
 	case s.work.Phase != "" || s.work.Activating:
 		s.lock.release()
 	default:
-		_ = s.end(outcomeInterrupted, "")
+		_ = s.end(hostapi.OutcomeInterrupted, "")
 	}
 }
 
 // end closes the deployment: history written, roots and lock let go.
 func (s *session) end(outcome, failure string) error {
 	defer func() { s.lock.release(); s.lock = nil }()
-	return s.srv.layout.close(s.name, HistoryEntry{
+	return s.srv.layout.close(s.name, hostapi.HistoryEntry{
 		Deployment: s.work.Deployment, Ended: time.Now().UTC(),
 		Outcome: outcome, Error: failure, Runner: s.work.Runner,
 	})

@@ -3,25 +3,16 @@ package host
 import (
 	"bytes"
 	"encoding/json"
+	"ferry/internal/hostapi"
 	"time"
 )
-
-// AliveRequest is a sign of life: where no other follows within Seconds, the
-// operator's side is gone, though nothing has told the connection so, and the
-// session ends as at end-of-file. It may come at any time, and is met by an
-// `alive` event.
-type AliveRequest struct {
-	Seconds int `json:"seconds"`
-}
-
-const eventAlive = "alive"
 
 // signOfLife reads a line that may be one.
 func signOfLife(line []byte) (within time.Duration, ok bool) {
 	if !bytes.HasPrefix(line, []byte(`{"alive":`)) {
 		return 0, false
 	}
-	var req Request
+	var req hostapi.Request
 	if json.Unmarshal(line, &req) != nil || req.Alive == nil || req.Alive.Seconds < 1 {
 		return 0, false
 	}

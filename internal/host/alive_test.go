@@ -2,6 +2,7 @@ package host
 
 import (
 	"errors"
+	"ferry/internal/hostapi"
 	"io"
 	"strings"
 	"testing"
@@ -27,8 +28,8 @@ func TestSilenceEndsTheSession(t *testing.T) {
 		case <-time.After(300 * time.Millisecond):
 		}
 	}
-	var facts Facts
-	if err := c.ask(Request{Probe: &ProbeRequest{Name: web}}, &facts); err != nil || facts.Lock == nil {
+	var facts hostapi.Facts
+	if err := c.ask(hostapi.Request{Probe: &hostapi.ProbeRequest{Name: web}}, &facts); err != nil || facts.Lock == nil {
 		t.Fatalf("between signs of life: %+v, %v", facts.Lock, err)
 	}
 	select {
@@ -39,7 +40,7 @@ func TestSilenceEndsTheSession(t *testing.T) {
 	if held := h.layout.lockHolder(web); held != nil {
 		t.Errorf("the lock is still held: %+v", held)
 	}
-	if got, err := h.layout.History(web, 1); err != nil || len(got.Entries) != 1 || got.Entries[0].Outcome != outcomeInterrupted {
+	if got, err := h.layout.History(web, 1); err != nil || len(got.Entries) != 1 || got.Entries[0].Outcome != hostapi.OutcomeInterrupted {
 		t.Errorf("history %+v, %v", got, err)
 	}
 }
@@ -56,7 +57,7 @@ func TestWhatIsNoSignOfLife(t *testing.T) {
 	// One that is asked for an answer gets an error instead of none.
 	c := newTestHost(t).session()
 	defer c.leave()
-	var f *Failure
+	var f *hostapi.Failure
 	if err := c.send(`{"alive":{"seconds":-1}}`, nil); !errors.As(err, &f) || !strings.Contains(f.Message, "empty") {
 		t.Errorf("got %v", err)
 	}

@@ -1,7 +1,7 @@
 package host
 
 import (
-	"errors"
+	"ferry/internal/hostapi"
 	"io"
 	"time"
 )
@@ -17,14 +17,14 @@ func NewAnswers(w io.Writer) *Answers { return &Answers{out: &eventWriter{w: w}}
 // the operator's side takes a helper that says nothing for lost.
 func (a *Answers) Live(every time.Duration) (stop func()) {
 	ended := make(chan struct{})
-	a.out.print(Event{Event: eventAlive})
+	a.out.print(hostapi.Event{Event: hostapi.EventAlive})
 	go func() {
 		tick := time.NewTicker(every)
 		defer tick.Stop()
 		for {
 			select {
 			case <-tick.C:
-				a.out.print(Event{Event: eventAlive})
+				a.out.print(hostapi.Event{Event: hostapi.EventAlive})
 			case <-ended:
 				return
 			}
@@ -42,9 +42,3 @@ func (a *Answers) Result(v any) { a.out.result(v) }
 // Fail ends the answers with the reason why the command failed; where err is no
 // *Failure it becomes one of KindFailed.
 func (a *Answers) Fail(err error) { a.out.fail(err) }
-
-// IsRefused reports whether err says that nothing was changed.
-func IsRefused(err error) bool {
-	var f *Failure
-	return errors.As(err, &f) && f.Kind == KindRefused
-}

@@ -8,15 +8,9 @@ import (
 	"os"
 	"path/filepath"
 
+	"ferry/internal/hostapi"
 	"ferry/internal/microvm"
 )
-
-// Autostarted says whether a VM starts with its host.
-type Autostarted struct {
-	VM      microvm.Name `json:"vm"`
-	On      bool         `json:"on"`
-	Changed bool         `json:"changed"`
-}
 
 // autostartTarget is what starts VMs with the host.
 const autostartTarget = "microvms.target"
@@ -45,7 +39,7 @@ func (l Layout) autostarts(n microvm.Name) (bool, error) {
 // Autostart makes a VM start with its host, or not: by a link below
 // microvms.target, so no rebuild of the host is needed. What runs now is not
 // touched. A host whose units its own configuration makes is refused.
-func (s *Server) Autostart(ctx context.Context, n microvm.Name, on bool) (*Autostarted, error) {
+func (s *Server) Autostart(ctx context.Context, n microvm.Name, on bool) (*hostapi.Autostarted, error) {
 	vm, err := s.locate(ctx, n)
 	if err != nil {
 		return nil, err
@@ -61,7 +55,7 @@ func (s *Server) Autostart(ctx context.Context, n microvm.Name, on bool) (*Autos
 	if err != nil {
 		return nil, err
 	}
-	answer := &Autostarted{VM: n, On: on, Changed: now != on}
+	answer := &hostapi.Autostarted{VM: n, On: on, Changed: now != on}
 	switch {
 	case now == on:
 		return answer, nil
@@ -90,7 +84,7 @@ func (s *Server) ownUnits(ctx context.Context) error {
 		return err
 	}
 	if target.LoadState != "loaded" {
-		return Refuse("this host has no "+autostartTarget, "set it up with `ferry host setup`")
+		return hostapi.Refuse("this host has no "+autostartTarget, "set it up with `ferry host setup`")
 	}
 	dir, err := os.Lstat(l.Units)
 	if err != nil {
@@ -98,7 +92,7 @@ func (s *Server) ownUnits(ctx context.Context) error {
 	}
 	template, err := os.Lstat(l.vmTemplate())
 	if err != nil || !dir.IsDir() || !template.Mode().IsRegular() {
-		return Refuse("the units of this host are not ferry's",
+		return hostapi.Refuse("the units of this host are not ferry's",
 			"on NixOS put the VM into microvm.autostart of the host's configuration; elsewhere use `systemctl enable`")
 	}
 	return nil

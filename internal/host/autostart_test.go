@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 
+	"ferry/internal/hostapi"
 	"ferry/internal/microvm"
 )
 
@@ -43,7 +44,7 @@ func TestAutostartIsOneLink(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if *got != (Autostarted{VM: vm, On: c.on, Changed: c.changed}) || h.units.reloads != c.reloads {
+		if *got != (hostapi.Autostarted{VM: vm, On: c.on, Changed: c.changed}) || h.units.reloads != c.reloads {
 			t.Errorf("on %v: %+v after %d reloads", c.on, *got, h.units.reloads)
 		}
 		if to, _ := os.Readlink(link); (to == h.layout.vmTemplate()) != c.on {

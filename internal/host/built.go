@@ -5,11 +5,12 @@ import (
 	"fmt"
 	"path/filepath"
 
+	"ferry/internal/hostapi"
 	"ferry/internal/microvm"
 )
 
 // missing answers a MissingRequest.
-func (s *Server) missing(ctx context.Context, req MissingRequest) ([]microvm.StorePath, error) {
+func (s *Server) missing(ctx context.Context, req hostapi.MissingRequest) ([]microvm.StorePath, error) {
 	missing, err := s.nix.Missing(ctx, req.Paths)
 	if err != nil || len(missing) == 0 || !req.Substitute {
 		return missing, err
@@ -23,9 +24,9 @@ func (s *Server) missing(ctx context.Context, req MissingRequest) ([]microvm.Sto
 // arrived takes in a runner that was built elsewhere. `pending` points to it
 // since before it came where the evaluation knew its path; Nix makes the link
 // anew, so that a collector at work learns of it.
-func (s *session) arrived(ctx context.Context, runner microvm.StorePath) (*Built, error) {
+func (s *session) arrived(ctx context.Context, runner microvm.StorePath) (*hostapi.Built, error) {
 	if _, err := microvm.ParseStorePath(string(runner)); err != nil || runner.IsDerivation() {
-		return nil, Refuse(fmt.Sprintf("%.120q is not a runner in the store", runner), "")
+		return nil, hostapi.Refuse(fmt.Sprintf("%.120q is not a runner in the store", runner), "")
 	}
 	if s.work.Runner != "" && s.work.Runner != runner {
 		return nil, fmt.Errorf("%s was built instead of the evaluated runner %s", runner, s.work.Runner)
@@ -47,5 +48,5 @@ func (s *session) arrived(ctx context.Context, runner microvm.StorePath) (*Built
 		return nil, err
 	}
 	s.work.Runner = runner
-	return &Built{Runner: runner}, nil
+	return &hostapi.Built{Runner: runner}, nil
 }

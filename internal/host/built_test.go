@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 
+	"ferry/internal/hostapi"
 	"ferry/internal/microvm"
 )
 
@@ -17,22 +18,22 @@ func TestArrivedRunner(t *testing.T) {
 	h.makeRunner(runnerA, systemA, "-m 512M")
 	c := h.session()
 	defer c.leave()
-	if err := c.ask(Request{Build: &BuildRequest{Name: web, Built: runnerA}}, nil); err == nil {
+	if err := c.ask(hostapi.Request{Build: &hostapi.BuildRequest{Name: web, Built: runnerA}}, nil); err == nil {
 		t.Error("taken in without the lock")
 	}
 	c.prepare(runnerA)
 	for _, bad := range []microvm.StorePath{runnerB, drv(runnerA), "/etc", "/nix/store/../etc"} {
-		if err := c.ask(Request{Build: &BuildRequest{Name: web, Built: bad}}, nil); err == nil {
+		if err := c.ask(hostapi.Request{Build: &hostapi.BuildRequest{Name: web, Built: bad}}, nil); err == nil {
 			t.Errorf("%s was taken in", bad)
 		}
 	}
 	h.nix.missing = []microvm.StorePath{runnerA}
-	if err := c.ask(Request{Build: &BuildRequest{Name: web, Built: runnerA}}, nil); err == nil || !strings.Contains(err.Error(), "is not in the host's store") {
+	if err := c.ask(hostapi.Request{Build: &hostapi.BuildRequest{Name: web, Built: runnerA}}, nil); err == nil || !strings.Contains(err.Error(), "is not in the host's store") {
 		t.Error(err)
 	}
 	h.nix.missing = nil
-	var built Built
-	if err := c.ask(Request{Build: &BuildRequest{Name: web, Built: runnerA}}, &built); err != nil || built.Runner != runnerA {
+	var built hostapi.Built
+	if err := c.ask(hostapi.Request{Build: &hostapi.BuildRequest{Name: web, Built: runnerA}}, &built); err != nil || built.Runner != runnerA {
 		t.Fatal(built, err)
 	}
 	if !slices.Contains(h.nix.calls, "root pending") || slices.Contains(h.nix.calls, "build") {
@@ -47,7 +48,7 @@ func TestArrivedPathIsNoRunner(t *testing.T) {
 	c := h.session()
 	defer c.leave()
 	c.prepare(runnerA)
-	if err := c.ask(Request{Build: &BuildRequest{Name: web, Built: runnerA}}, nil); err == nil {
+	if err := c.ask(hostapi.Request{Build: &hostapi.BuildRequest{Name: web, Built: runnerA}}, nil); err == nil {
 		t.Error("taken in")
 	}
 }
@@ -60,7 +61,7 @@ func TestMissingSubstitutesFirst(t *testing.T) {
 	for substitute, want := range map[bool]bool{false: false, true: true} {
 		h.nix.calls = nil
 		var missing []microvm.StorePath
-		err := c.ask(Request{Missing: &MissingRequest{Paths: []microvm.StorePath{runnerA}, Substitute: substitute}}, &missing)
+		err := c.ask(hostapi.Request{Missing: &hostapi.MissingRequest{Paths: []microvm.StorePath{runnerA}, Substitute: substitute}}, &missing)
 		if err != nil || !slices.Equal(missing, h.nix.missing) || slices.Contains(h.nix.calls, "substitute") != want {
 			t.Errorf("%v: %q, %v, calls %q", substitute, missing, err, h.nix.calls)
 		}
@@ -72,25 +73,25 @@ func TestEvaluate(t *testing.T) {
 	h := newTestHost(t)
 	c := h.session()
 	const flake = "path:/nix/store/00000000000000000000000000000000-source"
-	req := EvaluateRequest{Name: web, Flake: flake + "?rev=a", Expression: "x: x", Locks: []byte(`{"nodes":{}}`)}
-	if err := c.ask(Request{Evaluate: &req}, nil); err == nil {
+	req := hostapi.EvaluateRequest{Name: web, Flake: flake + "?rev=a", Expression: "x: x", Locks: []byte(`{"nodes":{}}`)}
+	if err := c.ask(hostapi.Request{Evaluate: &req}, nil); err == nil {
 		t.Error("evaluated without the lock")
 	}
-	err := c.ask(Request{Prepare: &PrepareRequest{Name: web, Deployment: Deployment{ID: c.id}}}, nil)
+	err := c.ask(hostapi.Request{Prepare: &hostapi.PrepareRequest{Name: web, Deployment: hostapi.Deployment{ID: c.id}}}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
 	for _, bad := range []string{"/nix/store/00000000000000000000000000000000-source", "path:/etc", "path:" + flake, "github:a/b", ""} {
 		r := req
 		r.Flake = bad
-		var f *Failure
-		if err := c.ask(Request{Evaluate: &r}, nil); !errors.As(err, &f) || f.Kind != KindRefused {
+		var f *hostapi.Failure
+		if err := c.ask(hostapi.Request{Evaluate: &r}, nil); !errors.As(err, &f) || f.Kind != hostapi.KindRefused {
 			t.Errorf("%q: %v", bad, err)
 		}
 	}
 	h.nix.evaluated = []byte(`{"vms":{"web":{"record":{"name":"web","runner":{"drv":"` + string(drv(runnerA)) + `"}}}}}`)
-	var said Evaluated
-	if err := c.ask(Request{Evaluate: &req}, &said); err != nil || string(said.Output) != string(h.nix.evaluated) {
+	var said hostapi.Evaluated
+	if err := c.ask(hostapi.Request{Evaluate: &req}, &said); err != nil || string(said.Output) != string(h.nix.evaluated) {
 		t.Fatal(said, err)
 	}
 	if !slices.Contains(h.nix.calls, "eval "+flake+"?rev=a#.") {

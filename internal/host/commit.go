@@ -13,6 +13,7 @@ import (
 	"syscall"
 	"time"
 
+	"ferry/internal/hostapi"
 	"ferry/internal/microvm"
 )
 
@@ -114,7 +115,7 @@ func (l Layout) makeVMDir(n microvm.Name) error {
 	}
 	g, err := user.LookupGroup(l.Group)
 	if err != nil {
-		return Refuse("this machine has no group "+l.Group, "import microvm.nixosModules.host, or make the user microvm with that group")
+		return hostapi.Refuse("this machine has no group "+l.Group, "import microvm.nixosModules.host, or make the user microvm with that group")
 	}
 	gid, err := strconv.Atoi(g.Gid)
 	if err != nil {
@@ -147,7 +148,7 @@ func (l Layout) makeVMDir(n microvm.Name) error {
 // `current`, `flake`, in this order, so that a crash between any two leaves
 // `current` a valid, rooted runner and running again converges. Installing what
 // is current already moves nothing, so the way back is never lost.
-func (s *Server) install(ctx context.Context, req CommitRequest) error {
+func (s *Server) install(ctx context.Context, req hostapi.CommitRequest) error {
 	l := s.layout
 	if err := do(StepRoots, func() error { return l.ensureVM(req.Name) }); err != nil {
 		return err
@@ -182,7 +183,7 @@ func (s *Server) install(ctx context.Context, req CommitRequest) error {
 
 // moveLinks makes the runner the newest generation, and `current`; what was
 // current becomes `old`.
-func (s *Server) moveLinks(ctx context.Context, req CommitRequest, previous microvm.StorePath) error {
+func (s *Server) moveLinks(ctx context.Context, req hostapi.CommitRequest, previous microvm.StorePath) error {
 	l := s.layout
 	moves := previous != req.Runner
 	if moves || req.Generation != 0 {

@@ -5,14 +5,15 @@ import (
 	"maps"
 	"slices"
 
+	"ferry/internal/hostapi"
 	"ferry/internal/microvm"
 )
 
 // situation is all that a decision rests on; docs/architecture.md has its place in
 // a deployment.
 type situation struct {
-	Intent
-	VM      VMState
+	hostapi.Intent
+	VM      hostapi.VMState
 	New     microvm.StorePath // runner; empty where only the build will tell
 	System  microvm.StorePath // inside the new runner; empty: unknown or none
 	Running microvm.StorePath // what the guest says it runs, else VM.Running
@@ -27,11 +28,11 @@ type situation struct {
 }
 
 // decide turns a situation into what to do. It never touches anything.
-func decide(s situation) (Plan, error) {
-	p := Plan{
+func decide(s situation) (hostapi.Plan, error) {
+	p := hostapi.Plan{
 		Install:    !s.SameAsCurrent,
 		WriteFlake: s.FlakeDiffers,
-		Activation: ActivateNone,
+		Activation: hostapi.ActivateNone,
 		Hardware:   s.Hardware,
 		Runner:     s.New, System: s.System, Previous: s.VM.Current,
 	}
@@ -41,12 +42,12 @@ func decide(s situation) (Plan, error) {
 	}
 	p.Changed = p.Install || systemChanged || len(s.Hardware) > 0
 	switch s.Action {
-	case ActionBoot:
+	case hostapi.ActionBoot:
 		return p, nil
-	case ActionTest, ActionDryActivate:
+	case hostapi.ActionTest, hostapi.ActionDryActivate:
 		p.Install, p.WriteFlake = false, false
 		return decideTrial(p, s)
-	case ActionSwitch:
+	case hostapi.ActionSwitch:
 	default:
 		return p, fmt.Errorf("unknown action %q", s.Action)
 	}
@@ -55,18 +56,18 @@ func decide(s situation) (Plan, error) {
 	}
 	live := s.LiveObstacle == ""
 	changed := systemChanged || len(s.Hardware) > 0
-	restart := func(why string) (Plan, error) {
-		p.Activation, p.Reason = ActivateRestart, why
+	restart := func(why string) (hostapi.Plan, error) {
+		p.Activation, p.Reason = hostapi.ActivateRestart, why
 		return p, nil
 	}
 	switch {
-	case s.Restart == RestartAlways:
+	case s.Restart == hostapi.RestartAlways:
 		return restart("--restart=always")
 	case !changed:
 		return p, nil
-	case s.Restart == RestartIfNeeded && len(s.Hardware) > 0:
+	case s.Restart == hostapi.RestartIfNeeded && len(s.Hardware) > 0:
 		return restart("the hardware differs")
-	case s.Restart == RestartNever && !live:
+	case s.Restart == hostapi.RestartNever && !live:
 		p.Waits = waits(s, systemChanged)
 		return p, nil
 	case !live:
@@ -74,7 +75,7 @@ func decide(s situation) (Plan, error) {
 	}
 	p.Waits = s.Hardware
 	if systemChanged {
-		p.Activation, p.Reason = ActivateLive, "the host's store is shared and sshd runs inside"
+		p.Activation, p.Reason = hostapi.ActivateLive, "the host's store is shared and sshd runs inside"
 		p.NeedTarget = !s.TargetKnown
 	}
 	return p, nil
@@ -82,38 +83,38 @@ func decide(s situation) (Plan, error) {
 
 // decideTrial is for the actions that leave `current` alone: they only exist
 // inside a running guest.
-func decideTrial(p Plan, s situation) (Plan, error) {
+func decideTrial(p hostapi.Plan, s situation) (hostapi.Plan, error) {
 	switch {
 	case !s.VM.Unit.Up():
-		return p, Refuse(fmt.Sprintf("%s: the VM is not running", s.Action), "start it first: ferry start NAME")
+		return p, hostapi.Refuse(fmt.Sprintf("%s: the VM is not running", s.Action), "start it first: ferry start NAME")
 	case s.LiveObstacle != "":
-		return p, Refuse(fmt.Sprintf("%s needs a live switch, which this VM can't do: %s", s.Action, s.LiveObstacle), "")
+		return p, hostapi.Refuse(fmt.Sprintf("%s needs a live switch, which this VM can't do: %s", s.Action, s.LiveObstacle), "")
 	}
-	p.Activation, p.Reason = ActivateLive, string(s.Action)
+	p.Activation, p.Reason = hostapi.ActivateLive, string(s.Action)
 	p.Waits = s.Hardware
 	p.NeedTarget = !s.TargetKnown
-	if s.Action == ActionTest && s.System != "" && s.System == s.Running {
-		p.Activation = ActivateNone
+	if s.Action == hostapi.ActionTest && s.System != "" && s.System == s.Running {
+		p.Activation = hostapi.ActivateNone
 	}
 	return p, nil
 }
 
 // decideDown is for a VM whose unit is not up.
-func decideDown(p Plan, s situation) Plan {
+func decideDown(p hostapi.Plan, s situation) hostapi.Plan {
 	switch {
 	case !s.VM.Exists:
-		p.Activation, p.Reason = ActivateStart, "the VM is new"
+		p.Activation, p.Reason = hostapi.ActivateStart, "the VM is new"
 	case s.VM.ToStart:
-		p.Activation, p.Reason = ActivateStart, "the VM was installed but never started, or its start failed"
-	case s.Restart == RestartAlways:
-		p.Activation, p.Reason = ActivateStart, "--restart=always"
+		p.Activation, p.Reason = hostapi.ActivateStart, "the VM was installed but never started, or its start failed"
+	case s.Restart == hostapi.RestartAlways:
+		p.Activation, p.Reason = hostapi.ActivateStart, "--restart=always"
 	case !s.VM.Unit.Stopped():
-		p.Activation, p.Reason = ActivateRestart, "its unit is "+s.VM.Unit.ActiveState+" ("+s.VM.Unit.SubState+")"
+		p.Activation, p.Reason = hostapi.ActivateRestart, "its unit is "+s.VM.Unit.ActiveState+" ("+s.VM.Unit.SubState+")"
 	default:
 		p.Stopped = true
 	}
-	if s.Restart == RestartNever && p.Activation != ActivateNone {
-		p.Activation, p.Reason, p.Stopped = ActivateNone, "", true
+	if s.Restart == hostapi.RestartNever && p.Activation != hostapi.ActivateNone {
+		p.Activation, p.Reason, p.Stopped = hostapi.ActivateNone, "", true
 	}
 	return p
 }

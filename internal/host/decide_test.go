@@ -5,6 +5,7 @@ import (
 	"strings"
 	"testing"
 
+	"ferry/internal/hostapi"
 	"ferry/internal/microvm"
 )
 
@@ -15,15 +16,15 @@ const (
 	systemB = microvm.StorePath("/nix/store/2222222222222222222222222222222b-nixos-system-web")
 )
 
-func up(current, booted, running microvm.StorePath) VMState {
-	return VMState{
+func up(current, booted, running microvm.StorePath) hostapi.VMState {
+	return hostapi.VMState{
 		Exists: current != "", Current: current, Booted: booted, Running: running,
-		Unit: UnitState{LoadState: "loaded", ActiveState: "active", SubState: "running"},
+		Unit: hostapi.UnitState{LoadState: "loaded", ActiveState: "active", SubState: "running"},
 	}
 }
 
-func down(state string) VMState {
-	return VMState{Exists: true, Current: runnerA, Unit: UnitState{ActiveState: state, SubState: "dead"}}
+func down(state string) hostapi.VMState {
+	return hostapi.VMState{Exists: true, Current: runnerA, Unit: hostapi.UnitState{ActiveState: state, SubState: "dead"}}
 }
 
 func TestDecide(t *testing.T) {
@@ -32,43 +33,43 @@ func TestDecide(t *testing.T) {
 		name     string
 		s        situation
 		install  bool
-		activate Activation
+		activate hostapi.Activation
 		waits    int
 		stopped  bool
 		target   bool
 	}{
-		{name: "nothing changed", s: situation{VM: up(runnerA, runnerA, systemA), New: runnerA, System: systemA, Running: systemA, SameAsCurrent: true}, activate: ActivateNone},
-		{name: "nothing changed, but always", s: situation{Intent: Intent{Restart: RestartAlways}, VM: up(runnerA, runnerA, systemA), New: runnerA, System: systemA, Running: systemA, SameAsCurrent: true}, activate: ActivateRestart},
-		{name: "new system, live", s: situation{Intent: Intent{TargetKnown: true}, VM: up(runnerA, runnerA, systemA), New: runnerB, System: systemB, Running: systemA}, install: true, activate: ActivateLive},
-		{name: "new system, live, no target", s: situation{VM: up(runnerA, runnerA, systemA), New: runnerB, System: systemB, Running: systemA}, install: true, activate: ActivateLive, target: true},
-		{name: "new system, not live", s: situation{LiveObstacle: "no sshd", VM: up(runnerA, runnerA, systemA), New: runnerB, System: systemB, Running: systemA}, install: true, activate: ActivateRestart},
-		{name: "new system, not live, never", s: situation{Intent: Intent{Restart: RestartNever}, LiveObstacle: "no sshd", VM: up(runnerA, runnerA, systemA), New: runnerB, System: systemB, Running: systemA}, install: true, activate: ActivateNone, waits: 1},
-		{name: "installed before, activated now", s: situation{Intent: Intent{TargetKnown: true}, VM: up(runnerB, runnerA, systemA), New: runnerB, System: systemB, Running: systemA, SameAsCurrent: true}, activate: ActivateLive},
-		{name: "A to B live to A", s: situation{Intent: Intent{TargetKnown: true}, VM: up(runnerB, runnerA, systemB), New: runnerA, System: systemA, Running: systemB}, install: true, activate: ActivateLive},
-		{name: "the guest already runs it, only the commit is missing", s: situation{VM: up(runnerA, runnerA, systemA), New: runnerB, System: systemB, Running: systemB}, install: true, activate: ActivateNone},
-		{name: "hardware only, auto", s: situation{VM: up(runnerA, runnerA, systemA), New: runnerB, System: systemA, Running: systemA, Hardware: hw}, install: true, activate: ActivateNone, waits: 1},
-		{name: "hardware only, if-needed", s: situation{Intent: Intent{Restart: RestartIfNeeded}, VM: up(runnerA, runnerA, systemA), New: runnerB, System: systemA, Running: systemA, Hardware: hw}, install: true, activate: ActivateRestart},
-		{name: "hardware and system, auto", s: situation{Intent: Intent{TargetKnown: true}, VM: up(runnerA, runnerA, systemA), New: runnerB, System: systemB, Running: systemA, Hardware: hw}, install: true, activate: ActivateLive, waits: 1},
-		{name: "hardware and system, if-needed: one restart", s: situation{Intent: Intent{Restart: RestartIfNeeded}, VM: up(runnerA, runnerA, systemA), New: runnerB, System: systemB, Running: systemA, Hardware: hw}, install: true, activate: ActivateRestart},
-		{name: "hardware waits since an earlier run", s: situation{VM: up(runnerB, runnerA, systemA), New: runnerB, System: systemA, Running: systemA, SameAsCurrent: true, Hardware: hw}, activate: ActivateNone, waits: 1},
-		{name: "a new VM starts", s: situation{VM: VMState{Unit: UnitState{ActiveState: "inactive"}}, New: runnerA, System: systemA}, install: true, activate: ActivateStart},
-		{name: "a new VM, never", s: situation{Intent: Intent{Restart: RestartNever}, VM: VMState{Unit: UnitState{ActiveState: "inactive"}}, New: runnerA, System: systemA}, install: true, activate: ActivateNone, stopped: true},
-		{name: "a stopped VM stays stopped", s: situation{VM: down("inactive"), New: runnerB, System: systemB}, install: true, activate: ActivateNone, stopped: true},
-		{name: "a stopped VM, always", s: situation{Intent: Intent{Restart: RestartAlways}, VM: down("inactive"), New: runnerB, System: systemB}, install: true, activate: ActivateStart},
-		{name: "a failed VM is restarted", s: situation{VM: down("failed"), New: runnerB, System: systemB}, install: true, activate: ActivateRestart},
-		{name: "a VM in a restart loop is restarted", s: situation{VM: down("activating"), New: runnerB, System: systemB}, install: true, activate: ActivateRestart},
-		{name: "boot installs only", s: situation{Intent: Intent{Action: ActionBoot, Restart: RestartAlways}, VM: up(runnerA, runnerA, systemA), New: runnerB, System: systemB, Running: systemA}, install: true, activate: ActivateNone},
-		{name: "test leaves current", s: situation{Intent: Intent{Action: ActionTest, TargetKnown: true}, VM: up(runnerA, runnerA, systemA), New: runnerB, System: systemB, Running: systemA}, activate: ActivateLive},
-		{name: "a runner without a system that is booted", s: situation{LiveObstacle: "no system", VM: up(runnerA, runnerA, ""), New: runnerA, SameAsCurrent: true}, activate: ActivateNone},
-		{name: "another runner without a system", s: situation{LiveObstacle: "no system", VM: up(runnerA, runnerA, ""), New: runnerB}, install: true, activate: ActivateRestart},
+		{name: "nothing changed", s: situation{VM: up(runnerA, runnerA, systemA), New: runnerA, System: systemA, Running: systemA, SameAsCurrent: true}, activate: hostapi.ActivateNone},
+		{name: "nothing changed, but always", s: situation{Intent: hostapi.Intent{Restart: hostapi.RestartAlways}, VM: up(runnerA, runnerA, systemA), New: runnerA, System: systemA, Running: systemA, SameAsCurrent: true}, activate: hostapi.ActivateRestart},
+		{name: "new system, live", s: situation{Intent: hostapi.Intent{TargetKnown: true}, VM: up(runnerA, runnerA, systemA), New: runnerB, System: systemB, Running: systemA}, install: true, activate: hostapi.ActivateLive},
+		{name: "new system, live, no target", s: situation{VM: up(runnerA, runnerA, systemA), New: runnerB, System: systemB, Running: systemA}, install: true, activate: hostapi.ActivateLive, target: true},
+		{name: "new system, not live", s: situation{LiveObstacle: "no sshd", VM: up(runnerA, runnerA, systemA), New: runnerB, System: systemB, Running: systemA}, install: true, activate: hostapi.ActivateRestart},
+		{name: "new system, not live, never", s: situation{Intent: hostapi.Intent{Restart: hostapi.RestartNever}, LiveObstacle: "no sshd", VM: up(runnerA, runnerA, systemA), New: runnerB, System: systemB, Running: systemA}, install: true, activate: hostapi.ActivateNone, waits: 1},
+		{name: "installed before, activated now", s: situation{Intent: hostapi.Intent{TargetKnown: true}, VM: up(runnerB, runnerA, systemA), New: runnerB, System: systemB, Running: systemA, SameAsCurrent: true}, activate: hostapi.ActivateLive},
+		{name: "A to B live to A", s: situation{Intent: hostapi.Intent{TargetKnown: true}, VM: up(runnerB, runnerA, systemB), New: runnerA, System: systemA, Running: systemB}, install: true, activate: hostapi.ActivateLive},
+		{name: "the guest already runs it, only the commit is missing", s: situation{VM: up(runnerA, runnerA, systemA), New: runnerB, System: systemB, Running: systemB}, install: true, activate: hostapi.ActivateNone},
+		{name: "hardware only, auto", s: situation{VM: up(runnerA, runnerA, systemA), New: runnerB, System: systemA, Running: systemA, Hardware: hw}, install: true, activate: hostapi.ActivateNone, waits: 1},
+		{name: "hardware only, if-needed", s: situation{Intent: hostapi.Intent{Restart: hostapi.RestartIfNeeded}, VM: up(runnerA, runnerA, systemA), New: runnerB, System: systemA, Running: systemA, Hardware: hw}, install: true, activate: hostapi.ActivateRestart},
+		{name: "hardware and system, auto", s: situation{Intent: hostapi.Intent{TargetKnown: true}, VM: up(runnerA, runnerA, systemA), New: runnerB, System: systemB, Running: systemA, Hardware: hw}, install: true, activate: hostapi.ActivateLive, waits: 1},
+		{name: "hardware and system, if-needed: one restart", s: situation{Intent: hostapi.Intent{Restart: hostapi.RestartIfNeeded}, VM: up(runnerA, runnerA, systemA), New: runnerB, System: systemB, Running: systemA, Hardware: hw}, install: true, activate: hostapi.ActivateRestart},
+		{name: "hardware waits since an earlier run", s: situation{VM: up(runnerB, runnerA, systemA), New: runnerB, System: systemA, Running: systemA, SameAsCurrent: true, Hardware: hw}, activate: hostapi.ActivateNone, waits: 1},
+		{name: "a new VM starts", s: situation{VM: hostapi.VMState{Unit: hostapi.UnitState{ActiveState: "inactive"}}, New: runnerA, System: systemA}, install: true, activate: hostapi.ActivateStart},
+		{name: "a new VM, never", s: situation{Intent: hostapi.Intent{Restart: hostapi.RestartNever}, VM: hostapi.VMState{Unit: hostapi.UnitState{ActiveState: "inactive"}}, New: runnerA, System: systemA}, install: true, activate: hostapi.ActivateNone, stopped: true},
+		{name: "a stopped VM stays stopped", s: situation{VM: down("inactive"), New: runnerB, System: systemB}, install: true, activate: hostapi.ActivateNone, stopped: true},
+		{name: "a stopped VM, always", s: situation{Intent: hostapi.Intent{Restart: hostapi.RestartAlways}, VM: down("inactive"), New: runnerB, System: systemB}, install: true, activate: hostapi.ActivateStart},
+		{name: "a failed VM is restarted", s: situation{VM: down("failed"), New: runnerB, System: systemB}, install: true, activate: hostapi.ActivateRestart},
+		{name: "a VM in a restart loop is restarted", s: situation{VM: down("activating"), New: runnerB, System: systemB}, install: true, activate: hostapi.ActivateRestart},
+		{name: "boot installs only", s: situation{Intent: hostapi.Intent{Action: hostapi.ActionBoot, Restart: hostapi.RestartAlways}, VM: up(runnerA, runnerA, systemA), New: runnerB, System: systemB, Running: systemA}, install: true, activate: hostapi.ActivateNone},
+		{name: "test leaves current", s: situation{Intent: hostapi.Intent{Action: hostapi.ActionTest, TargetKnown: true}, VM: up(runnerA, runnerA, systemA), New: runnerB, System: systemB, Running: systemA}, activate: hostapi.ActivateLive},
+		{name: "a runner without a system that is booted", s: situation{LiveObstacle: "no system", VM: up(runnerA, runnerA, ""), New: runnerA, SameAsCurrent: true}, activate: hostapi.ActivateNone},
+		{name: "another runner without a system", s: situation{LiveObstacle: "no system", VM: up(runnerA, runnerA, ""), New: runnerB}, install: true, activate: hostapi.ActivateRestart},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			if tt.s.Action == "" {
-				tt.s.Action = ActionSwitch
+				tt.s.Action = hostapi.ActionSwitch
 			}
 			if tt.s.Restart == "" {
-				tt.s.Restart = RestartAuto
+				tt.s.Restart = hostapi.RestartAuto
 			}
 			p, err := decide(tt.s)
 			if err != nil {
@@ -86,16 +87,16 @@ func TestDecideRefusesTrials(t *testing.T) {
 		"not running": {VM: down("inactive")},
 		"not live":    {VM: up(runnerA, runnerA, systemA), LiveObstacle: "services.openssh is not enabled"},
 	} {
-		for _, a := range []Action{ActionTest, ActionDryActivate} {
+		for _, a := range []hostapi.Action{hostapi.ActionTest, hostapi.ActionDryActivate} {
 			s.Action = a
 			_, err := decide(s)
-			var f *Failure
-			if !errors.As(err, &f) || f.Kind != KindRefused {
+			var f *hostapi.Failure
+			if !errors.As(err, &f) || f.Kind != hostapi.KindRefused {
 				t.Errorf("%s, %s: %v", name, a, err)
 			}
 		}
 	}
-	if _, err := decide(situation{Intent: Intent{Action: "reboot"}}); err == nil {
+	if _, err := decide(situation{Intent: hostapi.Intent{Action: "reboot"}}); err == nil {
 		t.Error("an unknown action was decided on")
 	}
 }

@@ -4,14 +4,15 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
+	"ferry/internal/hostapi"
 	"fmt"
 	"io"
 )
 
 // decodeRequest reads one line: exactly one request that this version knows, and
 // nothing after it.
-func decodeRequest(line []byte) (Request, error) {
-	var req Request
+func decodeRequest(line []byte) (hostapi.Request, error) {
+	var req hostapi.Request
 	dec := json.NewDecoder(bytes.NewReader(line))
 	dec.DisallowUnknownFields()
 	if err := dec.Decode(&req); err != nil {

@@ -2,6 +2,7 @@ package host
 
 import (
 	"encoding/json"
+	"ferry/internal/hostapi"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -83,7 +84,7 @@ func FuzzJournal(f *testing.F) {
 	f.Fuzz(func(t *testing.T, entry []byte) {
 		line, err := parseJournal(entry)
 		if err != nil {
-			if !reflect.DeepEqual(line, LogLine{}) {
+			if !reflect.DeepEqual(line, hostapi.LogLine{}) {
 				t.Errorf("an entry that can't be read gave %+v", line)
 			}
 			return

@@ -4,30 +4,18 @@ import (
 	"context"
 	"fmt"
 
+	"ferry/internal/hostapi"
 	"ferry/internal/microvm"
 )
 
-// Diff is what differs between two generations of a VM.
-type Diff struct {
-	VM   microvm.Name `json:"vm"`
-	From Generation   `json:"from"`
-	To   Generation   `json:"to"`
-	// Changes are lines of `nix store diff-closures`. ConfigurationOnly: the
-	// system differs, but no package does.
-	Changes           []string `json:"changes"`
-	ConfigurationOnly bool     `json:"configurationOnly,omitempty"`
-	Hardware          []string `json:"hardware"`
-	Same              bool     `json:"same"` // nothing differs
-}
-
 // Diff compares two generations. With one number it compares that one with the
 // current, with none the one before the current with the current.
-func (s *Server) Diff(ctx context.Context, n microvm.Name, numbers ...int) (*Diff, error) {
+func (s *Server) Diff(ctx context.Context, n microvm.Name, numbers ...int) (*hostapi.Diff, error) {
 	gens, err := s.Generations(ctx, n)
 	if err != nil {
 		return nil, err
 	}
-	d := &Diff{VM: n, Changes: []string{}, Hardware: []string{}}
+	d := &hostapi.Diff{VM: n, Changes: []string{}, Hardware: []string{}}
 	if d.From, d.To, err = s.ends(gens, n, numbers); err != nil {
 		return nil, err
 	}
@@ -66,7 +54,7 @@ func (s *Server) Diff(ctx context.Context, n microvm.Name, numbers ...int) (*Dif
 }
 
 // ends finds the two generations to compare.
-func (s *Server) ends(gens []Generation, n microvm.Name, numbers []int) (from, to Generation, err error) {
+func (s *Server) ends(gens []hostapi.Generation, n microvm.Name, numbers []int) (from, to hostapi.Generation, err error) {
 	if len(numbers) > 0 {
 		from, err = pick(gens, n, numbers[0])
 	} else {
@@ -84,5 +72,5 @@ func (s *Server) ends(gens []Generation, n microvm.Name, numbers []int) (from, t
 			return from, g, nil
 		}
 	}
-	return from, to, Refuse(fmt.Sprintf("the current runner of %s is not one of its generations", n), has(gens, n))
+	return from, to, hostapi.Refuse(fmt.Sprintf("the current runner of %s is not one of its generations", n), has(gens, n))
 }

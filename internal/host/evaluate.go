@@ -8,38 +8,22 @@ import (
 	"os"
 	"strings"
 
+	"ferry/internal/hostapi"
 	"ferry/internal/microvm"
 	"ferry/internal/nix"
 )
-
-// EvaluateRequest evaluates a flake on the host, from sources that were copied
-// into its store: nothing is fetched, and no checkout is made.
-type EvaluateRequest struct {
-	Name  microvm.Name `json:"name"`
-	Flake string       `json:"flake"` // path:/nix/store/…
-	// Expression is a Nix function that is applied to the flake's outputs.
-	Expression string   `json:"expression"`
-	Options    []string `json:"options,omitempty"` // of nix eval
-	// Locks is the lock file in force where the flake was copied from.
-	Locks json.RawMessage `json:"locks,omitempty"`
-}
-
-// Evaluated answers an EvaluateRequest.
-type Evaluated struct {
-	Output json.RawMessage `json:"output"` // of the expression
-}
 
 const maxEvalLog = 40 // lines of Nix's that an error shows
 
 // evaluate runs as root, as a build does that is asked for by root: the flake is
 // the operator's, who may run anything as root here.
-func (s *session) evaluate(ctx context.Context, req EvaluateRequest) (*Evaluated, error) {
+func (s *session) evaluate(ctx context.Context, req hostapi.EvaluateRequest) (*hostapi.Evaluated, error) {
 	if err := s.holds(req.Name); err != nil {
 		return nil, err
 	}
 	source, _, _ := strings.Cut(strings.TrimPrefix(req.Flake, "path:"), "?")
 	if _, err := microvm.ParseStorePath(source); err != nil || !strings.HasPrefix(req.Flake, "path:") {
-		return nil, Refuse(fmt.Sprintf("%.120q is not a flake in the store", req.Flake), "")
+		return nil, hostapi.Refuse(fmt.Sprintf("%.120q is not a flake in the store", req.Flake), "")
 	}
 	options, remove, err := withLocks(req)
 	if err != nil {
@@ -53,12 +37,12 @@ func (s *session) evaluate(ctx context.Context, req EvaluateRequest) (*Evaluated
 	if err := s.keepEvaluated(out); err != nil {
 		return nil, err
 	}
-	return &Evaluated{Output: out}, nil
+	return &hostapi.Evaluated{Output: out}, nil
 }
 
 // withLocks puts the locks into a file, for Nix to read instead of the flake's
 // own lock file, which may be older.
-func withLocks(req EvaluateRequest) (options []string, remove func(), err error) {
+func withLocks(req hostapi.EvaluateRequest) (options []string, remove func(), err error) {
 	options = append([]string{"--no-write-lock-file"}, req.Options...)
 	if len(req.Locks) == 0 {
 		return options, func() {}, nil
@@ -106,8 +90,8 @@ func evalFailure(err error) error {
 	if !errors.As(err, &fe) {
 		return err
 	}
-	return &Failure{
-		Kind: KindFailed, Message: "evaluating on the host failed", Log: fe.Stderr[max(0, len(fe.Stderr)-maxEvalLog):],
+	return &hostapi.Failure{
+		Kind: hostapi.KindFailed, Message: "evaluating on the host failed", Log: fe.Stderr[max(0, len(fe.Stderr)-maxEvalLog):],
 		Hint: "without --eval-on host it is evaluated here",
 	}
 }

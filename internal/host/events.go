@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
+	"ferry/internal/hostapi"
 	"io"
 	"strings"
 	"sync"
@@ -16,10 +17,10 @@ type eventWriter struct {
 	w  io.Writer
 }
 
-func (e *eventWriter) print(ev Event) {
+func (e *eventWriter) print(ev hostapi.Event) {
 	b, err := json.Marshal(ev)
 	if err != nil {
-		b, _ = json.Marshal(Event{Event: "error", Error: &Failure{Kind: KindFailed, Message: err.Error()}})
+		b, _ = json.Marshal(hostapi.Event{Event: "error", Error: &hostapi.Failure{Kind: hostapi.KindFailed, Message: err.Error()}})
 	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -27,7 +28,7 @@ func (e *eventWriter) print(ev Event) {
 }
 
 func (e *eventWriter) log(source, line string) {
-	e.print(Event{Event: "log", Source: source, Line: line})
+	e.print(hostapi.Event{Event: "log", Source: source, Line: line})
 }
 
 func (e *eventWriter) result(v any) {
@@ -36,15 +37,15 @@ func (e *eventWriter) result(v any) {
 		e.fail(err)
 		return
 	}
-	e.print(Event{Event: "result", Result: b})
+	e.print(hostapi.Event{Event: "result", Result: b})
 }
 
 func (e *eventWriter) fail(err error) {
-	var f *Failure
+	var f *hostapi.Failure
 	if !errors.As(err, &f) {
-		f = &Failure{Kind: KindFailed, Message: err.Error()}
+		f = &hostapi.Failure{Kind: hostapi.KindFailed, Message: err.Error()}
 	}
-	e.print(Event{Event: "error", Error: f})
+	e.print(hostapi.Event{Event: "error", Error: f})
 }
 
 // lines is a writer that prints each line as a log event.

@@ -3,6 +3,7 @@ package host
 import (
 	"bytes"
 	"encoding/json"
+	"ferry/internal/hostapi"
 	"fmt"
 	"strings"
 	"testing"
@@ -22,7 +23,7 @@ func logged(t *testing.T, pieces ...string) []string {
 	}
 	var lines []string
 	for text := range strings.Lines(out.String()) {
-		var ev Event
+		var ev hostapi.Event
 		if err := json.Unmarshal([]byte(text), &ev); err != nil {
 			t.Fatal(err)
 		}

@@ -7,50 +7,22 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"time"
 
+	"ferry/internal/hostapi"
 	"ferry/internal/microvm"
 	"ferry/internal/nix"
 )
 
-// FetchRequest downloads the runner that was prepared, with all that it refers
-// to, from a binary cache. The keys that the host trusts decide what comes in.
-type FetchRequest struct {
-	Name  microvm.Name `json:"name"`
-	Cache string       `json:"cache,omitempty"` // a store URL; empty: the host's own substituters
-	// StallSeconds is how long a download may stand still, LimitSeconds how long
-	// all of it may take; 0: the defaults.
-	StallSeconds int `json:"stallSeconds,omitempty"`
-	LimitSeconds int `json:"limitSeconds,omitempty"`
-}
-
-// The defaults of a FetchRequest.
-const (
-	FetchStall = time.Minute
-	FetchLimit = 6 * time.Hour
-)
-
-func (r FetchRequest) times() (stall, limit time.Duration) {
-	stall, limit = FetchStall, FetchLimit
-	if r.StallSeconds > 0 {
-		stall = time.Duration(r.StallSeconds) * time.Second
-	}
-	if r.LimitSeconds > 0 {
-		limit = time.Duration(r.LimitSeconds) * time.Second
-	}
-	return stall, limit
-}
-
 // fetch brings the prepared runner into the store and makes sure that it is one
 // of this VM's. `pending` points to it already, so it is kept from the moment it
 // is there.
-func (s *session) fetch(ctx context.Context, req FetchRequest) (*Built, error) {
+func (s *session) fetch(ctx context.Context, req hostapi.FetchRequest) (*hostapi.Built, error) {
 	if err := s.holds(req.Name); err != nil {
 		return nil, err
 	}
 	runner := s.work.Runner
 	if runner == "" {
-		return nil, Refuse("it was not said what to download", "")
+		return nil, hostapi.Refuse("it was not said what to download", "")
 	}
 	if err := do(StepBuild, func() error { return s.srv.fetch(ctx, runner, req) }); err != nil {
 		return nil, err
@@ -63,16 +35,16 @@ func (s *session) fetch(ctx context.Context, req FetchRequest) (*Built, error) {
 	if err := s.srv.nix.AddRoot(ctx, pending, runner); err != nil {
 		return nil, err
 	}
-	return &Built{Runner: runner}, nil
+	return &hostapi.Built{Runner: runner}, nil
 }
 
 // fetch downloads what the store lacks.
-func (s *Server) fetch(ctx context.Context, p microvm.StorePath, req FetchRequest) error {
+func (s *Server) fetch(ctx context.Context, p microvm.StorePath, req hostapi.FetchRequest) error {
 	missing, err := s.nix.Missing(ctx, []microvm.StorePath{p})
 	if err != nil || len(missing) == 0 {
 		return err
 	}
-	stall, limit := req.times()
+	stall, limit := req.Times()
 	within, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	err = s.nix.Fetch(within, nix.FetchRequest{Cache: req.Cache, Path: p, Stall: stall})
@@ -80,13 +52,13 @@ func (s *Server) fetch(ctx context.Context, p microvm.StorePath, req FetchReques
 	case err == nil:
 		return nil
 	case ctx.Err() == nil && within.Err() != nil:
-		return &Failure{Kind: KindUnreachable, Message: fmt.Sprintf("%s was not there within %s: the download was ended", p, limit), Hint: "a longer time: --fetch-limit"}
+		return &hostapi.Failure{Kind: hostapi.KindUnreachable, Message: fmt.Sprintf("%s was not there within %s: the download was ended", p, limit), Hint: "a longer time: --fetch-limit"}
 	}
 	return s.fetchFailure(ctx, req, err)
 }
 
 // fetchFailure says what kept a download from coming in, and what would help.
-func (s *Server) fetchFailure(ctx context.Context, req FetchRequest, err error) error {
+func (s *Server) fetchFailure(ctx context.Context, req hostapi.FetchRequest, err error) error {
 	var fe *nix.FetchError
 	if !errors.As(err, &fe) {
 		return err
@@ -95,7 +67,7 @@ func (s *Server) fetchFailure(ctx context.Context, req FetchRequest, err error) 
 	if from == "" {
 		from = "the host's substituters"
 	}
-	f := &Failure{Kind: KindRefused, Log: lastLines(err)}
+	f := &hostapi.Failure{Kind: hostapi.KindRefused, Log: lastLines(err)}
 	switch fe.Kind {
 	case nix.FetchUnsigned:
 		f.Message, f.Hint = s.unsigned(ctx, req, fe.Path)
@@ -103,19 +75,19 @@ func (s *Server) fetchFailure(ctx context.Context, req FetchRequest, err error) 
 		f.Message = fmt.Sprintf("%s is not in %s", fe.Path, from)
 		f.Hint = "wait until CI has uploaded it, or name another cache with --cache"
 	case nix.FetchUnreachable:
-		f.Kind, f.Message = KindUnreachable, from+" can't be reached from the host"
+		f.Kind, f.Message = hostapi.KindUnreachable, from+" can't be reached from the host"
 		f.Hint = "check it from there; --relay=always copies through this machine instead"
 	case nix.FetchStalled:
-		f.Kind, f.Message = KindUnreachable, from+" stopped sending"
+		f.Kind, f.Message = hostapi.KindUnreachable, from+" stopped sending"
 		f.Hint = "try again; how long it may stand still: --stall-timeout"
 	default:
-		f.Kind, f.Message = KindFailed, fmt.Sprintf("%s could not be downloaded from %s", fe.Path, from)
+		f.Kind, f.Message = hostapi.KindFailed, fmt.Sprintf("%s could not be downloaded from %s", fe.Path, from)
 	}
 	return f
 }
 
 // unsigned says which key is needed for a path that came without one that counts.
-func (s *Server) unsigned(ctx context.Context, req FetchRequest, p microvm.StorePath) (message, hint string) {
+func (s *Server) unsigned(ctx context.Context, req hostapi.FetchRequest, p microvm.StorePath) (message, hint string) {
 	message = fmt.Sprintf("%s has no signature by a key that the host trusts", p)
 	hint = "add the cache's key to trusted-public-keys in the host's nix.conf, if you trust it"
 	if req.Cache == "" {
@@ -142,8 +114,8 @@ func (l Layout) undone(n microvm.Name) (runner microvm.StorePath, id string) {
 	}
 	for _, e := range slices.Backward(h.Entries) {
 		switch {
-		case slices.Contains([]Action{ActionStart, ActionStop, ActionRestart}, e.Action):
-		case e.Outcome == outcomeRolledBack:
+		case slices.Contains([]hostapi.Action{hostapi.ActionStart, hostapi.ActionStop, hostapi.ActionRestart}, e.Action):
+		case e.Outcome == hostapi.OutcomeRolledBack:
 			return e.Runner, e.ID
 		default:
 			return "", ""
@@ -179,7 +151,7 @@ func (s *Server) fits(ctx context.Context, n microvm.Name, p microvm.StorePath) 
 		return nil // it can't be compared, and is to be replaced
 	}
 	if was, is := now.hostName(), next.hostName(); was != "" && is != "" && was != is {
-		return Refuse(fmt.Sprintf("%s contains a system named %.64q; %s's is named %q", p, is, n, was),
+		return hostapi.Refuse(fmt.Sprintf("%s contains a system named %.64q; %s's is named %q", p, is, n, was),
 			fmt.Sprintf("check what the build is for; to rename the system inside, ferry rebuild %s", n))
 	}
 	return nil

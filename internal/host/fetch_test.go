@@ -5,6 +5,7 @@ import (
 	"strings"
 	"testing"
 
+	"ferry/internal/hostapi"
 	"ferry/internal/microvm"
 	"ferry/internal/nix"
 )
@@ -19,7 +20,7 @@ func (h *testHost) fetching(t *testing.T) *client {
 	t.Helper()
 	c := h.session()
 	t.Cleanup(c.leave)
-	err := c.ask(Request{Prepare: &PrepareRequest{Name: "web", Runner: fetchedRunner, Deployment: Deployment{ID: "one", By: "me"}}}, nil)
+	err := c.ask(hostapi.Request{Prepare: &hostapi.PrepareRequest{Name: "web", Runner: fetchedRunner, Deployment: hostapi.Deployment{ID: "one", By: "me"}}}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -31,8 +32,8 @@ func TestFetch(t *testing.T) {
 	h.makeRunner(fetchedRunner, fetchedSystem, "-m 1")
 	h.nix.missing = []microvm.StorePath{fetchedRunner}
 	c := h.fetching(t)
-	var built Built
-	if err := c.ask(Request{Fetch: &FetchRequest{Name: "web", Cache: "http://cache"}}, &built); err != nil || built.Runner != fetchedRunner {
+	var built hostapi.Built
+	if err := c.ask(hostapi.Request{Fetch: &hostapi.FetchRequest{Name: "web", Cache: "http://cache"}}, &built); err != nil || built.Runner != fetchedRunner {
 		t.Fatalf("%+v, %v", built, err)
 	}
 	if !h.nix.did("fetch " + string(fetchedRunner) + " from http://cache") {
@@ -45,7 +46,7 @@ func TestFetchNothing(t *testing.T) {
 	h := newTestHost(t)
 	h.makeRunner(fetchedRunner, fetchedSystem, "-m 1")
 	h.nix.fetched = errors.New("a download")
-	if err := h.fetching(t).ask(Request{Fetch: &FetchRequest{Name: "web"}}, nil); err != nil {
+	if err := h.fetching(t).ask(hostapi.Request{Fetch: &hostapi.FetchRequest{Name: "web"}}, nil); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -54,7 +55,7 @@ func TestFetchNeedsTheLock(t *testing.T) {
 	h := newTestHost(t)
 	c := h.session()
 	t.Cleanup(c.leave)
-	if err := c.ask(Request{Fetch: &FetchRequest{Name: "web"}}, nil); !IsRefused(err) {
+	if err := c.ask(hostapi.Request{Fetch: &hostapi.FetchRequest{Name: "web"}}, nil); !hostapi.IsRefused(err) {
 		t.Fatal(err)
 	}
 }
@@ -64,21 +65,21 @@ func TestFetchFailures(t *testing.T) {
 		name    string
 		kind    nix.FetchKind
 		signers []string
-		want    FailureKind
+		want    hostapi.FailureKind
 		says    string
 	}{
-		{"another key", nix.FetchUnsigned, []string{"theirs-1"}, KindRefused, "is signed by theirs-1, which is not trusted"},
-		{"no key", nix.FetchUnsigned, nil, KindRefused, "has no signature at all"},
-		{"a forged one", nix.FetchUnsigned, []string{"ours-1"}, KindRefused, "by ours-1 is wrong"},
-		{"not there", nix.FetchMissing, nil, KindRefused, "is not in http://cache"},
-		{"down", nix.FetchUnreachable, nil, KindUnreachable, "can't be reached from the host"},
-		{"stalled", nix.FetchStalled, nil, KindUnreachable, "stopped sending"},
+		{"another key", nix.FetchUnsigned, []string{"theirs-1"}, hostapi.KindRefused, "is signed by theirs-1, which is not trusted"},
+		{"no key", nix.FetchUnsigned, nil, hostapi.KindRefused, "has no signature at all"},
+		{"a forged one", nix.FetchUnsigned, []string{"ours-1"}, hostapi.KindRefused, "by ours-1 is wrong"},
+		{"not there", nix.FetchMissing, nil, hostapi.KindRefused, "is not in http://cache"},
+		{"down", nix.FetchUnreachable, nil, hostapi.KindUnreachable, "can't be reached from the host"},
+		{"stalled", nix.FetchStalled, nil, hostapi.KindUnreachable, "stopped sending"},
 	} {
 		h := newTestHost(t)
 		h.nix.missing, h.nix.signers = []microvm.StorePath{fetchedRunner}, c.signers
 		h.nix.fetched = &nix.FetchError{Kind: c.kind, Path: fetchedRunner, Err: errors.New("nix says")}
-		err := h.fetching(t).ask(Request{Fetch: &FetchRequest{Name: "web", Cache: "http://cache"}}, nil)
-		var f *Failure
+		err := h.fetching(t).ask(hostapi.Request{Fetch: &hostapi.FetchRequest{Name: "web", Cache: "http://cache"}}, nil)
+		var f *hostapi.Failure
 		if !errors.As(err, &f) || f.Kind != c.want || !strings.Contains(f.Message, c.says) || f.Hint == "" {
 			t.Errorf("%s: %v", c.name, err)
 		}
@@ -88,8 +89,8 @@ func TestFetchFailures(t *testing.T) {
 func TestFetchedIsNoRunner(t *testing.T) {
 	h := newTestHost(t)
 	h.write(string(fetchedRunner)+"/bin/hello", "hello")
-	err := h.fetching(t).ask(Request{Fetch: &FetchRequest{Name: "web"}}, nil)
-	if !IsRefused(err) || !strings.Contains(err.Error(), "is not a runner") {
+	err := h.fetching(t).ask(hostapi.Request{Fetch: &hostapi.FetchRequest{Name: "web"}}, nil)
+	if !hostapi.IsRefused(err) || !strings.Contains(err.Error(), "is not a runner") {
 		t.Fatal(err)
 	}
 }
@@ -98,9 +99,9 @@ func TestFetchedIsNoRunner(t *testing.T) {
 // is another deployment.
 func TestUndoneRunner(t *testing.T) {
 	h := newTestHost(t)
-	add := func(action Action, outcome, id string) {
+	add := func(action hostapi.Action, outcome, id string) {
 		t.Helper()
-		e := HistoryEntry{Deployment: Deployment{ID: id, Action: action}, Outcome: outcome, Runner: fetchedRunner}
+		e := hostapi.HistoryEntry{Deployment: hostapi.Deployment{ID: id, Action: action}, Outcome: outcome, Runner: fetchedRunner}
 		if err := h.layout.appendHistory("web", e); err != nil {
 			t.Fatal(err)
 		}
@@ -112,12 +113,12 @@ func TestUndoneRunner(t *testing.T) {
 		}
 	}
 	want("", "")
-	add(ActionSwitch, "restarted", "one")
+	add(hostapi.ActionSwitch, "restarted", "one")
 	want("", "")
-	add(ActionSwitch, outcomeRolledBack, "two")
+	add(hostapi.ActionSwitch, hostapi.OutcomeRolledBack, "two")
 	want(fetchedRunner, "two")
-	add(ActionRestart, LifeRestarted, "three")
+	add(hostapi.ActionRestart, hostapi.LifeRestarted, "three")
 	want(fetchedRunner, "two")
-	add(ActionSwitch, "installed", "four")
+	add(hostapi.ActionSwitch, "installed", "four")
 	want("", "")
 }

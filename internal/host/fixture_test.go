@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"ferry/internal/hostapi"
 	"ferry/internal/microvm"
 	"ferry/internal/nix"
 )
@@ -42,7 +43,7 @@ func newTestHost(t *testing.T) *testHost {
 			t.Fatal(err)
 		}
 	}
-	h.units = &fakeUnits{host: h, state: UnitState{LoadState: "loaded", ActiveState: "inactive", SubState: "dead"}}
+	h.units = &fakeUnits{host: h, state: hostapi.UnitState{LoadState: "loaded", ActiveState: "inactive", SubState: "dead"}}
 	h.nix = &fakeNix{host: h}
 	return h
 }
@@ -81,11 +82,11 @@ func (h *testHost) link(vm microvm.Name, name string) string {
 
 type fakeUnits struct {
 	host     *testHost
-	state    UnitState
+	state    hostapi.UnitState
 	declared string
 	fail     error // of all starts
 	failOnce error // of the next start
-	starts   []Activation
+	starts   []hostapi.Activation
 	stops    int
 	disabled bool
 	reloads  int
@@ -104,32 +105,32 @@ func (f *fakeUnits) unit(context.Context, string) (unitFacts, error) {
 
 func (f *fakeUnits) declaredBy(context.Context, microvm.Name) (string, error) { return f.declared, nil }
 
-func (f *fakeUnits) run(_ context.Context, n microvm.Name, how Activation, _ func(string)) (UnitState, error) {
+func (f *fakeUnits) run(_ context.Context, n microvm.Name, how hostapi.Activation, _ func(string)) (hostapi.UnitState, error) {
 	f.starts = append(f.starts, how)
 	if err := f.failOnce; err != nil {
 		f.failOnce = nil
-		f.state = UnitState{LoadState: "loaded", ActiveState: "failed", SubState: "failed"}
-		return UnitState{}, err
+		f.state = hostapi.UnitState{LoadState: "loaded", ActiveState: "failed", SubState: "failed"}
+		return hostapi.UnitState{}, err
 	}
 	if f.fail != nil {
-		f.state = UnitState{LoadState: "loaded", ActiveState: "failed", SubState: "failed"}
-		return UnitState{}, f.fail
+		f.state = hostapi.UnitState{LoadState: "loaded", ActiveState: "failed", SubState: "failed"}
+		return hostapi.UnitState{}, f.fail
 	}
 	dir := f.host.layout.vmDir(n)
 	_ = os.Remove(filepath.Join(dir, "booted"))
 	_ = os.Symlink(f.host.link(n, "current"), filepath.Join(dir, "booted"))
-	f.state = UnitState{LoadState: "loaded", ActiveState: "active", SubState: "running", InvocationID: fmt.Sprintf("%032d", len(f.starts))}
+	f.state = hostapi.UnitState{LoadState: "loaded", ActiveState: "active", SubState: "running", InvocationID: fmt.Sprintf("%032d", len(f.starts))}
 	return f.state, nil
 }
 
-func (f *fakeUnits) stop(_ context.Context, n microvm.Name, log func(string)) (UnitState, error) {
+func (f *fakeUnits) stop(_ context.Context, n microvm.Name, log func(string)) (hostapi.UnitState, error) {
 	f.stops++
 	if f.fail != nil {
-		return UnitState{}, f.fail
+		return hostapi.UnitState{}, f.fail
 	}
 	last := f.state
 	_ = os.Remove(filepath.Join(f.host.layout.vmDir(n), "booted"))
-	f.state = UnitState{LoadState: "loaded", ActiveState: "inactive", SubState: "dead"}
+	f.state = hostapi.UnitState{LoadState: "loaded", ActiveState: "inactive", SubState: "dead"}
 	return last, nil
 }
 
@@ -145,8 +146,8 @@ func (f *fakeUnits) transient(_ context.Context, u transientUnit) error {
 	return nil
 }
 
-func (f *fakeUnits) failure(_ context.Context, _ microvm.Name, _ time.Time, message string) *Failure {
-	return &Failure{Kind: KindUnit, Message: message}
+func (f *fakeUnits) failure(_ context.Context, _ microvm.Name, _ time.Time, message string) *hostapi.Failure {
+	return &hostapi.Failure{Kind: hostapi.KindUnit, Message: message}
 }
 
 func (f *fakeUnits) close() {}

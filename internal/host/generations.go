@@ -10,25 +10,14 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"time"
 
+	"ferry/internal/hostapi"
 	"ferry/internal/microvm"
 )
 
-// Generation is one installed runner of a VM.
-type Generation struct {
-	Number  int               `json:"generation"`
-	Runner  microvm.StorePath `json:"runner"`
-	System  microvm.StorePath `json:"system,omitempty"`
-	Made    time.Time         `json:"made"`
-	Current bool              `json:"current,omitempty"` // what the next boot brings
-	Booted  bool              `json:"booted,omitempty"`  // what the unit was started with
-	Running bool              `json:"running,omitempty"` // its system runs in the guest, as far as the host knows
-}
-
 // Generations lists a VM's generations, oldest first; empty where ferry never
 // installed it.
-func (s *Server) Generations(ctx context.Context, n microvm.Name) ([]Generation, error) {
+func (s *Server) Generations(ctx context.Context, n microvm.Name) ([]hostapi.Generation, error) {
 	vm, _, err := s.existing(ctx, n)
 	if err != nil {
 		return nil, err
@@ -36,13 +25,13 @@ func (s *Server) Generations(ctx context.Context, n microvm.Name) ([]Generation,
 	return s.generations(n, vm)
 }
 
-func (s *Server) generations(n microvm.Name, vm *VMState) ([]Generation, error) {
+func (s *Server) generations(n microvm.Name, vm *hostapi.VMState) ([]hostapi.Generation, error) {
 	dir := filepath.Dir(s.layout.profile(n))
 	entries, err := os.ReadDir(dir)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("listing the generations of %s: %w", n, err)
 	}
-	gens := []Generation{}
+	gens := []hostapi.Generation{}
 	for _, e := range entries {
 		number, ok := generationNumber(e.Name())
 		if !ok {
@@ -52,7 +41,7 @@ func (s *Server) generations(n microvm.Name, vm *VMState) ([]Generation, error) 
 		if err != nil {
 			continue
 		}
-		g := Generation{Number: number}
+		g := hostapi.Generation{Number: number}
 		if g.Runner, err = microvm.ParseStorePath(target); err != nil {
 			continue
 		}
@@ -66,7 +55,7 @@ func (s *Server) generations(n microvm.Name, vm *VMState) ([]Generation, error) 
 		g.Running = g.System != "" && g.System == vm.Running
 		gens = append(gens, g)
 	}
-	slices.SortFunc(gens, func(a, b Generation) int { return a.Number - b.Number })
+	slices.SortFunc(gens, func(a, b hostapi.Generation) int { return a.Number - b.Number })
 	if i := currentOf(gens, vm.Current, s.layout.generation(n)); i >= 0 {
 		gens[i].Current = true
 	}
@@ -76,7 +65,7 @@ func (s *Server) generations(n microvm.Name, vm *VMState) ([]Generation, error) 
 // currentOf is the index of the generation that `current` is: the profile's
 // own, or else the newest with that runner; -1 where somebody else than ferry
 // has installed what is current.
-func currentOf(gens []Generation, current microvm.StorePath, profile int) int {
+func currentOf(gens []hostapi.Generation, current microvm.StorePath, profile int) int {
 	newest := -1
 	for i, g := range gens {
 		if g.Runner != current {
@@ -104,23 +93,23 @@ func generationNumber(name string) (int, bool) {
 }
 
 // pick finds the generation with that number.
-func pick(gens []Generation, n microvm.Name, number int) (Generation, error) {
+func pick(gens []hostapi.Generation, n microvm.Name, number int) (hostapi.Generation, error) {
 	for _, g := range gens {
 		if g.Number == number {
 			return g, nil
 		}
 	}
-	return Generation{}, Refuse(fmt.Sprintf("%s has no generation %d", n, number), has(gens, n))
+	return hostapi.Generation{}, hostapi.Refuse(fmt.Sprintf("%s has no generation %d", n, number), has(gens, n))
 }
 
 // previous is the generation before the current one. Where what is current is
 // no generation (somebody else than ferry installed it), that is the one that
 // ferry installed last.
-func previous(gens []Generation, n microvm.Name, profile int) (Generation, error) {
+func previous(gens []hostapi.Generation, n microvm.Name, profile int) (hostapi.Generation, error) {
 	if len(gens) == 0 {
-		return Generation{}, Refuse(fmt.Sprintf("%s has no generations", n), has(gens, n))
+		return hostapi.Generation{}, hostapi.Refuse(fmt.Sprintf("%s has no generations", n), has(gens, n))
 	}
-	i := slices.IndexFunc(gens, func(g Generation) bool { return g.Current })
+	i := slices.IndexFunc(gens, func(g hostapi.Generation) bool { return g.Current })
 	if i > 0 {
 		return gens[i-1], nil
 	}
@@ -130,10 +119,10 @@ func previous(gens []Generation, n microvm.Name, profile int) (Generation, error
 		}
 		return gens[len(gens)-1], nil
 	}
-	return Generation{}, Refuse(fmt.Sprintf("%s has no generation before %d, the current one", n, gens[0].Number), has(gens, n))
+	return hostapi.Generation{}, hostapi.Refuse(fmt.Sprintf("%s has no generation before %d, the current one", n, gens[0].Number), has(gens, n))
 }
 
-func has(gens []Generation, n microvm.Name) string {
+func has(gens []hostapi.Generation, n microvm.Name) string {
 	if len(gens) == 0 {
 		return "ferry numbers the runners that it installs; this VM was installed by other means"
 	}

@@ -9,6 +9,7 @@ import (
 	"os"
 	"time"
 
+	"ferry/internal/hostapi"
 	"ferry/internal/microvm"
 )
 
@@ -42,7 +43,7 @@ func (s *Server) guard(ctx context.Context, n microvm.Name, id string) error {
 		argv: []string{self, "host", "guard", string(n), id},
 	})
 	if err != nil {
-		return Refuse(fmt.Sprintf("the unit that would undo this deployment could not be started: %v", err), "")
+		return hostapi.Refuse(fmt.Sprintf("the unit that would undo this deployment could not be started: %v", err), "")
 	}
 	return nil
 }

@@ -3,6 +3,7 @@ package host
 import (
 	"context"
 	"errors"
+	"ferry/internal/hostapi"
 	"strings"
 	"testing"
 	"time"
@@ -24,7 +25,7 @@ func TestGuardTriesUntilItSucceeds(t *testing.T) {
 	const failures = 12
 	h := twoRunners(t)
 	before := h.contract()
-	h.leaveAt(ActivateRestart, PhaseRestart)
+	h.leaveAt(hostapi.ActivateRestart, hostapi.PhaseRestart)
 	g := h.guardian()
 	connections := 0
 	g.connect = func(context.Context) (*Server, error) {
@@ -64,8 +65,8 @@ func TestGuardTriesUntilItSucceeds(t *testing.T) {
 // settled as undone, but down. Other failures meanwhile do not count.
 func TestGuardStartsThePreviousRunnerABoundedNumberOfTimes(t *testing.T) {
 	h := twoRunners(t)
-	h.leaveAt(ActivateRestart, PhaseRestart)
-	h.units.fail = &Failure{Kind: KindUnit, Message: "no tap"}
+	h.leaveAt(hostapi.ActivateRestart, hostapi.PhaseRestart)
+	h.units.fail = &hostapi.Failure{Kind: hostapi.KindUnit, Message: "no tap"}
 	starts := len(h.units.starts)
 	g := h.guardian()
 	lost := 0
@@ -84,7 +85,7 @@ func TestGuardStartsThePreviousRunnerABoundedNumberOfTimes(t *testing.T) {
 	if h.link(web, "current") != string(runnerA) {
 		t.Errorf("current is %s", h.link(web, "current"))
 	}
-	if e := h.lastEntry(); e.Settled != SettledUndone || !strings.Contains(e.Error, "does not start either") || !strings.Contains(e.Error, "no tap") {
+	if e := h.lastEntry(); e.Settled != hostapi.SettledUndone || !strings.Contains(e.Error, "does not start either") || !strings.Contains(e.Error, "no tap") {
 		t.Errorf("history: %+v", e)
 	}
 }

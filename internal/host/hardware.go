@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strings"
 
+	"ferry/internal/hostapi"
 	"ferry/internal/microvm"
 )
 
@@ -50,7 +51,7 @@ func (l Layout) openRunner(p microvm.StorePath) (runner, error) {
 	r := runner{root: l.Root, path: p}
 	run, err := readBounded(r.file("bin/microvm-run"), maxScript)
 	if err != nil {
-		return r, Refuse(fmt.Sprintf("%s is not a runner: %v", p, err),
+		return r, hostapi.Refuse(fmt.Sprintf("%s is not a runner: %v", p, err),
 			"a runner is a package with bin/microvm-run, as config.microvm.declaredRunner is")
 	}
 	if m := regInfoRef.FindSubmatch(run); m != nil {

@@ -12,17 +12,9 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"ferry/internal/hostapi"
 	"ferry/internal/ui"
 )
-
-// Checks are what a VM must answer, asked from its host.
-type Checks struct {
-	TCP  []string `json:"tcp,omitempty"`  // host:port that must take a connection
-	HTTP []string `json:"http,omitempty"` // URLs that must answer with a status below 400
-}
-
-// Empty reports whether there is nothing to ask.
-func (c Checks) Empty() bool { return len(c.TCP) == 0 && len(c.HTTP) == 0 }
 
 const (
 	checkTry      = 5 * time.Second  // for one answer
@@ -43,7 +35,7 @@ type check struct {
 // await asks all checks, again and again until all have passed in one round, for
 // at most within; each has 5 s. The error is a *Failure of KindHealth that names
 // the checks which failed in the last round and why, or ctx's.
-func await(ctx context.Context, c Checks, within time.Duration, log func(string)) error {
+func await(ctx context.Context, c hostapi.Checks, within time.Duration, log func(string)) error {
 	if c.Empty() {
 		return nil
 	}
@@ -80,9 +72,9 @@ func await(ctx context.Context, c Checks, within time.Duration, log func(string)
 	}
 }
 
-func unhealthy(failed []string, within time.Duration) *Failure {
-	return &Failure{
-		Kind:    KindHealth,
+func unhealthy(failed []string, within time.Duration) *hostapi.Failure {
+	return &hostapi.Failure{
+		Kind:    hostapi.KindHealth,
 		Message: fmt.Sprintf("health checks failed for %s: %s", brief(within.Round(time.Second)), strings.Join(failed, "; ")),
 		Hint:    "the checks are asked from the host; see what serves them in the VM",
 	}
@@ -131,7 +123,7 @@ func round(ctx context.Context, checks []check) []string {
 	return failed
 }
 
-func list(c Checks, client *http.Client) []check {
+func list(c hostapi.Checks, client *http.Client) []check {
 	var checks []check
 	for _, address := range c.TCP {
 		checks = append(checks, check{"TCP " + address, func(ctx context.Context) error { return askTCP(ctx, address) }})

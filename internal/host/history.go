@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 
+	"ferry/internal/hostapi"
 	"ferry/internal/microvm"
 )
 
@@ -20,17 +21,9 @@ const maxHistoryBytes = 4 << 20
 // everyEntry is the number of entries to read where all are wanted.
 const everyEntry = math.MaxInt
 
-// History is the end of a VM's history, oldest entry first.
-type History struct {
-	VM      microvm.Name   `json:"vm"`
-	Entries []HistoryEntry `json:"entries"`
-	// Broken counts lines that can't be read: a crash of the host may cut one.
-	Broken int `json:"broken,omitempty"`
-}
-
 // History reads at most last entries.
-func (l Layout) History(n microvm.Name, last int) (History, error) {
-	h := History{VM: n, Entries: []HistoryEntry{}}
+func (l Layout) History(n microvm.Name, last int) (hostapi.History, error) {
+	h := hostapi.History{VM: n, Entries: []hostapi.HistoryEntry{}}
 	f, err := os.Open(filepath.Join(l.libDir(n), noteHistory))
 	if errors.Is(err, fs.ErrNotExist) {
 		return h, nil
@@ -57,14 +50,14 @@ func (l Layout) History(n microvm.Name, last int) (History, error) {
 
 // parseHistory reads the last entries of a history and counts the broken lines
 // among them.
-func parseHistory(b []byte, last int) (entries []HistoryEntry, broken int) {
-	entries = []HistoryEntry{}
+func parseHistory(b []byte, last int) (entries []hostapi.HistoryEntry, broken int) {
+	entries = []hostapi.HistoryEntry{}
 	for line := range bytes.Lines(b) {
 		line = bytes.TrimSpace(line)
 		if len(line) == 0 {
 			continue
 		}
-		var e HistoryEntry
+		var e hostapi.HistoryEntry
 		if json.Unmarshal(line, &e) != nil || e.ID == "" {
 			broken++
 			continue

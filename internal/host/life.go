@@ -9,48 +9,23 @@ import (
 	"strings"
 	"time"
 
+	"ferry/internal/hostapi"
 	"ferry/internal/microvm"
 )
-
-// The verbs of a VM's life, also the words of the history.
-const (
-	ActionStart   Action = "start"
-	ActionStop    Action = "stop"
-	ActionRestart Action = "restart"
-)
-
-// The outcomes of Life.
-const (
-	LifeStarted   = "started"
-	LifeStopped   = "stopped"
-	LifeRestarted = "restarted"
-	LifeUnchanged = "unchanged"
-)
-
-// Life is what became of a VM's unit.
-type Life struct {
-	VM      microvm.Name      `json:"vm"`
-	Outcome string            `json:"outcome"`
-	Unit    UnitState         `json:"unit"`
-	Booted  microvm.StorePath `json:"booted,omitempty"` // the runner that runs
-	// Killed: the guest did not shut down in the time that its unit gives it.
-	Killed  bool    `json:"killed,omitempty"`
-	Seconds float64 `json:"seconds"`
-}
 
 // Live starts, stops or restarts a VM's unit under the VM's lock, and watches
 // that it stays up, or waits until all of it has ended. It works on VMs that the
 // host itself declares, too. A failure names the unit to blame and shows its log.
-func (s *Server) Live(ctx context.Context, n microvm.Name, verb Action, claim Claim, log func(string)) (*Life, error) {
-	if !slices.Contains([]Action{ActionStart, ActionStop, ActionRestart}, verb) {
+func (s *Server) Live(ctx context.Context, n microvm.Name, verb hostapi.Action, claim hostapi.Claim, log func(string)) (*hostapi.Life, error) {
+	if !slices.Contains([]hostapi.Action{hostapi.ActionStart, hostapi.ActionStop, hostapi.ActionRestart}, verb) {
 		return nil, fmt.Errorf("unknown verb %q", verb)
 	}
 	began := time.Now().UTC()
 	if _, _, err := s.existing(ctx, n); err != nil {
 		return nil, err
 	}
-	d := Deployment{ID: began.Format("20060102T150405") + "-" + string(verb), By: claim.By, Started: began, Action: verb}
-	lock, _, err := s.layout.waitVM(ctx, n, Lock{By: d.By, Deployment: d.ID, Since: began}, claim.Wait, log)
+	d := hostapi.Deployment{ID: began.Format("20060102T150405") + "-" + string(verb), By: claim.By, Started: began, Action: verb}
+	lock, _, err := s.layout.waitVM(ctx, n, hostapi.Lock{By: d.By, Deployment: d.ID, Since: began}, claim.Wait, log)
 	if err != nil {
 		return nil, err
 	}
@@ -59,12 +34,12 @@ func (s *Server) Live(ctx context.Context, n microvm.Name, verb Action, claim Cl
 	if err != nil {
 		return nil, err
 	}
-	life := &Life{VM: n}
+	life := &hostapi.Life{VM: n}
 	switch {
-	case verb == ActionStop:
+	case verb == hostapi.ActionStop:
 		err = s.stopVM(ctx, vm, life, log)
-	case verb == ActionStart && vm.Unit.Up():
-		life.Outcome, life.Unit = LifeUnchanged, vm.Unit
+	case verb == hostapi.ActionStart && vm.Unit.Up():
+		life.Outcome, life.Unit = hostapi.LifeUnchanged, vm.Unit
 	default:
 		err = s.startVM(ctx, vm, life, verb, log)
 	}
@@ -72,22 +47,22 @@ func (s *Server) Live(ctx context.Context, n microvm.Name, verb Action, claim Cl
 	if after, _, serr := s.see(ctx, n); serr == nil {
 		life.Booted = after.Booted
 	}
-	if declaredBy != "" || life.Outcome == LifeUnchanged {
+	if declaredBy != "" || life.Outcome == hostapi.LifeUnchanged {
 		return life, err // ferry keeps no history of VMs that are not its own
 	}
-	entry := HistoryEntry{Deployment: d, Ended: time.Now().UTC(), Outcome: life.Outcome, Runner: vm.Current}
+	entry := hostapi.HistoryEntry{Deployment: d, Ended: time.Now().UTC(), Outcome: life.Outcome, Runner: vm.Current}
 	if err != nil {
 		entry.Outcome, entry.Error = "failed", err.Error()
 	}
 	return life, errors.Join(err, s.layout.appendHistory(n, entry))
 }
 
-func (s *Server) startVM(ctx context.Context, vm *VMState, life *Life, verb Action, log func(string)) error {
+func (s *Server) startVM(ctx context.Context, vm *hostapi.VMState, life *hostapi.Life, verb hostapi.Action, log func(string)) error {
 	n, l := life.VM, s.layout
-	how := ActivateStart
-	life.Outcome = LifeStarted
-	if verb == ActionRestart && !vm.Unit.Stopped() {
-		how, life.Outcome = ActivateRestart, LifeRestarted
+	how := hostapi.ActivateStart
+	life.Outcome = hostapi.LifeStarted
+	if verb == hostapi.ActionRestart && !vm.Unit.Stopped() {
+		how, life.Outcome = hostapi.ActivateRestart, hostapi.LifeRestarted
 	}
 	if err := l.writeNote(n, noteToStart, time.Now()); err != nil {
 		return err
@@ -101,16 +76,16 @@ func (s *Server) startVM(ctx context.Context, vm *VMState, life *Life, verb Acti
 	return errors.Join(l.dropRunning(n), l.dropEmptyRoots(n), l.dropNote(n, noteToStart))
 }
 
-func (s *Server) stopVM(ctx context.Context, vm *VMState, life *Life, log func(string)) error {
+func (s *Server) stopVM(ctx context.Context, vm *hostapi.VMState, life *hostapi.Life, log func(string)) error {
 	if vm.Unit.Stopped() {
-		life.Outcome, life.Unit = LifeUnchanged, vm.Unit
+		life.Outcome, life.Unit = hostapi.LifeUnchanged, vm.Unit
 		return s.layout.dropNote(life.VM, noteToStart)
 	}
 	ended, err := s.units.stop(ctx, life.VM, log)
 	if err != nil {
 		return err
 	}
-	life.Outcome, life.Killed = LifeStopped, ended.Result == "timeout"
+	life.Outcome, life.Killed = hostapi.LifeStopped, ended.Result == "timeout"
 	after, err := s.units.unit(ctx, life.VM.Unit())
 	if err != nil {
 		return err
@@ -121,7 +96,7 @@ func (s *Server) stopVM(ctx context.Context, vm *VMState, life *Life, log func(s
 }
 
 // existing is see for a VM that must be there.
-func (s *Server) existing(ctx context.Context, n microvm.Name) (*VMState, string, error) {
+func (s *Server) existing(ctx context.Context, n microvm.Name) (*hostapi.VMState, string, error) {
 	vm, why, err := s.see(ctx, n)
 	if err == nil && !vm.Exists {
 		err = s.noVM(n)
@@ -132,7 +107,7 @@ func (s *Server) existing(ctx context.Context, n microvm.Name) (*VMState, string
 const maxNames = 12 // VMs named in an error
 
 // noVM says that the host has no such VM, and which it has.
-func (s *Server) noVM(n microvm.Name) *Failure {
+func (s *Server) noVM(n microvm.Name) *hostapi.Failure {
 	hint := "this host has no VMs"
 	var names []string
 	entries, _ := os.ReadDir(s.layout.StateDir)
@@ -147,5 +122,5 @@ func (s *Server) noVM(n microvm.Name) *Failure {
 	if len(names) > 0 {
 		hint = "it has " + strings.Join(names, ", ")
 	}
-	return Refuse(fmt.Sprintf("there is no VM %s on this host", n), hint)
+	return hostapi.Refuse(fmt.Sprintf("there is no VM %s on this host", n), hint)
 }

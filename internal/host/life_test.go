@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"ferry/internal/hostapi"
 	"ferry/internal/microvm"
 )
 
@@ -19,30 +20,30 @@ func twoGenerations(t *testing.T) *testHost {
 	h := newTestHost(t)
 	h.makeRunner(runnerA, systemA, "-m 512M")
 	h.makeRunner(runnerB, systemB, "-m 768M")
-	h.deploy(runnerA, ActivateStart)
-	h.deploy(runnerB, ActivateRestart)
+	h.deploy(runnerA, hostapi.ActivateStart)
+	h.deploy(runnerB, hostapi.ActivateRestart)
 	return h
 }
 
 func TestLive(t *testing.T) {
 	h := twoGenerations(t)
 	for _, step := range []struct {
-		verb           Action
+		verb           hostapi.Action
 		outcome        string
 		starts, stops  int
 		booted         microvm.StorePath
 		activeAfter    bool
 		historyEntries int
 	}{
-		{ActionStart, LifeUnchanged, 2, 0, runnerB, true, 2},
-		{ActionRestart, LifeRestarted, 3, 0, runnerB, true, 3},
-		{ActionStop, LifeStopped, 3, 1, "", false, 4},
-		{ActionStop, LifeUnchanged, 3, 1, "", false, 4},
-		{ActionRestart, LifeStarted, 4, 1, runnerB, true, 5},
-		{ActionStop, LifeStopped, 4, 2, "", false, 6},
-		{ActionStart, LifeStarted, 5, 2, runnerB, true, 7},
+		{hostapi.ActionStart, hostapi.LifeUnchanged, 2, 0, runnerB, true, 2},
+		{hostapi.ActionRestart, hostapi.LifeRestarted, 3, 0, runnerB, true, 3},
+		{hostapi.ActionStop, hostapi.LifeStopped, 3, 1, "", false, 4},
+		{hostapi.ActionStop, hostapi.LifeUnchanged, 3, 1, "", false, 4},
+		{hostapi.ActionRestart, hostapi.LifeStarted, 4, 1, runnerB, true, 5},
+		{hostapi.ActionStop, hostapi.LifeStopped, 4, 2, "", false, 6},
+		{hostapi.ActionStart, hostapi.LifeStarted, 5, 2, runnerB, true, 7},
 	} {
-		life, err := h.server().Live(t.Context(), web, step.verb, Claim{By: "ann@laptop"}, quiet)
+		life, err := h.server().Live(t.Context(), web, step.verb, hostapi.Claim{By: "ann@laptop"}, quiet)
 		if err != nil {
 			t.Fatalf("%s: %v", step.verb, err)
 		}
@@ -72,9 +73,9 @@ func TestLiveForgetsTheLiveSwitch(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	for _, verb := range []Action{ActionRestart, ActionStop} {
+	for _, verb := range []hostapi.Action{hostapi.ActionRestart, hostapi.ActionStop} {
 		note()
-		if _, err := h.server().Live(t.Context(), web, verb, Claim{By: "ann@laptop"}, quiet); err != nil {
+		if _, err := h.server().Live(t.Context(), web, verb, hostapi.Claim{By: "ann@laptop"}, quiet); err != nil {
 			t.Fatal(err)
 		}
 		if _, err := os.Lstat(h.layout.ferryRoots(web)); !os.IsNotExist(err) {
@@ -87,7 +88,7 @@ func TestLiveForgetsTheLiveSwitch(t *testing.T) {
 	if err := h.layout.writeNote(web, noteToStart, time.Now()); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := h.server().Live(t.Context(), web, ActionStop, Claim{By: "ann@laptop"}, quiet); err != nil {
+	if _, err := h.server().Live(t.Context(), web, hostapi.ActionStop, hostapi.Claim{By: "ann@laptop"}, quiet); err != nil {
 		t.Fatal(err)
 	}
 	vm, err := h.server().locate(t.Context(), web)
@@ -98,21 +99,21 @@ func TestLiveForgetsTheLiveSwitch(t *testing.T) {
 
 func TestLiveRefuses(t *testing.T) {
 	h := twoGenerations(t)
-	var f *Failure
-	_, err := h.server().Live(t.Context(), "nope", ActionStart, Claim{By: ""}, quiet)
-	if !errors.As(err, &f) || f.Kind != KindRefused || !strings.Contains(f.Hint, "web") {
+	var f *hostapi.Failure
+	_, err := h.server().Live(t.Context(), "nope", hostapi.ActionStart, hostapi.Claim{By: ""}, quiet)
+	if !errors.As(err, &f) || f.Kind != hostapi.KindRefused || !strings.Contains(f.Hint, "web") {
 		t.Errorf("an unknown VM: %v, %+v", err, f)
 	}
 	deployment := h.session()
 	deployment.prepare(runnerA)
-	for _, verb := range []Action{ActionStart, ActionStop, ActionRestart} {
-		if _, err := h.server().Live(t.Context(), web, verb, Claim{By: "bob@desk"}, quiet); !errors.As(err, &f) || f.Kind != KindLocked {
+	for _, verb := range []hostapi.Action{hostapi.ActionStart, hostapi.ActionStop, hostapi.ActionRestart} {
+		if _, err := h.server().Live(t.Context(), web, verb, hostapi.Claim{By: "bob@desk"}, quiet); !errors.As(err, &f) || f.Kind != hostapi.KindLocked {
 			t.Errorf("%s during a deployment: %v", verb, err)
 		}
 	}
 	deployment.leave()
-	h.units.fail = &Failure{Kind: KindUnit, Message: "microvm-tap-interfaces@web.service failed", Log: []string{"no bridge"}}
-	if _, err := h.server().Live(t.Context(), web, ActionRestart, Claim{By: "ann@laptop"}, quiet); !errors.As(err, &f) || f.Kind != KindUnit {
+	h.units.fail = &hostapi.Failure{Kind: hostapi.KindUnit, Message: "microvm-tap-interfaces@web.service failed", Log: []string{"no bridge"}}
+	if _, err := h.server().Live(t.Context(), web, hostapi.ActionRestart, hostapi.Claim{By: "ann@laptop"}, quiet); !errors.As(err, &f) || f.Kind != hostapi.KindUnit {
 		t.Errorf("a failing helper: %v", err)
 	}
 	history, _ := h.layout.History(web, 1)
@@ -126,7 +127,7 @@ func TestLiveOfDeclaredVM(t *testing.T) {
 	h := twoGenerations(t)
 	h.units.declared = "install-microvm-web.service"
 	before, _ := h.layout.History(web, 100)
-	if life, err := h.server().Live(t.Context(), web, ActionRestart, Claim{By: "ann@laptop"}, quiet); err != nil || life.Outcome != LifeRestarted {
+	if life, err := h.server().Live(t.Context(), web, hostapi.ActionRestart, hostapi.Claim{By: "ann@laptop"}, quiet); err != nil || life.Outcome != hostapi.LifeRestarted {
 		t.Fatalf("%+v, %v", life, err)
 	}
 	if after, _ := h.layout.History(web, 100); len(after.Entries) != len(before.Entries) {
@@ -135,10 +136,10 @@ func TestLiveOfDeclaredVM(t *testing.T) {
 }
 
 func TestParseJournal(t *testing.T) {
-	for entry, want := range map[string]LogLine{
-		`{"__REALTIME_TIMESTAMP":"1000000","_SYSTEMD_UNIT":"microvm@web.service","MESSAGE":"hello"}`:                          {time.Unix(1, 0).UTC(), "microvm@web.service", "hello"},
-		`{"__REALTIME_TIMESTAMP":"1000000","_SYSTEMD_UNIT":"init.scope","UNIT":"microvm@web.service","MESSAGE":[104,255,10]}`: {time.Unix(1, 0).UTC(), "microvm@web.service", "h�\n"},
-		`{"__REALTIME_TIMESTAMP":"1000000","_SYSTEMD_UNIT":["a","b"],"MESSAGE":null}`:                                         {time.Unix(1, 0).UTC(), "", ""},
+	for entry, want := range map[string]hostapi.LogLine{
+		`{"__REALTIME_TIMESTAMP":"1000000","_SYSTEMD_UNIT":"microvm@web.service","MESSAGE":"hello"}`:                          {Time: time.Unix(1, 0).UTC(), Unit: "microvm@web.service", Line: "hello"},
+		`{"__REALTIME_TIMESTAMP":"1000000","_SYSTEMD_UNIT":"init.scope","UNIT":"microvm@web.service","MESSAGE":[104,255,10]}`: {Time: time.Unix(1, 0).UTC(), Unit: "microvm@web.service", Line: "h�\n"},
+		`{"__REALTIME_TIMESTAMP":"1000000","_SYSTEMD_UNIT":["a","b"],"MESSAGE":null}`:                                         {Time: time.Unix(1, 0).UTC(), Unit: "", Line: ""},
 	} {
 		if got, err := parseJournal([]byte(entry)); err != nil || got != want {
 			t.Errorf("%s: %+v, %v", entry, got, err)
@@ -150,7 +151,7 @@ func TestParseJournal(t *testing.T) {
 		}
 	}
 	var lines int
-	err := readJournal(strings.NewReader("garbage\n"+`{"__REALTIME_TIMESTAMP":"1","MESSAGE":"x"}`+"\n"), func(LogLine) { lines++ })
+	err := readJournal(strings.NewReader("garbage\n"+`{"__REALTIME_TIMESTAMP":"1","MESSAGE":"x"}`+"\n"), func(hostapi.LogLine) { lines++ })
 	if err != nil || lines != 1 {
 		t.Errorf("%d lines, %v", lines, err)
 	}
@@ -162,7 +163,7 @@ func TestHistoryIsTolerantAndBounded(t *testing.T) {
 		t.Fatalf("without a history: %+v, %v", history, err)
 	}
 	for _, id := range []string{"a", "b", "c"} {
-		if err := h.layout.appendHistory(web, HistoryEntry{Deployment: Deployment{ID: id}, Outcome: "switched"}); err != nil {
+		if err := h.layout.appendHistory(web, hostapi.HistoryEntry{Deployment: hostapi.Deployment{ID: id}, Outcome: "switched"}); err != nil {
 			t.Fatal(err)
 		}
 	}

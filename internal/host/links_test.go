@@ -2,6 +2,7 @@ package host
 
 import (
 	"errors"
+	"ferry/internal/hostapi"
 	"os"
 	"path/filepath"
 	"strings"
@@ -65,8 +66,8 @@ func TestLinksAreChecked(t *testing.T) {
 		if err := os.Symlink(target, current); err != nil {
 			t.Fatal(err)
 		}
-		var f *Failure
-		if err := read(); !errors.As(err, &f) || f.Kind != KindRefused {
+		var f *hostapi.Failure
+		if err := read(); !errors.As(err, &f) || f.Kind != hostapi.KindRefused {
 			t.Errorf("a link to %s: %v", target, err)
 		}
 	}
@@ -94,7 +95,7 @@ func TestForeignLinkIsNotTrusted(t *testing.T) {
 	if err := os.Lchown(current, 12345, 12345); err != nil {
 		t.Fatal(err)
 	}
-	_, err := h.server().Probe(t.Context(), ProbeRequest{Name: web})
+	_, err := h.server().Probe(t.Context(), hostapi.ProbeRequest{Name: web})
 	if err == nil || !strings.Contains(err.Error(), "uid 12345") {
 		t.Errorf("got %v", err)
 	}
@@ -102,7 +103,7 @@ func TestForeignLinkIsNotTrusted(t *testing.T) {
 	if err := os.Chown(h.layout.StateDir, 12345, 12345); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := h.server().Probe(t.Context(), ProbeRequest{Name: web}); err != nil {
+	if _, err := h.server().Probe(t.Context(), hostapi.ProbeRequest{Name: web}); err != nil {
 		t.Errorf("got %v", err)
 	}
 }
@@ -110,7 +111,7 @@ func TestForeignLinkIsNotTrusted(t *testing.T) {
 func TestDeclaredVMsAreRefused(t *testing.T) {
 	h := newTestHost(t)
 	h.units.declared = "install-microvm-web.service"
-	if _, err := h.server().Probe(t.Context(), ProbeRequest{Name: web}); err == nil || !strings.Contains(err.Error(), "install-microvm-web.service") {
+	if _, err := h.server().Probe(t.Context(), hostapi.ProbeRequest{Name: web}); err == nil || !strings.Contains(err.Error(), "install-microvm-web.service") {
 		t.Errorf("got %v", err)
 	}
 	h.units.declared = ""
@@ -120,7 +121,7 @@ func TestDeclaredVMsAreRefused(t *testing.T) {
 	if err := os.Symlink(string(systemA), filepath.Join(h.layout.vmDir(web), "toplevel")); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := h.server().Probe(t.Context(), ProbeRequest{Name: web}); err == nil || !strings.Contains(err.Error(), "toplevel") {
+	if _, err := h.server().Probe(t.Context(), hostapi.ProbeRequest{Name: web}); err == nil || !strings.Contains(err.Error(), "toplevel") {
 		t.Errorf("got %v", err)
 	}
 }

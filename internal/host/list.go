@@ -11,93 +11,9 @@ import (
 
 	"github.com/coreos/go-systemd/v22/dbus"
 
+	"ferry/internal/hostapi"
 	"ferry/internal/microvm"
 )
-
-// State is what a VM does, in one word.
-type State string
-
-// The states. Unconfirmed: a deployment had begun to activate when it was cut
-// off, so nobody knows what the guest runs. NoVM: a directory without `current`.
-const (
-	StateRunning     State = "running"
-	StateStopped     State = "stopped"
-	StateFailed      State = "failed"
-	StateStarting    State = "starting"
-	StateStopping    State = "stopping"
-	StateUnconfirmed State = "unconfirmed"
-	StateUnknown     State = "unknown" // systemd does not answer
-	StateNoVM        State = "no VM"
-)
-
-// Freshness compares what runs with what is installed, and what is installed
-// with the flake where that was asked.
-type Freshness string
-
-// The values of Freshness. Waits: what is installed differs from what runs.
-// Outdated: the flake yields something else than what is installed.
-const (
-	FreshCurrent  Freshness = "current"
-	FreshWaits    Freshness = "waits"
-	FreshOutdated Freshness = "outdated"
-	FreshUnknown  Freshness = "unknown"
-)
-
-// Listed is one entry of the state directory, as `ferry list` shows it.
-type Listed struct {
-	Name  string    `json:"name"` // of the directory; not necessarily a microvm.Name
-	Dir   string    `json:"dir"`
-	State State     `json:"state"`
-	Fresh Freshness `json:"status"`
-	// Waits is what of the installed runner does not run yet, and Activation
-	// what would bring it: a live switch or a restart.
-	Waits      []string   `json:"waits,omitempty"`
-	Activation Activation `json:"activation,omitempty"`
-
-	Current       microvm.StorePath `json:"current,omitempty"`
-	CurrentSystem microvm.StorePath `json:"currentSystem,omitempty"`
-	Booted        microvm.StorePath `json:"booted,omitempty"`
-	BootedSystem  microvm.StorePath `json:"bootedSystem,omitempty"`
-	Running       microvm.StorePath `json:"running,omitempty"` // system, as far as the host knows
-	// Wanted is the runner that the flake yields, and WantedSystem what is in
-	// it; CheckError says why that could not be found out. Only where asked.
-	Wanted       microvm.StorePath `json:"wanted,omitempty"`
-	WantedSystem microvm.StorePath `json:"wantedSystem,omitempty"`
-	CheckError   string            `json:"checkError,omitempty"`
-
-	Flake      string `json:"flake,omitempty"`
-	FlakeError string `json:"flakeError,omitempty"` // why the `flake` file can't be used
-	Generation int    `json:"generation,omitempty"` // 0: not installed by ferry
-	Declared   bool   `json:"declared,omitempty"`   // by the host's own configuration
-	Lock       *Lock  `json:"lock,omitempty"`       // a deployment is under way
-	// Problems are what is wrong with the entry, in words.
-	Problems []string `json:"problems,omitempty"`
-}
-
-// VM is the name to manage it by; false where the entry can't be managed.
-func (v *Listed) VM() (microvm.Name, bool) {
-	n, err := microvm.ParseName(v.Name)
-	return n, err == nil && v.State != StateNoVM
-}
-
-// Compare notes what the flake yields for the VM.
-func (v *Listed) Compare(r microvm.Record) {
-	v.Wanted = r.Runner.Out
-	if r.System != nil {
-		v.WantedSystem = r.System.Out
-	}
-	switch {
-	case v.Wanted != "" && v.Wanted == v.Current:
-		return
-	case v.Wanted == "" && v.WantedSystem != "" && v.WantedSystem == v.CurrentSystem:
-		return // a content-addressed runner: its path is known once it is built
-	}
-	v.Fresh = FreshOutdated
-}
-
-func (v *Listed) problem(format string, args ...any) {
-	v.Problems = append(v.Problems, fmt.Sprintf(format, args...))
-}
 
 // Lister lists the VMs of this machine. Unlike a Server it needs neither root
 // nor a systemd that answers: what can't be read is said to be so.
@@ -140,7 +56,7 @@ func (l *Lister) Close() {
 // List reads links and asks systemd, once for all units and at most three times
 // for each VM; it starts no process and changes nothing. The VMs are sorted by
 // name. The error is a *Failure where this machine is no host.
-func (l *Lister) List(ctx context.Context) ([]Listed, error) {
+func (l *Lister) List(ctx context.Context) ([]hostapi.Listed, error) {
 	units, noUnits, err := l.askUnits(ctx, "*")
 	if err != nil {
 		return nil, err
@@ -148,31 +64,31 @@ func (l *Lister) List(ctx context.Context) ([]Listed, error) {
 	entries, err := os.ReadDir(l.layout.StateDir)
 	switch {
 	case errors.Is(err, fs.ErrNotExist) && noUnits != "":
-		return nil, Refuse("this machine is not a host for MicroVMs: there is no "+l.layout.StateDir+", and "+noUnits, "")
+		return nil, hostapi.Refuse("this machine is not a host for MicroVMs: there is no "+l.layout.StateDir+", and "+noUnits, "")
 	case errors.Is(err, fs.ErrNotExist):
 		return nil, nil // a host without a VM
 	case err != nil:
-		return nil, Refuse(fmt.Sprintf("the VMs can't be listed: %v", err), "list them as root")
+		return nil, hostapi.Refuse(fmt.Sprintf("the VMs can't be listed: %v", err), "list them as root")
 	}
-	var vms []Listed
+	var vms []hostapi.Listed
 	for _, e := range entries {
 		if strings.HasPrefix(e.Name(), ".") {
 			continue // what ferry makes before it is renamed into place, say
 		}
 		vms = append(vms, l.look(ctx, e.Name(), units, noUnits))
 	}
-	slices.SortFunc(vms, func(a, b Listed) int { return strings.Compare(a.Name, b.Name) })
+	slices.SortFunc(vms, func(a, b hostapi.Listed) int { return strings.Compare(a.Name, b.Name) })
 	return vms, ctx.Err()
 }
 
 // Look is List for one VM. The error is a *Failure where there is none.
-func (l *Lister) Look(ctx context.Context, n microvm.Name) (*Listed, error) {
+func (l *Lister) Look(ctx context.Context, n microvm.Name) (*hostapi.Listed, error) {
 	units, noUnits, err := l.askUnits(ctx, string(n))
 	if err != nil {
 		return nil, err
 	}
 	if _, err := os.Lstat(l.layout.vmDir(n)); errors.Is(err, fs.ErrNotExist) {
-		return nil, Refuse(fmt.Sprintf("there is no VM %s on this machine", n), "`microvm -l` lists those there are")
+		return nil, hostapi.Refuse(fmt.Sprintf("there is no VM %s on this machine", n), "`microvm -l` lists those there are")
 	}
 	v := l.look(ctx, string(n), units, noUnits)
 	return &v, nil
@@ -208,7 +124,7 @@ func (l *Lister) findStateDir(ctx context.Context) error {
 		if _, err := os.Stat(l.layout.StateDir); err == nil {
 			return nil // somebody's VMs may be there all the same
 		}
-		return Refuse("this machine has no microvm@.service: it is not a host for MicroVMs yet",
+		return hostapi.Refuse("this machine has no microvm@.service: it is not a host for MicroVMs yet",
 			"ferry host setup makes it one; on NixOS import microvm.nixosModules.host")
 	}
 	if dir, ok := u.stateDir(anyInstance); ok {

@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"ferry/internal/hostapi"
 	"ferry/internal/microvm"
 )
 
@@ -23,7 +24,7 @@ type fakeLister struct {
 
 func (f *fakeLister) unit(context.Context, string) (unitFacts, error) {
 	f.calls++
-	return unitFacts{UnitState: UnitState{LoadState: "loaded", InvocationID: f.invocation}}, nil
+	return unitFacts{UnitState: hostapi.UnitState{LoadState: "loaded", InvocationID: f.invocation}}, nil
 }
 
 func (f *fakeLister) declaredBy(context.Context, microvm.Name) (string, error) {
@@ -38,17 +39,17 @@ func (f *fakeLister) list(context.Context, ...string) (map[string]listedUnit, er
 
 func (f *fakeLister) close() {}
 
-func (h *testHost) list(f *fakeLister) map[string]Listed {
+func (h *testHost) list(f *fakeLister) map[string]hostapi.Listed {
 	h.t.Helper()
 	l := &Lister{layout: h.layout, units: f}
 	vms, err := l.List(h.t.Context())
 	if err != nil {
 		h.t.Fatal(err)
 	}
-	if !slices.IsSortedFunc(vms, func(a, b Listed) int { return strings.Compare(a.Name, b.Name) }) {
+	if !slices.IsSortedFunc(vms, func(a, b hostapi.Listed) int { return strings.Compare(a.Name, b.Name) }) {
 		h.t.Error("not sorted")
 	}
-	m := map[string]Listed{}
+	m := map[string]hostapi.Listed{}
 	for _, v := range vms {
 		m[v.Name] = v
 	}
@@ -102,9 +103,9 @@ func TestListStates(t *testing.T) {
 		"microvm-tap-interfaces@tapless.service": {LoadState: "loaded", ActiveState: "failed"},
 	}}
 	vms := h.list(f)
-	for name, want := range map[string]State{
-		"up": StateRunning, "stale": StateRunning, "down": StateStopped, "broken": StateFailed, "looping": StateFailed,
-		"begins": StateStarting, "queued": StateStarting, "tapless": StateFailed,
+	for name, want := range map[string]hostapi.State{
+		"up": hostapi.StateRunning, "stale": hostapi.StateRunning, "down": hostapi.StateStopped, "broken": hostapi.StateFailed, "looping": hostapi.StateFailed,
+		"begins": hostapi.StateStarting, "queued": hostapi.StateStarting, "tapless": hostapi.StateFailed,
 	} {
 		if vms[name].State != want {
 			t.Errorf("%s is %s, wanted %s", name, vms[name].State, want)
@@ -114,10 +115,10 @@ func TestListStates(t *testing.T) {
 		t.Errorf("the helper is not named: %q", p)
 	}
 	up, stale := vms["up"], vms["stale"]
-	if up.Fresh != FreshCurrent || up.Running != systemA || up.CurrentSystem != systemA || vms["down"].Fresh != FreshCurrent {
+	if up.Fresh != hostapi.FreshCurrent || up.Running != systemA || up.CurrentSystem != systemA || vms["down"].Fresh != hostapi.FreshCurrent {
 		t.Errorf("up: %+v", up)
 	}
-	if stale.Fresh != FreshWaits || !slices.Contains(stale.Waits, "the system inside") || stale.Activation != ActivateRestart || stale.Running != systemA {
+	if stale.Fresh != hostapi.FreshWaits || !slices.Contains(stale.Waits, "the system inside") || stale.Activation != hostapi.ActivateRestart || stale.Running != systemA {
 		t.Errorf("stale: %+v", stale)
 	}
 }
@@ -140,7 +141,7 @@ func TestListAfterLiveSwitch(t *testing.T) {
 	}
 	f := &fakeLister{units: map[string]listedUnit{"microvm@web.service": running()}, invocation: "now"}
 	v := h.list(f)["web"]
-	if v.Fresh != FreshWaits || v.Running != systemB || !slices.Equal(v.Waits, []string{"memory 512 → 768 MiB"}) || v.Activation != ActivateRestart {
+	if v.Fresh != hostapi.FreshWaits || v.Running != systemB || !slices.Equal(v.Waits, []string{"memory 512 → 768 MiB"}) || v.Activation != hostapi.ActivateRestart {
 		t.Errorf("after the switch: %+v", v)
 	}
 	f.invocation = "later"
@@ -154,20 +155,20 @@ func TestListUnfinishedDeployments(t *testing.T) {
 	h.makeRunner(runnerA, systemA, "")
 	h.vm("web", map[string]string{"current": string(runnerA), "booted": string(runnerA)})
 	f := &fakeLister{units: map[string]listedUnit{"microvm@web.service": running()}}
-	work := unfinished{Deployment: Deployment{ID: "one", By: "ann@laptop"}, Activating: true}
+	work := unfinished{Deployment: hostapi.Deployment{ID: "one", By: "ann@laptop"}, Activating: true}
 	if err := h.layout.writeNote(web, noteDeployment, work); err != nil {
 		t.Fatal(err)
 	}
 	v := h.list(f)["web"]
-	if v.State != StateUnconfirmed || len(v.Problems) != 1 || !strings.Contains(v.Problems[0], "ann@laptop") {
+	if v.State != hostapi.StateUnconfirmed || len(v.Problems) != 1 || !strings.Contains(v.Problems[0], "ann@laptop") {
 		t.Errorf("cut off: %+v", v)
 	}
-	lock, err := h.layout.lockVM(t.Context(), web, Lock{By: "bob@laptop", Deployment: "two", Since: time.Now()})
+	lock, err := h.layout.lockVM(t.Context(), web, hostapi.Lock{By: "bob@laptop", Deployment: "two", Since: time.Now()})
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer lock.release()
-	if v := h.list(f)["web"]; v.State != StateRunning || v.Lock == nil || v.Lock.By != "bob@laptop" {
+	if v := h.list(f)["web"]; v.State != hostapi.StateRunning || v.Lock == nil || v.Lock.By != "bob@laptop" {
 		t.Errorf("under way: %+v", v)
 	}
 }
@@ -215,7 +216,7 @@ func TestListOddEntries(t *testing.T) {
 		t.Errorf("good: %q", p)
 	}
 	for _, name := range []string{"empty", "file", "link"} {
-		if vms[name].State != StateNoVM {
+		if vms[name].State != hostapi.StateNoVM {
 			t.Errorf("%s is %s", name, vms[name].State)
 		}
 	}
@@ -280,14 +281,14 @@ func TestListWithoutSystemd(t *testing.T) {
 	h.makeRunner(runnerA, systemA, "")
 	h.vm("web", map[string]string{"current": string(runnerA), "booted": string(runnerA)})
 	vms, err := (&Lister{layout: h.layout, noUnits: "systemd does not answer: no bus"}).List(t.Context())
-	if err != nil || len(vms) != 1 || vms[0].State != StateUnknown || vms[0].Fresh != FreshCurrent || len(vms[0].Problems) != 1 {
+	if err != nil || len(vms) != 1 || vms[0].State != hostapi.StateUnknown || vms[0].Fresh != hostapi.FreshCurrent || len(vms[0].Problems) != 1 {
 		t.Errorf("%+v, %v", vms, err)
 	}
 	_ = os.RemoveAll(h.layout.StateDir)
 	if vms, err := (&Lister{layout: h.layout, units: &fakeLister{}}).List(t.Context()); err != nil || len(vms) != 0 {
 		t.Errorf("a host without VMs: %+v, %v", vms, err)
 	}
-	var refused *Failure
+	var refused *hostapi.Failure
 	if _, err := (&Lister{layout: h.layout, noUnits: "systemd does not answer"}).List(t.Context()); !errors.As(err, &refused) {
 		t.Errorf("no host at all: %v", err)
 	}
@@ -302,14 +303,14 @@ func TestListWithoutSystemd(t *testing.T) {
 func TestCompare(t *testing.T) {
 	for name, c := range map[string]struct {
 		record microvm.Record
-		want   Freshness
+		want   hostapi.Freshness
 	}{
-		"same":              {microvm.Record{Runner: microvm.Output{Out: runnerA}}, FreshCurrent},
-		"other":             {microvm.Record{Runner: microvm.Output{Out: runnerB}}, FreshOutdated},
-		"content-addressed": {microvm.Record{System: &microvm.Output{Out: systemA}}, FreshCurrent},
-		"its system":        {microvm.Record{System: &microvm.Output{Out: systemB}}, FreshOutdated},
+		"same":              {microvm.Record{Runner: microvm.Output{Out: runnerA}}, hostapi.FreshCurrent},
+		"other":             {microvm.Record{Runner: microvm.Output{Out: runnerB}}, hostapi.FreshOutdated},
+		"content-addressed": {microvm.Record{System: &microvm.Output{Out: systemA}}, hostapi.FreshCurrent},
+		"its system":        {microvm.Record{System: &microvm.Output{Out: systemB}}, hostapi.FreshOutdated},
 	} {
-		v := Listed{Current: runnerA, CurrentSystem: systemA, Fresh: FreshCurrent}
+		v := hostapi.Listed{Current: runnerA, CurrentSystem: systemA, Fresh: hostapi.FreshCurrent}
 		if v.Compare(c.record); v.Fresh != c.want {
 			t.Errorf("%s: %s", name, v.Fresh)
 		}

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"ferry/internal/hostapi"
 	"ferry/internal/microvm"
 )
 
@@ -33,34 +34,34 @@ func (s *systemd) list(ctx context.Context, patterns ...string) (map[string]list
 
 // look describes one entry of the state directory. Whatever is wrong with it
 // becomes one of its problems.
-func (l *Lister) look(ctx context.Context, name string, units map[string]listedUnit, noUnits string) Listed {
-	v := Listed{Name: name, Dir: filepath.Join(l.layout.StateDir, name), State: StateUnknown, Fresh: FreshUnknown}
+func (l *Lister) look(ctx context.Context, name string, units map[string]listedUnit, noUnits string) hostapi.Listed {
+	v := hostapi.Listed{Name: name, Dir: filepath.Join(l.layout.StateDir, name), State: hostapi.StateUnknown, Fresh: hostapi.FreshUnknown}
 	if noUnits == "" {
 		v.State = stateOf(name, units, &v)
 	} else {
-		v.problem("%s", noUnits)
+		v.Problem("%s", noUnits)
 	}
 	n, err := microvm.ParseName(name)
 	if err != nil {
-		v.problem("ferry manages no VM of this name: %v", err)
+		v.Problem("ferry manages no VM of this name: %v", err)
 		n = "" // no path is made of it but the directory's own
 	}
 	dir, err := l.openEntry(name)
 	if err != nil {
-		v.problem("%v", errors.Unwrap(err))
-		v.State = StateNoVM
+		v.Problem("%v", errors.Unwrap(err))
+		v.State = hostapi.StateNoVM
 		return v
 	}
 	defer dir.close()
 	links := l.readLinks(dir, &v)
 	if v.Current == "" && v.Booted == "" && links == 0 {
-		v.State = StateNoVM
-		v.problem("it is not a VM: there is no `current` in it")
+		v.State = hostapi.StateNoVM
+		v.Problem("it is not a VM: there is no `current` in it")
 		return v
 	}
 	if v.Flake, err = dir.readFlake(); err != nil {
 		v.FlakeError = err.Error()
-		v.problem("%v", err)
+		v.Problem("%v", err)
 	}
 	v.Declared = l.declared(ctx, n, dir, units, &v)
 	if n == "" {
@@ -90,7 +91,7 @@ func (l *Lister) openEntry(name string) (*vmDir, error) {
 
 // readLinks reads the VM's links and what is inside the runners they name. It
 // returns how many of them are there but can't be used.
-func (l *Lister) readLinks(dir *vmDir, v *Listed) (broken int) {
+func (l *Lister) readLinks(dir *vmDir, v *hostapi.Listed) (broken int) {
 	for _, link := range []struct {
 		name         string
 		runner, what *microvm.StorePath
@@ -101,7 +102,7 @@ func (l *Lister) readLinks(dir *vmDir, v *Listed) (broken int) {
 		p, err := readRunnerLink(dir, link.name)
 		if err != nil {
 			broken++
-			v.problem("%v", err)
+			v.Problem("%v", err)
 			continue
 		}
 		if p == "" {
@@ -111,9 +112,9 @@ func (l *Lister) readLinks(dir *vmDir, v *Listed) (broken int) {
 		r, err := l.layout.openRunner(p)
 		switch {
 		case errors.Is(l.exists(p), fs.ErrNotExist):
-			v.problem("`%s` is dangling: %s is gone from the store", link.name, p)
+			v.Problem("`%s` is dangling: %s is gone from the store", link.name, p)
 		case err != nil:
-			v.problem("`%s`: %v", link.name, err)
+			v.Problem("`%s`: %v", link.name, err)
 		}
 		*link.what = r.system
 	}
@@ -126,7 +127,7 @@ func (l *Lister) exists(p microvm.StorePath) error {
 }
 
 // declared reports whether the host's own configuration owns the VM.
-func (l *Lister) declared(ctx context.Context, n microvm.Name, dir *vmDir, units map[string]listedUnit, v *Listed) bool {
+func (l *Lister) declared(ctx context.Context, n microvm.Name, dir *vmDir, units map[string]listedUnit, v *hostapi.Listed) bool {
 	if dir.hasToplevel() {
 		return true
 	}
@@ -135,15 +136,15 @@ func (l *Lister) declared(ctx context.Context, n microvm.Name, dir *vmDir, units
 	}
 	unit, err := l.units.declaredBy(ctx, n)
 	if err != nil {
-		v.problem("%v", err)
+		v.Problem("%v", err)
 	}
 	return unit != ""
 }
 
 // compare finds out what runs, what waits, and what a deployment left.
-func (l *Lister) compare(ctx context.Context, n microvm.Name, v *Listed) {
-	vm := VMState{Exists: v.Current != "", Current: v.Current, Booted: v.Booted}
-	up := v.State == StateRunning || v.State == StateStopping
+func (l *Lister) compare(ctx context.Context, n microvm.Name, v *hostapi.Listed) {
+	vm := hostapi.VMState{Exists: v.Current != "", Current: v.Current, Booted: v.Booted}
+	up := v.State == hostapi.StateRunning || v.State == hostapi.StateStopping
 	if up {
 		v.Running = l.running(ctx, n, v)
 	}
@@ -151,28 +152,28 @@ func (l *Lister) compare(ctx context.Context, n microvm.Name, v *Listed) {
 	var left unfinished
 	if v.Lock == nil && l.layout.readNote(n, noteDeployment, &left) == nil {
 		if left.awaits() > 0 {
-			v.problem("deployment %s by %s may be confirmed until %s, then it is undone", left.ID, left.By, left.Deadline.Local().Format(time.TimeOnly))
+			v.Problem("deployment %s by %s may be confirmed until %s, then it is undone", left.ID, left.By, left.Deadline.Local().Format(time.TimeOnly))
 		} else {
-			v.problem("deployment %s by %s was cut off; the next one settles it", left.ID, left.By)
+			v.Problem("deployment %s by %s was cut off; the next one settles it", left.ID, left.By)
 		}
 		if left.Activating || left.Phase != "" {
-			v.State = StateUnconfirmed
+			v.State = hostapi.StateUnconfirmed
 		}
 	}
 	var cut unsureNote
 	if up && l.layout.readNote(n, noteUnsure, &cut) == nil {
 		if u, err := l.units.unit(ctx, n.Unit()); err == nil && u.InvocationID == cut.InvocationID {
-			v.State = StateUnconfirmed
+			v.State = hostapi.StateUnconfirmed
 		}
 	}
 	if v.Current == "" || l.exists(v.Current) != nil {
 		return
 	}
-	if v.State == StateUnknown && v.Booted != "" { // `booted` is there from start to stop
+	if v.State == hostapi.StateUnknown && v.Booted != "" { // `booted` is there from start to stop
 		up, v.Running = true, v.BootedSystem
 	}
 	if !up {
-		v.Fresh = FreshCurrent // what is installed is what the next start boots
+		v.Fresh = hostapi.FreshCurrent // what is installed is what the next start boots
 		return
 	}
 	vm.Unit.ActiveState, vm.Running = "active", v.Running
@@ -180,38 +181,21 @@ func (l *Lister) compare(ctx context.Context, n microvm.Name, v *Listed) {
 	record := l.layout.record(n, v.Current)
 	p, err := srv.plan(planInput{
 		name: n, vm: vm, record: record, runner: v.Current, built: true,
-		intent: Intent{Action: ActionSwitch, Restart: RestartAuto, TargetKnown: true},
+		intent: hostapi.Intent{Action: hostapi.ActionSwitch, Restart: hostapi.RestartAuto, TargetKnown: true},
 	})
 	if err != nil {
 		return // the link's problem says it
 	}
-	v.weigh(p, record != nil)
-}
-
-// weigh takes from a plan for the installed runner what does not run yet.
-func (v *Listed) weigh(p *Plan, recorded bool) {
-	v.Fresh = FreshCurrent
-	if p.Activation == ActivateNone && len(p.Waits) == 0 {
-		return
-	}
-	v.Fresh, v.Activation = FreshWaits, ActivateRestart
-	if v.Running != v.CurrentSystem || v.CurrentSystem == "" {
-		v.Waits = append(v.Waits, "the system inside")
-		// Without a record nobody knows whether the guest sees the host's store.
-		if p.Activation == ActivateLive && recorded {
-			v.Activation = ActivateLive
-		}
-	}
-	v.Waits = append(v.Waits, p.Hardware...)
+	v.Weigh(p, record != nil)
 }
 
 // running is the system that the guest runs as far as the host knows.
-func (l *Lister) running(ctx context.Context, n microvm.Name, v *Listed) microvm.StorePath {
+func (l *Lister) running(ctx context.Context, n microvm.Name, v *hostapi.Listed) microvm.StorePath {
 	var note runningNote
 	err := l.layout.readNote(n, noteRunning, &note)
 	if err != nil || note.InvocationID == "" {
 		if err != nil && !errors.Is(err, fs.ErrNotExist) {
-			v.problem("what it was switched to can't be read: %v", err)
+			v.Problem("what it was switched to can't be read: %v", err)
 		}
 		return v.BootedSystem
 	}
@@ -219,7 +203,7 @@ func (l *Lister) running(ctx context.Context, n microvm.Name, v *Listed) microvm
 	// start of its unit.
 	u, err := l.units.unit(ctx, n.Unit())
 	if err != nil {
-		v.problem("%v", err)
+		v.Problem("%v", err)
 		return v.BootedSystem
 	}
 	if u.InvocationID == note.InvocationID {
@@ -230,35 +214,35 @@ func (l *Lister) running(ctx context.Context, n microvm.Name, v *Listed) microvm
 
 // stateOf reads the state of a VM's service from the list of units. A unit that
 // is not in the list is not loaded, so it is not running.
-func stateOf(name string, units map[string]listedUnit, v *Listed) State {
+func stateOf(name string, units map[string]listedUnit, v *hostapi.Listed) hostapi.State {
 	u, loaded := units["microvm@"+name+".service"]
 	if !loaded {
-		return StateStopped
+		return hostapi.StateStopped
 	}
 	switch u.ActiveState {
 	case "active", "reloading", "refreshing":
-		return StateRunning
+		return hostapi.StateRunning
 	case "failed":
-		v.problem("its service failed: journalctl -u microvm@%s", name)
-		return StateFailed
+		v.Problem("its service failed: journalctl -u microvm@%s", name)
+		return hostapi.StateFailed
 	case "deactivating":
-		return StateStopping
+		return hostapi.StateStopping
 	case "activating":
 		if strings.HasPrefix(u.SubState, "auto-restart") {
-			v.problem("its service ended and systemd starts it again: journalctl -u microvm@%s", name)
-			return StateFailed
+			v.Problem("its service ended and systemd starts it again: journalctl -u microvm@%s", name)
+			return hostapi.StateFailed
 		}
-		return StateStarting
+		return hostapi.StateStarting
 	}
 	if u.Job == "start" || u.Job == "restart" {
-		return StateStarting
+		return hostapi.StateStarting
 	}
 	for _, pattern := range helperUnits {
 		helper := fmt.Sprintf(pattern, name)
 		if units[helper].ActiveState == "failed" {
-			v.problem("%s, which it needs, failed: journalctl -u %s", helper, helper)
-			return StateFailed
+			v.Problem("%s, which it needs, failed: journalctl -u %s", helper, helper)
+			return hostapi.StateFailed
 		}
 	}
-	return StateStopped
+	return hostapi.StateStopped
 }

@@ -11,6 +11,7 @@ import (
 
 	"github.com/gofrs/flock"
 
+	"ferry/internal/hostapi"
 	"ferry/internal/microvm"
 )
 
@@ -18,32 +19,17 @@ import (
 // when that process ends, however it ends.
 type vmLock struct{ file *flock.Flock }
 
-// Claim is who wants a VM's lock, and how long they wait for it.
-type Claim struct {
-	By   string // user@machine
-	Wait time.Duration
-}
-
 // lockPoll is how often who waits for a lock tries to get it.
 const lockPoll = 200 * time.Millisecond
 
-// Refusal tells somebody else that this holds the VM's lock.
-func (k Lock) Refusal(n microvm.Name) *Failure {
-	return lockedFailure(fmt.Sprintf("%s is locked by %s since %s, deployment %s", n, k.By, k.Since.Format("2006-01-02 15:04:05 MST"), k.Deployment))
-}
-
-func lockedFailure(message string) *Failure {
-	return &Failure{Kind: KindLocked, Message: message, Hint: "wait for it to end, or let ferry wait: --wait"}
-}
-
 // waitVM is lockVM for somebody who waits for at most within until the lock is
 // free, and is told who has it. waited: somebody had it until now.
-func (l Layout) waitVM(ctx context.Context, n microvm.Name, mine Lock, within time.Duration, log func(string)) (lock *vmLock, waited bool, err error) {
+func (l Layout) waitVM(ctx context.Context, n microvm.Name, mine hostapi.Lock, within time.Duration, log func(string)) (lock *vmLock, waited bool, err error) {
 	deadline := time.Now().Add(within)
 	for said := ""; ; {
 		lock, err := l.lockVM(ctx, n, mine)
-		var held *Failure
-		if err == nil || within == 0 || !errors.As(err, &held) || held.Kind != KindLocked {
+		var held *hostapi.Failure
+		if err == nil || within == 0 || !errors.As(err, &held) || held.Kind != hostapi.KindLocked {
 			return lock, said != "", err
 		}
 		if time.Now().After(deadline) {
@@ -65,7 +51,7 @@ func (l Layout) waitVM(ctx context.Context, n microvm.Name, mine Lock, within ti
 
 // lockVM takes the VM's lock or fails with KindLocked, saying who has it. A
 // deployment that may still be confirmed has it though no process holds it.
-func (l Layout) lockVM(ctx context.Context, n microvm.Name, mine Lock) (*vmLock, error) {
+func (l Layout) lockVM(ctx context.Context, n microvm.Name, mine hostapi.Lock) (*vmLock, error) {
 	path := l.lockFile(n)
 	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 		return nil, fmt.Errorf("making the directory of locks: %w", err)
@@ -78,7 +64,7 @@ func (l Layout) lockVM(ctx context.Context, n microvm.Name, mine Lock) (*vmLock,
 		if held := l.lockHolder(n); held != nil {
 			return nil, held.Refusal(n)
 		}
-		return nil, lockedFailure(fmt.Sprintf("%s is locked by another deployment", n))
+		return nil, hostapi.LockedFailure(fmt.Sprintf("%s is locked by another deployment", n))
 	}
 	var left unfinished
 	if l.readNote(n, noteDeployment, &left) == nil && left.ID != mine.Deployment && left.awaits() > 0 {
@@ -137,7 +123,7 @@ func (k *vmLock) release() {
 }
 
 // lockHolder reads who holds the VM's lock now; nil when nobody does.
-func (l Layout) lockHolder(n microvm.Name) *Lock {
+func (l Layout) lockHolder(n microvm.Name) *hostapi.Lock {
 	f := flock.New(l.lockFile(n), flock.SetPermissions(0o600))
 	if _, err := os.Stat(f.Path()); err != nil {
 		return nil
@@ -147,7 +133,7 @@ func (l Layout) lockHolder(n microvm.Name) *Lock {
 		return nil
 	}
 	b, err := os.ReadFile(f.Path())
-	var held Lock
+	var held hostapi.Lock
 	if err != nil || json.Unmarshal(b, &held) != nil {
 		return nil
 	}

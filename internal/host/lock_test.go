@@ -3,6 +3,7 @@ package host
 import (
 	"context"
 	"errors"
+	"ferry/internal/hostapi"
 	"strings"
 	"testing"
 	"time"
@@ -16,15 +17,15 @@ func TestWaitsForTheLock(t *testing.T) {
 	first.prepare(runnerA)
 	second := h.session()
 	type answer struct {
-		Prepared
+		hostapi.Prepared
 		err error
 	}
 	answered := make(chan answer, 1)
 	go func() {
 		var a answer
-		a.err = second.ask(Request{Prepare: &PrepareRequest{
+		a.err = second.ask(hostapi.Request{Prepare: &hostapi.PrepareRequest{
 			Name: web, Runner: runnerB, WaitSeconds: 60, GuestSystem: "/nix/store/0000000000000000000000000000000b-seen-before",
-			Deployment: Deployment{ID: "two", By: "bob@desk", Started: time.Now().UTC()},
+			Deployment: hostapi.Deployment{ID: "two", By: "bob@desk", Started: time.Now().UTC()},
 		}}, &a.Prepared)
 		answered <- a
 	}()
@@ -46,13 +47,13 @@ func TestWaitsForTheLock(t *testing.T) {
 
 func TestWaitForTheLockEnds(t *testing.T) {
 	h := newTestHost(t)
-	held, err := h.layout.lockVM(t.Context(), web, Lock{By: "ann@laptop", Deployment: "one", Since: time.Now()})
+	held, err := h.layout.lockVM(t.Context(), web, hostapi.Lock{By: "ann@laptop", Deployment: "one", Since: time.Now()})
 	if err != nil {
 		t.Fatal(err)
 	}
 	var said []string
 	wait := func(ctx context.Context, within time.Duration) error {
-		lock, waited, err := h.layout.waitVM(ctx, web, Lock{By: "bob@desk"}, within, func(s string) { said = append(said, s) })
+		lock, waited, err := h.layout.waitVM(ctx, web, hostapi.Lock{By: "bob@desk"}, within, func(s string) { said = append(said, s) })
 		lock.release()
 		if err != nil && lock != nil {
 			t.Error("a lock beside an error")
@@ -62,11 +63,11 @@ func TestWaitForTheLockEnds(t *testing.T) {
 		}
 		return err
 	}
-	var f *Failure
-	if err := wait(t.Context(), 0); !errors.As(err, &f) || f.Kind != KindLocked || !strings.Contains(f.Message, "is locked by ann@laptop since 20") {
+	var f *hostapi.Failure
+	if err := wait(t.Context(), 0); !errors.As(err, &f) || f.Kind != hostapi.KindLocked || !strings.Contains(f.Message, "is locked by ann@laptop since 20") {
 		t.Errorf("without a wait: %v", err)
 	}
-	if err := wait(t.Context(), time.Second); !errors.As(err, &f) || f.Kind != KindLocked || !strings.Contains(f.Message, "(waited 1s)") || !strings.Contains(f.Message, "deployment one") {
+	if err := wait(t.Context(), time.Second); !errors.As(err, &f) || f.Kind != hostapi.KindLocked || !strings.Contains(f.Message, "(waited 1s)") || !strings.Contains(f.Message, "deployment one") {
 		t.Errorf("after the wait: %v", err)
 	}
 	if len(said) != 1 || !strings.Contains(said[0], "ann@laptop") {

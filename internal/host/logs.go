@@ -13,15 +13,9 @@ import (
 	"syscall"
 	"time"
 
+	"ferry/internal/hostapi"
 	"ferry/internal/microvm"
 )
-
-// LogLine is one entry of the journal of a VM's unit or one of its helpers.
-type LogLine struct {
-	Time time.Time `json:"time"`
-	Unit string    `json:"unit"`
-	Line string    `json:"line"`
-}
 
 // maxJournalEntry bounds one entry as journalctl prints it, in bytes; a longer
 // one ends the reading.
@@ -30,7 +24,7 @@ const maxJournalEntry = 4 << 20
 // Logs hands on the last entries of a VM's units, oldest first, and with follow
 // what comes later, until ctx ends. It needs no VM to be there: what a removed
 // one said is still in the journal.
-func Logs(ctx context.Context, n microvm.Name, last int, follow bool, each func(LogLine)) error {
+func Logs(ctx context.Context, n microvm.Name, last int, follow bool, each func(hostapi.LogLine)) error {
 	args := []string{"--no-pager", "--quiet", "-o", "json", "-n", strconv.Itoa(last)}
 	for _, unit := range append([]string{n.Unit()}, helpersOf(n)...) {
 		args = append(args, "-u", unit)
@@ -48,7 +42,7 @@ func Logs(ctx context.Context, n microvm.Name, last int, follow bool, each func(
 		return err
 	}
 	if err := cmd.Start(); err != nil {
-		return Refuse(fmt.Sprintf("the journal cannot be read: %v", err), "ferry reads logs with journalctl")
+		return hostapi.Refuse(fmt.Sprintf("the journal cannot be read: %v", err), "ferry reads logs with journalctl")
 	}
 	readErr := readJournal(out, each)
 	if readErr != nil {
@@ -66,7 +60,7 @@ func Logs(ctx context.Context, n microvm.Name, last int, follow bool, each func(
 	return nil
 }
 
-func readJournal(r io.Reader, each func(LogLine)) error {
+func readJournal(r io.Reader, each func(hostapi.LogLine)) error {
 	sc := bufio.NewScanner(r)
 	sc.Buffer(make([]byte, 0, 64<<10), maxJournalEntry)
 	for sc.Scan() {
@@ -83,7 +77,7 @@ func readJournal(r io.Reader, each func(LogLine)) error {
 // parseJournal reads an entry of `journalctl -o json`: a message that is no
 // UTF-8 is an array of bytes there, and one that is too long is null
 // (systemd's "Journal JSON Format").
-func parseJournal(entry []byte) (LogLine, error) {
+func parseJournal(entry []byte) (hostapi.LogLine, error) {
 	var e struct {
 		Time    string          `json:"__REALTIME_TIMESTAMP"` // µs
 		Unit    any             `json:"_SYSTEMD_UNIT"`
@@ -91,13 +85,13 @@ func parseJournal(entry []byte) (LogLine, error) {
 		Message json.RawMessage `json:"MESSAGE"`
 	}
 	if err := json.Unmarshal(entry, &e); err != nil {
-		return LogLine{}, fmt.Errorf("reading an entry of the journal: %w", err)
+		return hostapi.LogLine{}, fmt.Errorf("reading an entry of the journal: %w", err)
 	}
 	usec, err := strconv.ParseInt(e.Time, 10, 64)
 	if err != nil {
-		return LogLine{}, errors.New("an entry of the journal has no time")
+		return hostapi.LogLine{}, errors.New("an entry of the journal has no time")
 	}
-	line := LogLine{Time: time.UnixMicro(usec).UTC()}
+	line := hostapi.LogLine{Time: time.UnixMicro(usec).UTC()}
 	if line.Unit, _ = e.About.(string); line.Unit == "" {
 		line.Unit, _ = e.Unit.(string)
 	}

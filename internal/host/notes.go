@@ -8,8 +8,8 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"time"
 
+	"ferry/internal/hostapi"
 	"ferry/internal/microvm"
 	"ferry/internal/ui"
 )
@@ -81,33 +81,9 @@ func recordName(runner microvm.StorePath) string {
 	return filepath.Join(noteRecords, filepath.Base(string(runner))+".json")
 }
 
-// HistoryEntry is one line of a VM's history: one deployment.
-type HistoryEntry struct {
-	Deployment
-	Ended   time.Time         `json:"ended"`
-	Outcome string            `json:"outcome"`
-	Error   string            `json:"error,omitempty"`
-	Runner  microvm.StorePath `json:"runner,omitempty"`
-	// Settled says what the host made of an interrupted deployment.
-	Settled Settled `json:"settled,omitempty"`
-}
-
-// Settled is how an interrupted deployment was brought to an end.
-type Settled string
-
-// The ends. Empty: nothing had been changed, or only the guest knows.
-const (
-	SettledUndone   Settled = "undone"
-	SettledFinished Settled = "finished"
-	// SettledUnconfirmed: nobody has confirmed what runs, and it was left alone.
-	SettledUnconfirmed Settled = "unconfirmed"
-	// SettledSuperseded: something else was installed since, which was left alone.
-	SettledSuperseded Settled = "superseded"
-)
-
 // appendHistory has the entry on disk when it returns. Secrets in the URL of the
 // flake, and in what Nix said, are left out of it.
-func (l Layout) appendHistory(n microvm.Name, e HistoryEntry) error {
+func (l Layout) appendHistory(n microvm.Name, e hostapi.HistoryEntry) error {
 	if err := os.MkdirAll(l.libDir(n), 0o700); err != nil {
 		return err
 	}

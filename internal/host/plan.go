@@ -4,14 +4,15 @@ import (
 	"context"
 	"fmt"
 
+	"ferry/internal/hostapi"
 	"ferry/internal/microvm"
 )
 
 // planInput is what a plan is made from.
 type planInput struct {
 	name        microvm.Name
-	vm          VMState
-	intent      Intent
+	vm          hostapi.VMState
+	intent      hostapi.Intent
 	record      *microvm.Record
 	runner      microvm.StorePath // may be empty before the build
 	built       bool              // the runner is in the store, so its files can be read
@@ -19,7 +20,7 @@ type planInput struct {
 }
 
 // plan compares the new runner with what runs and decides.
-func (s *Server) plan(in planInput) (*Plan, error) {
+func (s *Server) plan(in planInput) (*hostapi.Plan, error) {
 	sit := situation{
 		Intent: in.intent, VM: in.vm, New: in.runner, Running: in.vm.Running,
 		SameAsCurrent: in.runner != "" && in.runner == in.vm.Current,
@@ -103,7 +104,7 @@ func (s *Server) changesBetween(n microvm.Name, base microvm.StorePath, next run
 }
 
 // Plan answers a PlanRequest for a runner that is in the store.
-func (s *Server) Plan(ctx context.Context, req PlanRequest) (*Plan, error) {
+func (s *Server) Plan(ctx context.Context, req hostapi.PlanRequest) (*hostapi.Plan, error) {
 	vm, err := s.locate(ctx, req.Name)
 	if err != nil {
 		return nil, err
@@ -123,7 +124,7 @@ func (s *Server) Plan(ctx context.Context, req PlanRequest) (*Plan, error) {
 
 // closureDiff compares what runs with what is to run: systems where both are
 // known, else runners.
-func (s *Server) closureDiff(ctx context.Context, vm VMState, p *Plan) []string {
+func (s *Server) closureDiff(ctx context.Context, vm hostapi.VMState, p *hostapi.Plan) []string {
 	from, to := vm.Running, p.System
 	if from == "" || to == "" {
 		from, to = vm.Current, p.Runner

@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"ferry/internal/hostapi"
 	"ferry/internal/microvm"
 )
 
@@ -40,10 +41,10 @@ func TestFailedPrepareLeavesTheEarlierDeployment(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			h := newTestHost(t)
 			h.makeRunner(runnerA, systemA, "")
-			h.units.state = UnitState{LoadState: "loaded", ActiveState: "active", InvocationID: "i1"}
+			h.units.state = hostapi.UnitState{LoadState: "loaded", ActiveState: "active", InvocationID: "i1"}
 			c := h.session()
 			c.prepare(runnerA)
-			if err := c.ask(Request{Activate: &ActivateRequest{Name: web, Runner: runnerA}}, nil); err != nil {
+			if err := c.ask(hostapi.Request{Activate: &hostapi.ActivateRequest{Name: web, Runner: runnerA}}, nil); err != nil {
 				t.Fatal(err)
 			}
 			c.leave()
@@ -91,7 +92,7 @@ func TestFailedPrepareLeavesNothingOfItsOwn(t *testing.T) {
 	if rerr := h.layout.readNote(web, noteDeployment, &left); !errors.Is(rerr, fs.ErrNotExist) {
 		t.Errorf("a note is left: %+v, %v", left, rerr)
 	}
-	if e := h.lastEntry(); e.ID != "one" || e.Outcome != outcomeFailed || e.Error != err.Error() {
+	if e := h.lastEntry(); e.ID != "one" || e.Outcome != hostapi.OutcomeFailed || e.Error != err.Error() {
 		t.Errorf("history: %+v, wanted %v", e, err)
 	}
 	next := h.session()
@@ -109,8 +110,8 @@ func (h *testHost) block(path string) {
 }
 
 func (c *client) tryPrepare(runner microvm.StorePath) error {
-	return c.ask(Request{Prepare: &PrepareRequest{
+	return c.ask(hostapi.Request{Prepare: &hostapi.PrepareRequest{
 		Name: web, Runner: runner, Derivations: []microvm.StorePath{drv(runner)},
-		Deployment: Deployment{ID: c.id, By: "ann@laptop", Started: time.Now()},
+		Deployment: hostapi.Deployment{ID: c.id, By: "ann@laptop", Started: time.Now()},
 	}}, nil)
 }

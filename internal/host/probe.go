@@ -13,6 +13,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"ferry/internal/hostapi"
 	"ferry/internal/microvm"
 )
 
@@ -20,8 +21,8 @@ import (
 const maxFlakeFile = 4096
 
 // Probe answers a ProbeRequest. It changes nothing and starts no Nix process.
-func (s *Server) Probe(ctx context.Context, req ProbeRequest) (*Facts, error) {
-	f := &Facts{Protocol: ProtocolVersion}
+func (s *Server) Probe(ctx context.Context, req hostapi.ProbeRequest) (*hostapi.Facts, error) {
+	f := &hostapi.Facts{Protocol: hostapi.ProtocolVersion}
 	vm, err := s.locate(ctx, req.Name)
 	if err != nil {
 		return nil, err
@@ -56,7 +57,7 @@ func (s *Server) Probe(ctx context.Context, req ProbeRequest) (*Facts, error) {
 
 // locate is see for what may change a VM's links: it refuses a VM that the host
 // itself declares.
-func (s *Server) locate(ctx context.Context, n microvm.Name) (*VMState, error) {
+func (s *Server) locate(ctx context.Context, n microvm.Name) (*hostapi.VMState, error) {
 	vm, why, err := s.see(ctx, n)
 	if err == nil && why != "" {
 		return nil, declared(n, why)
@@ -67,16 +68,16 @@ func (s *Server) locate(ctx context.Context, n microvm.Name) (*VMState, error) {
 // see finds the state directory and reads a VM's links and unit; why says by
 // what the host itself declares the VM, empty where it does not. A machine that
 // has no MicroVM units is refused.
-func (s *Server) see(ctx context.Context, n microvm.Name) (vm *VMState, why string, err error) {
+func (s *Server) see(ctx context.Context, n microvm.Name) (vm *hostapi.VMState, why string, err error) {
 	if _, err := microvm.ParseName(string(n)); err != nil {
-		return nil, "", Refuse(err.Error(), "")
+		return nil, "", hostapi.Refuse(err.Error(), "")
 	}
 	unit, err := s.units.unit(ctx, n.Unit())
 	if err != nil {
 		return nil, "", err
 	}
 	if unit.LoadState != "loaded" {
-		return nil, "", Refuse("this machine has no microvm@.service: it is not a host for MicroVMs yet",
+		return nil, "", hostapi.Refuse("this machine has no microvm@.service: it is not a host for MicroVMs yet",
 			"import microvm.nixosModules.host on NixOS, elsewhere run `ferry host setup`")
 	}
 	if dir, ok := unit.stateDir(n); ok {
@@ -87,7 +88,7 @@ func (s *Server) see(ctx context.Context, n microvm.Name) (vm *VMState, why stri
 		return nil, "", err
 	}
 	defer dir.close()
-	vm = &VMState{Unit: unit.UnitState}
+	vm = &hostapi.VMState{Unit: unit.UnitState}
 	for name, p := range map[string]*microvm.StorePath{"current": &vm.Current, "old": &vm.Old, "booted": &vm.Booted} {
 		if *p, err = readRunnerLink(dir, name); err != nil {
 			return nil, "", err
@@ -112,14 +113,14 @@ func (s *Server) see(ctx context.Context, n microvm.Name) (vm *VMState, why stri
 	return vm, why, nil
 }
 
-func declared(n microvm.Name, why string) *Failure {
-	return Refuse(fmt.Sprintf("%s is declared by the host's own NixOS configuration (%s)", n, why),
+func declared(n microvm.Name, why string) *hostapi.Failure {
+	return hostapi.Refuse(fmt.Sprintf("%s is declared by the host's own NixOS configuration (%s)", n, why),
 		"deploy the host instead, or take the VM out of its microvm.vms (or give it an updateFlake)")
 }
 
 // running is the system that a VM's guest runs as far as the host knows, and
 // whether the last switch to it may have failed.
-func (s *Server) running(n microvm.Name, vm *VMState) (system microvm.StorePath, unsure bool) {
+func (s *Server) running(n microvm.Name, vm *hostapi.VMState) (system microvm.StorePath, unsure bool) {
 	if !vm.Unit.Up() {
 		return "", false
 	}
@@ -157,11 +158,11 @@ func (s *Server) checkNames(n microvm.Name, hostName string, exists bool) error 
 		}
 	}
 	if o := n.Collides(others); o != "" {
-		return Refuse(fmt.Sprintf("the VM name %s collides with %s: their GC roots in %s would be the same link", n, o, s.layout.microvmRoots()),
+		return hostapi.Refuse(fmt.Sprintf("the VM name %s collides with %s: their GC roots in %s would be the same link", n, o, s.layout.microvmRoots()),
 			"give one of them another name")
 	}
 	if !exists && hostName != "" && hostName != string(n) && slices.Contains(others, microvm.Name(hostName)) {
-		return Refuse(fmt.Sprintf("%s has the host name %s, and a VM directory of that name exists on the host", n, hostName),
+		return hostapi.Refuse(fmt.Sprintf("%s has the host name %s, and a VM directory of that name exists on the host", n, hostName),
 			fmt.Sprintf("if that is the same VM, use --name %s; otherwise rename one of them", hostName))
 	}
 	return nil
@@ -193,7 +194,7 @@ func (s *Server) storeSpace(ctx context.Context) (uint64, error) {
 		return 0, fmt.Errorf("looking at the host's store: %w", err)
 	}
 	if _, err := s.nix.Version(ctx); err != nil {
-		return 0, Refuse(fmt.Sprintf("the host has no Nix store: %v", err), "install Nix on the host (https://nixos.org/download, or the distribution's package)")
+		return 0, hostapi.Refuse(fmt.Sprintf("the host has no Nix store: %v", err), "install Nix on the host (https://nixos.org/download, or the distribution's package)")
 	}
 	for errors.Is(err, fs.ErrNotExist) && store != "/" {
 		store = filepath.Dir(store)

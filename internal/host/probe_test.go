@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 
+	"ferry/internal/hostapi"
 	"ferry/internal/nix"
 )
 
@@ -17,13 +18,13 @@ func TestProbeTakesANixThatWasNeverUsed(t *testing.T) {
 	if err := os.RemoveAll(filepath.Join(h.layout.Root, "nix")); err != nil {
 		t.Fatal(err)
 	}
-	if f, err := h.server().Probe(t.Context(), ProbeRequest{Name: web}); err != nil || f.FreeBytes == 0 {
+	if f, err := h.server().Probe(t.Context(), hostapi.ProbeRequest{Name: web}); err != nil || f.FreeBytes == 0 {
 		t.Errorf("%+v, %v", f, err)
 	}
 	srv := h.server()
 	srv.nix = noNix{h.nix}
-	var refused *Failure
-	_, err := srv.Probe(t.Context(), ProbeRequest{Name: web})
+	var refused *hostapi.Failure
+	_, err := srv.Probe(t.Context(), hostapi.ProbeRequest{Name: web})
 	if !errors.As(err, &refused) || !strings.Contains(refused.Message, "the host has no Nix store") || !strings.Contains(refused.Hint, "install Nix on the host") {
 		t.Errorf("without Nix: %v", err)
 	}

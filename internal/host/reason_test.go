@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 
+	"ferry/internal/hostapi"
 	"ferry/internal/microvm"
 	"ferry/internal/nix"
 )
@@ -20,9 +21,9 @@ func TestReasonOfAFailure(t *testing.T) {
 		"nix copy: exit status 1\nwarning: slow\nerror: writing to file: No space left on device":       "nix copy: exit status 1: writing to file: No space left on device",
 		"nix build: exit status 1\nerror:\n       … while linking\n       error: it is broken\nnote: x": "nix build: exit status 1: it is broken",
 		"building x.drv failed: exit code 1\ndd: No space left on device\nmake: *** Error 1":            "building x.drv failed: exit code 1: dd: No space left on device",
-		long + "\nerror: no": long[:maxHead] + "…: no",
+		long + "\nerror: no": long[:hostapi.MaxHead] + "…: no",
 	} {
-		if got := reason(text); got != want {
+		if got := hostapi.Reason(text); got != want {
 			t.Errorf("%q: got %q, wanted %q", text, got, want)
 		}
 	}
@@ -44,7 +45,7 @@ func TestLateUndoSaysWhyItWasNeeded(t *testing.T) {
 		}
 		return nil
 	}
-	if err := c.ask(Request{Commit: commitB(Confirmation{})}, nil); err == nil {
+	if err := c.ask(hostapi.Request{Commit: commitB(hostapi.Confirmation{})}, nil); err == nil {
 		t.Fatal("it was committed")
 	}
 	c.leave()
@@ -66,11 +67,11 @@ func TestHistoryHasWhatTheBuilderSaid(t *testing.T) {
 	h.nix.building = func(context.Context) error {
 		return &nix.BuildError{Derivation: drv(runnerA), Message: "builder failed with exit code 1", LogTail: []string{"dd: No space left on device", "make: *** Error 1"}}
 	}
-	err := c.ask(Request{Build: &BuildRequest{Name: web, Derivations: []microvm.StorePath{drv(runnerA)}}}, nil)
+	err := c.ask(hostapi.Request{Build: &hostapi.BuildRequest{Name: web, Derivations: []microvm.StorePath{drv(runnerA)}}}, nil)
 	if err == nil {
 		t.Fatal("it was built")
 	}
-	if err := c.ask(Request{Finish: &FinishRequest{Name: web, Outcome: outcomeFailed, Error: err.Error()}}, nil); err != nil {
+	if err := c.ask(hostapi.Request{Finish: &hostapi.FinishRequest{Name: web, Outcome: hostapi.OutcomeFailed, Error: err.Error()}}, nil); err != nil {
 		t.Fatal(err)
 	}
 	c.leave()

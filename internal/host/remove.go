@@ -12,39 +12,21 @@ import (
 	"strings"
 	"time"
 
+	"ferry/internal/hostapi"
 	"ferry/internal/microvm"
 )
-
-// Removal is what there is of a VM to be removed, or what was.
-type Removal struct {
-	VM        microvm.Name `json:"vm"`
-	Directory string       `json:"directory,omitempty"` // empty where there is none
-	Running   bool         `json:"running"`
-	// Data are the files and directories in the VM's directory that neither
-	// ferry nor microvm.nix made: volumes, and whatever the VM wrote there.
-	Data    []DataFile `json:"data"`
-	Kept    bool       `json:"kept,omitempty"` // the data was kept
-	Removed bool       `json:"removed"`
-}
-
-// DataFile is an entry of a VM's directory.
-type DataFile struct {
-	Name      string `json:"name"`
-	Bytes     int64  `json:"bytes"` // on disk; of a directory: all in it
-	Directory bool   `json:"directory,omitempty"`
-}
 
 // layoutEntries are the entries of a VM's directory that the layout makes.
 func layoutEntries() []string { return []string{"current", "old", "booted", "flake"} }
 
 // LookRemove tells what Remove would remove. It changes nothing. A VM that the
 // host itself declares is refused; so is one of which nothing is there.
-func (s *Server) LookRemove(ctx context.Context, n microvm.Name) (*Removal, error) {
+func (s *Server) LookRemove(ctx context.Context, n microvm.Name) (*hostapi.Removal, error) {
 	vm, err := s.locate(ctx, n)
 	if err != nil {
 		return nil, err
 	}
-	r := &Removal{VM: n, Running: !vm.Unit.Stopped(), Data: []DataFile{}}
+	r := &hostapi.Removal{VM: n, Running: !vm.Unit.Stopped(), Data: []hostapi.DataFile{}}
 	dir, err := s.layout.openVMDir(n)
 	if err != nil {
 		return nil, err
@@ -63,17 +45,17 @@ func (s *Server) LookRemove(ctx context.Context, n microvm.Name) (*Removal, erro
 
 // data lists what of a VM's directory is neither the layout's nor of the kind
 // that only a running VM needs (sockets and pipes).
-func (d *vmDir) data() ([]DataFile, error) {
+func (d *vmDir) data() ([]hostapi.DataFile, error) {
 	entries, err := fs.ReadDir(d.root.FS(), ".")
 	if err != nil {
 		return nil, fmt.Errorf("listing %s: %w", d.root.Name(), err)
 	}
-	files := []DataFile{}
+	files := []hostapi.DataFile{}
 	for _, e := range entries {
 		if slices.Contains(layoutEntries(), e.Name()) || e.Type()&(fs.ModeSocket|fs.ModeNamedPipe) != 0 {
 			continue
 		}
-		f := DataFile{Name: e.Name(), Directory: e.IsDir()}
+		f := hostapi.DataFile{Name: e.Name(), Directory: e.IsDir()}
 		_ = fs.WalkDir(d.root.FS(), e.Name(), func(_ string, e fs.DirEntry, err error) error {
 			if err != nil {
 				return nil // gone meanwhile, or unreadable: it is only a size
@@ -92,12 +74,12 @@ func (d *vmDir) data() ([]DataFile, error) {
 // ferry's notes, its place among what starts with the machine and, without
 // keepData, its directory with all that is in it. What an interrupted run has
 // left, the next one removes.
-func (s *Server) Remove(ctx context.Context, n microvm.Name, claim Claim, keepData bool, log func(string)) (*Removal, error) {
+func (s *Server) Remove(ctx context.Context, n microvm.Name, claim hostapi.Claim, keepData bool, log func(string)) (*hostapi.Removal, error) {
 	if _, err := s.LookRemove(ctx, n); err != nil {
 		return nil, err
 	}
 	l := s.layout
-	lock, _, err := l.waitVM(ctx, n, Lock{By: claim.By, Deployment: "remove", Since: time.Now().UTC()}, claim.Wait, log)
+	lock, _, err := l.waitVM(ctx, n, hostapi.Lock{By: claim.By, Deployment: "remove", Since: time.Now().UTC()}, claim.Wait, log)
 	if err != nil {
 		return nil, err
 	}
@@ -107,7 +89,7 @@ func (s *Server) Remove(ctx context.Context, n microvm.Name, claim Claim, keepDa
 		return nil, err
 	}
 	if mounted := mountsBelow(l.vmDir(n)); len(mounted) > 0 && !keepData {
-		return nil, Refuse(fmt.Sprintf("something is mounted at %s", strings.Join(mounted, ", ")), "unmount it first, so that nothing of it is deleted, or use --keep-data")
+		return nil, hostapi.Refuse(fmt.Sprintf("something is mounted at %s", strings.Join(mounted, ", ")), "unmount it first, so that nothing of it is deleted, or use --keep-data")
 	}
 	r.Kept = keepData
 	if r.Running {

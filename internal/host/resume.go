@@ -6,6 +6,7 @@ import (
 	"syscall"
 	"time"
 
+	"ferry/internal/hostapi"
 	"ferry/internal/microvm"
 )
 
@@ -20,9 +21,9 @@ const (
 
 // resume takes a deployment over from a session whose connection was lost, or
 // tells how it has ended.
-func (s *session) resume(ctx context.Context, req ResumeRequest) (*Resumed, error) {
+func (s *session) resume(ctx context.Context, req hostapi.ResumeRequest) (*hostapi.Resumed, error) {
 	if s.lock != nil {
-		return nil, Refuse("this session has a deployment already", "")
+		return nil, hostapi.Refuse("this session has a deployment already", "")
 	}
 	if _, err := s.srv.locate(ctx, req.Name); err != nil {
 		return nil, err
@@ -33,7 +34,7 @@ func (s *session) resume(ctx context.Context, req ResumeRequest) (*Resumed, erro
 	for asked := false; ; asked = true {
 		shown += s.showLog(req, shown)
 		if entry := s.srv.layout.entry(req.Name, req.ID); entry != nil {
-			return &Resumed{Deployment: entry.Deployment, Runner: entry.Runner, Outcome: entry.Outcome, Error: entry.Error, Settled: entry.Settled}, nil
+			return &hostapi.Resumed{Deployment: entry.Deployment, Runner: entry.Runner, Outcome: entry.Outcome, Error: entry.Error, Settled: entry.Settled}, nil
 		}
 		if err := s.takeOver(ctx, req, !asked); err != nil {
 			return nil, err
@@ -50,8 +51,8 @@ func (s *session) resume(ctx context.Context, req ResumeRequest) (*Resumed, erro
 }
 
 // resumed is the deployment that this session has taken over.
-func (s *session) resumed() (*Resumed, error) {
-	r := &Resumed{
+func (s *session) resumed() (*hostapi.Resumed, error) {
+	r := &hostapi.Resumed{
 		Deployment: s.work.Deployment, Runner: s.work.Runner, Phase: s.work.Phase,
 		Deadline: s.work.Deadline, Commit: s.work.Commit,
 	}
@@ -64,7 +65,7 @@ func (s *session) resumed() (*Resumed, error) {
 }
 
 // showLog repeats what the deployment has said, from line number shown on.
-func (s *session) showLog(req ResumeRequest, shown int) int {
+func (s *session) showLog(req hostapi.ResumeRequest, shown int) int {
 	if s.lock != nil {
 		return 0
 	}
@@ -78,14 +79,14 @@ func (s *session) showLog(req ResumeRequest, shown int) int {
 // takeOver takes the lock if it is free, and with it the deployment where that
 // can go on; another one that was interrupted it settles. A session of the same
 // deployment is told to end: its operator is here now.
-func (s *session) takeOver(ctx context.Context, req ResumeRequest, tell bool) error {
+func (s *session) takeOver(ctx context.Context, req hostapi.ResumeRequest, tell bool) error {
 	l := s.srv.layout
 	var left unfinished
 	if l.readNote(req.Name, noteDeployment, &left) != nil || left.ID != req.ID {
 		if l.entry(req.Name, req.ID) != nil { // it has ended since the history was read
 			return nil
 		}
-		return Refuse(fmt.Sprintf("%s has no deployment %.80q under way, and none in its history", req.Name, req.ID),
+		return hostapi.Refuse(fmt.Sprintf("%s has no deployment %.80q under way, and none in its history", req.Name, req.ID),
 			"ferry history "+string(req.Name)+" lists them")
 	}
 	if held := l.lockHolder(req.Name); held != nil {
@@ -95,7 +96,7 @@ func (s *session) takeOver(ctx context.Context, req ResumeRequest, tell bool) er
 		}
 		return nil
 	}
-	lock, err := l.lockVM(ctx, req.Name, Lock{By: left.By, Deployment: left.ID, Since: left.Started})
+	lock, err := l.lockVM(ctx, req.Name, hostapi.Lock{By: left.By, Deployment: left.ID, Since: left.Started})
 	if err != nil {
 		return nil // somebody was quicker; the next turn sees who
 	}
@@ -112,7 +113,7 @@ func (s *session) takeOver(ctx context.Context, req ResumeRequest, tell bool) er
 }
 
 // entry finds a deployment in a VM's history.
-func (l Layout) entry(n microvm.Name, id string) *HistoryEntry {
+func (l Layout) entry(n microvm.Name, id string) *hostapi.HistoryEntry {
 	h, err := l.History(n, resumeHistory)
 	if err != nil {
 		return nil

@@ -6,27 +6,12 @@ import (
 	"os"
 	"path/filepath"
 
+	"ferry/internal/hostapi"
 	"ferry/internal/microvm"
 )
 
-// RollbackRequest asks for what a rollback goes back to.
-type RollbackRequest struct {
-	Name microvm.Name `json:"name"`
-	To   int          `json:"to,omitempty"` // a generation; 0: the one before the current
-}
-
-// RollbackTarget answers a RollbackRequest.
-type RollbackTarget struct {
-	Generation Generation      `json:"generation"`
-	Record     *microvm.Record `json:"record,omitempty"` // nil where ferry did not evaluate that runner
-	HostName   string          `json:"hostName,omitempty"`
-	// Target is the address of the guest in the last deployment that knew it.
-	Target     string `json:"target,omitempty"`
-	TargetSudo bool   `json:"targetSudo,omitempty"`
-}
-
 // Rollback finds what a rollback goes back to. It changes nothing.
-func (s *Server) Rollback(ctx context.Context, req RollbackRequest) (*RollbackTarget, error) {
+func (s *Server) Rollback(ctx context.Context, req hostapi.RollbackRequest) (*hostapi.RollbackTarget, error) {
 	vm, err := s.locate(ctx, req.Name)
 	if err != nil {
 		return nil, err
@@ -38,7 +23,7 @@ func (s *Server) Rollback(ctx context.Context, req RollbackRequest) (*RollbackTa
 	if err != nil {
 		return nil, err
 	}
-	t := &RollbackTarget{}
+	t := &hostapi.RollbackTarget{}
 	if req.To != 0 {
 		t.Generation, err = pick(gens, req.Name, req.To)
 	} else {
@@ -72,12 +57,12 @@ func (l Layout) RecordedTarget(n microvm.Name) (target string, sudo bool) {
 
 // moveProfile makes the runner the VM's newest generation, or goes to the
 // generation that it is already, whose number stays.
-func (s *Server) moveProfile(ctx context.Context, req CommitRequest) error {
+func (s *Server) moveProfile(ctx context.Context, req hostapi.CommitRequest) error {
 	profile := s.layout.profile(req.Name)
 	if req.Generation != 0 {
 		there, err := os.Readlink(fmt.Sprintf("%s-%d-link", profile, req.Generation))
 		if err != nil || there != string(req.Runner) {
-			return Refuse(fmt.Sprintf("generation %d of %s is not %s any more", req.Generation, req.Name, req.Runner), "see ferry generations "+string(req.Name))
+			return hostapi.Refuse(fmt.Sprintf("generation %d of %s is not %s any more", req.Generation, req.Name, req.Runner), "see ferry generations "+string(req.Name))
 		}
 		if err := s.nix.SwitchGeneration(ctx, profile, req.Generation); err != nil {
 			return fmt.Errorf("going to generation %d: %w", req.Generation, err)

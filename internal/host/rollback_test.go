@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"ferry/internal/hostapi"
 	"ferry/internal/microvm"
 )
 
@@ -18,24 +19,24 @@ func (h *testHost) goBack(to int) error {
 	h.t.Helper()
 	c := h.session()
 	defer c.leave()
-	var target RollbackTarget
-	if err := c.ask(Request{Rollback: &RollbackRequest{Name: web, To: to}}, &target); err != nil {
+	var target hostapi.RollbackTarget
+	if err := c.ask(hostapi.Request{Rollback: &hostapi.RollbackRequest{Name: web, To: to}}, &target); err != nil {
 		return err
 	}
-	err := c.ask(Request{Prepare: &PrepareRequest{
+	err := c.ask(hostapi.Request{Prepare: &hostapi.PrepareRequest{
 		Name: web, Runner: target.Generation.Runner,
-		Deployment: Deployment{ID: "back", By: "ann@laptop", Started: time.Now(), RollbackTo: target.Generation.Number, Target: "root@box"},
+		Deployment: hostapi.Deployment{ID: "back", By: "ann@laptop", Started: time.Now(), RollbackTo: target.Generation.Number, Target: "root@box"},
 	}}, nil)
 	if err != nil {
 		return err
 	}
-	if err := c.ask(Request{Commit: &CommitRequest{
+	if err := c.ask(hostapi.Request{Commit: &hostapi.CommitRequest{
 		Name: web, Runner: target.Generation.Runner, Install: true,
-		Generation: target.Generation.Number, Activation: ActivateRestart,
+		Generation: target.Generation.Number, Activation: hostapi.ActivateRestart,
 	}}, nil); err != nil {
 		return err
 	}
-	return c.ask(Request{Finish: &FinishRequest{Name: web, Outcome: "restarted"}}, nil)
+	return c.ask(hostapi.Request{Finish: &hostapi.FinishRequest{Name: web, Outcome: "restarted"}}, nil)
 }
 
 func (h *testHost) wantGenerations(want string) {
@@ -68,7 +69,7 @@ func (h *testHost) wantGenerations(want string) {
 func TestRollbackGoesBackOneByOne(t *testing.T) {
 	h := twoGenerations(t)
 	h.makeRunner(runnerC, systemC, "-m 1G")
-	h.deploy(runnerC, ActivateRestart)
+	h.deploy(runnerC, hostapi.ActivateRestart)
 	h.wantGenerations("1 2 3cbr")
 	if err := h.goBack(0); err != nil {
 		t.Fatal(err)
@@ -82,15 +83,15 @@ func TestRollbackGoesBackOneByOne(t *testing.T) {
 	}
 	h.wantGenerations("1cbr 2 3")
 	err := h.goBack(0)
-	var f *Failure
-	if !errors.As(err, &f) || f.Kind != KindRefused || !strings.Contains(f.Message, "before 1") || !strings.Contains(f.Hint, "1, 2, 3") {
+	var f *hostapi.Failure
+	if !errors.As(err, &f) || f.Kind != hostapi.KindRefused || !strings.Contains(f.Message, "before 1") || !strings.Contains(f.Hint, "1, 2, 3") {
 		t.Errorf("before the first: %v", err)
 	}
 	if err := h.goBack(3); err != nil {
 		t.Fatal(err)
 	}
 	h.wantGenerations("1 2 3cbr")
-	if err := h.goBack(7); !errors.As(err, &f) || f.Kind != KindRefused {
+	if err := h.goBack(7); !errors.As(err, &f) || f.Kind != hostapi.KindRefused {
 		t.Errorf("generation 7: %v", err)
 	}
 	history, _ := h.layout.History(web, 1)
@@ -118,8 +119,8 @@ func TestRollbackFromWhatFerryDidNotInstall(t *testing.T) {
 	if err := os.RemoveAll(filepath.Dir(h.layout.profile(web))); err != nil {
 		t.Fatal(err)
 	}
-	var f *Failure
-	if err := h.goBack(0); !errors.As(err, &f) || f.Kind != KindRefused || !strings.Contains(f.Message, "no generations") {
+	var f *hostapi.Failure
+	if err := h.goBack(0); !errors.As(err, &f) || f.Kind != hostapi.KindRefused || !strings.Contains(f.Message, "no generations") {
 		t.Errorf("without generations: %v", err)
 	}
 }
@@ -133,7 +134,7 @@ func TestRollbackToWhatIsGone(t *testing.T) {
 	if err := os.Remove(h.layout.profile(web) + "-1-link"); err != nil {
 		t.Fatal(err)
 	}
-	err := c.ask(Request{Commit: &CommitRequest{Name: web, Runner: runnerA, Install: true, Generation: 1, Activation: ActivateRestart}}, nil)
+	err := c.ask(hostapi.Request{Commit: &hostapi.CommitRequest{Name: web, Runner: runnerA, Install: true, Generation: 1, Activation: hostapi.ActivateRestart}}, nil)
 	if err == nil || !strings.Contains(err.Error(), "not "+string(runnerA)) {
 		t.Errorf("got %v", err)
 	}
@@ -163,7 +164,7 @@ func TestDiff(t *testing.T) {
 	if d, err := h.server().Diff(t.Context(), web, 2); err != nil || !d.Same {
 		t.Errorf("with itself: %+v, %v", d, err)
 	}
-	if _, err := h.server().Diff(t.Context(), web, 9); !IsRefused(err) {
+	if _, err := h.server().Diff(t.Context(), web, 9); !hostapi.IsRefused(err) {
 		t.Errorf("with nothing: %v", err)
 	}
 }
@@ -191,7 +192,7 @@ func (h *testHost) everything() string {
 // microvm-nix/microvm.nix#67, #181, #302, #508
 func TestRemoveLeavesNothing(t *testing.T) {
 	h := twoGenerations(t)
-	_, err := h.server().Remove(t.Context(), web, Claim{By: "ann@laptop"}, false, quiet)
+	_, err := h.server().Remove(t.Context(), web, hostapi.Claim{By: "ann@laptop"}, false, quiet)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -205,8 +206,8 @@ func TestRemoveLeavesNothing(t *testing.T) {
 		t.Fatal(err)
 	}
 	before := h.everything()
-	h.deploy(runnerA, ActivateStart)
-	h.deploy(runnerB, ActivateRestart)
+	h.deploy(runnerA, hostapi.ActivateStart)
+	h.deploy(runnerB, hostapi.ActivateRestart)
 	if err := h.server().rootRunning(t.Context(), web, runningNote{System: systemB, InvocationID: h.units.state.InvocationID}); err != nil {
 		t.Fatal(err)
 	}
@@ -233,7 +234,7 @@ func TestRemoveLeavesNothing(t *testing.T) {
 		t.Fatalf("%+v, %v", look, err)
 	}
 	stops := h.units.stops
-	r, err := h.server().Remove(t.Context(), web, Claim{By: "ann@laptop"}, false, quiet)
+	r, err := h.server().Remove(t.Context(), web, hostapi.Claim{By: "ann@laptop"}, false, quiet)
 	if err != nil || !r.Removed || h.units.stops != stops+1 || !h.units.disabled {
 		t.Fatalf("%+v, %v", r, err)
 	}
@@ -246,7 +247,7 @@ func TestRemoveLeavesNothing(t *testing.T) {
 	if after := h.everything(); after != before {
 		t.Errorf("before:\n%s\nafter:\n%s", before, after)
 	}
-	if _, err := h.server().Remove(t.Context(), web, Claim{By: "ann@laptop"}, false, quiet); !IsRefused(err) || h.everything() != before {
+	if _, err := h.server().Remove(t.Context(), web, hostapi.Claim{By: "ann@laptop"}, false, quiet); !hostapi.IsRefused(err) || h.everything() != before {
 		t.Errorf("a second time: %v", err)
 	}
 }
@@ -257,7 +258,7 @@ func TestRemoveKeepsData(t *testing.T) {
 	if err := os.WriteFile(volume, []byte("precious"), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	if r, err := h.server().Remove(t.Context(), web, Claim{By: ""}, true, quiet); err != nil || !r.Kept {
+	if r, err := h.server().Remove(t.Context(), web, hostapi.Claim{By: ""}, true, quiet); err != nil || !r.Kept {
 		t.Fatalf("%+v, %v", r, err)
 	}
 	if b, err := os.ReadFile(volume); err != nil || string(b) != "precious" {
@@ -270,7 +271,7 @@ func TestRemoveKeepsData(t *testing.T) {
 		t.Errorf("left: %v", left)
 	}
 	// What is left is found by the next removal, and by the next deployment.
-	h.deploy(runnerA, ActivateStart)
+	h.deploy(runnerA, hostapi.ActivateStart)
 	if _, err := os.Stat(volume); err != nil {
 		t.Error("the volume is gone")
 	}
@@ -283,7 +284,7 @@ func TestRemoveWhatIsHalfGone(t *testing.T) {
 	if err := os.RemoveAll(h.layout.vmDir(web)); err != nil {
 		t.Fatal(err)
 	}
-	if r, err := h.server().Remove(t.Context(), web, Claim{By: ""}, false, quiet); err != nil || !r.Removed {
+	if r, err := h.server().Remove(t.Context(), web, hostapi.Claim{By: ""}, false, quiet); err != nil || !r.Removed {
 		t.Fatalf("%+v, %v", r, err)
 	}
 	if left := h.layout.leftovers(web); len(left) != 0 {
@@ -296,18 +297,18 @@ func TestRemoveRefuses(t *testing.T) {
 	before := h.everything()
 	deployment := h.session()
 	deployment.prepare(runnerA)
-	var f *Failure
-	if _, err := h.server().Remove(t.Context(), web, Claim{By: ""}, false, quiet); !errors.As(err, &f) || f.Kind != KindLocked {
+	var f *hostapi.Failure
+	if _, err := h.server().Remove(t.Context(), web, hostapi.Claim{By: ""}, false, quiet); !errors.As(err, &f) || f.Kind != hostapi.KindLocked {
 		t.Errorf("during a deployment: %v", err)
 	}
 	deployment.leave()
 	h.units.declared = "install-microvm-web.service"
-	if _, err := h.server().Remove(t.Context(), web, Claim{By: ""}, false, quiet); !IsRefused(err) {
+	if _, err := h.server().Remove(t.Context(), web, hostapi.Claim{By: ""}, false, quiet); !hostapi.IsRefused(err) {
 		t.Errorf("a declared VM: %v", err)
 	}
 	h.units.declared = ""
-	h.units.fail = &Failure{Kind: KindUnit, Message: "it does not stop"}
-	if _, err := h.server().Remove(t.Context(), web, Claim{By: ""}, false, quiet); err == nil {
+	h.units.fail = &hostapi.Failure{Kind: hostapi.KindUnit, Message: "it does not stop"}
+	if _, err := h.server().Remove(t.Context(), web, hostapi.Claim{By: ""}, false, quiet); err == nil {
 		t.Error("removed though the VM did not stop")
 	}
 	if after := h.everything(); after != before {
@@ -329,8 +330,8 @@ func TestRemoveSparesMounts(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(at, "precious"), nil, 0o644); err != nil {
 		t.Fatal(err)
 	}
-	_, err := h.server().Remove(t.Context(), web, Claim{By: ""}, false, quiet)
-	if !IsRefused(err) || !strings.Contains(err.Error(), at) || h.units.stops != 0 {
+	_, err := h.server().Remove(t.Context(), web, hostapi.Claim{By: ""}, false, quiet)
+	if !hostapi.IsRefused(err) || !strings.Contains(err.Error(), at) || h.units.stops != 0 {
 		t.Errorf("got %v, %d stops", err, h.units.stops)
 	}
 	if _, err := os.Stat(filepath.Join(at, "precious")); err != nil {
@@ -341,14 +342,14 @@ func TestRemoveSparesMounts(t *testing.T) {
 // A lock that waits for one whose file was removed meanwhile is worth something.
 func TestLockOutlivesRemoval(t *testing.T) {
 	h := newTestHost(t)
-	first, err := h.layout.lockVM(t.Context(), web, Lock{By: "ann"})
+	first, err := h.layout.lockVM(t.Context(), web, hostapi.Lock{By: "ann"})
 	if err != nil {
 		t.Fatal(err)
 	}
 	if err := os.Remove(h.layout.lockFile(web)); err != nil {
 		t.Fatal(err)
 	}
-	second, err := h.layout.lockVM(t.Context(), web, Lock{By: "bob"})
+	second, err := h.layout.lockVM(t.Context(), web, hostapi.Lock{By: "bob"})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -356,7 +357,7 @@ func TestLockOutlivesRemoval(t *testing.T) {
 	if held := h.layout.lockHolder(web); held == nil || held.By != "bob" {
 		t.Errorf("the lock is held by %+v", held)
 	}
-	if _, err := h.layout.lockVM(t.Context(), web, Lock{By: "eve"}); err == nil {
+	if _, err := h.layout.lockVM(t.Context(), web, hostapi.Lock{By: "eve"}); err == nil {
 		t.Error("locked twice")
 	}
 	second.release()

@@ -5,6 +5,7 @@ import (
 	"io"
 	"time"
 
+	"ferry/internal/hostapi"
 	"ferry/internal/microvm"
 	"ferry/internal/nix"
 )
@@ -21,12 +22,12 @@ type Server struct {
 type unitManager interface {
 	unit(ctx context.Context, name string) (unitFacts, error)
 	declaredBy(ctx context.Context, n microvm.Name) (string, error)
-	run(ctx context.Context, n microvm.Name, how Activation, log func(string)) (UnitState, error)
-	stop(ctx context.Context, n microvm.Name, log func(string)) (UnitState, error)
+	run(ctx context.Context, n microvm.Name, how hostapi.Activation, log func(string)) (hostapi.UnitState, error)
+	stop(ctx context.Context, n microvm.Name, log func(string)) (hostapi.UnitState, error)
 	disable(ctx context.Context, n microvm.Name) error
 	reload(ctx context.Context) error
 	transient(ctx context.Context, u transientUnit) error
-	failure(ctx context.Context, n microvm.Name, since time.Time, message string) *Failure
+	failure(ctx context.Context, n microvm.Name, since time.Time, message string) *hostapi.Failure
 	close()
 }
 

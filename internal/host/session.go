@@ -13,6 +13,7 @@ import (
 	"slices"
 	"time"
 
+	"ferry/internal/hostapi"
 	"ferry/internal/microvm"
 	"ferry/internal/nix"
 )
@@ -32,12 +33,12 @@ type session struct {
 	lock *vmLock
 	name microvm.Name
 	work unfinished
-	unit UnitState // when the live switch was announced
+	unit hostapi.UnitState // when the live switch was announced
 	// undone is what further requests are answered with, once the session has
 	// undone its deployment.
-	undone *Failure
+	undone *hostapi.Failure
 	// failed is what the last request that failed was answered with.
-	failed *Failure
+	failed *hostapi.Failure
 }
 
 // Serve answers requests from in until end-of-file. What is under way then is
@@ -70,7 +71,7 @@ func serve(ctx context.Context, srv *Server, ew *eventWriter, in io.Reader) erro
 		for sc.Scan() {
 			if within, ok := signOfLife(sc.Bytes()); ok {
 				watch.feed(within)
-				ew.print(Event{Event: eventAlive})
+				ew.print(hostapi.Event{Event: hostapi.EventAlive})
 				continue
 			}
 			select {
@@ -99,7 +100,7 @@ func serve(ctx context.Context, srv *Server, ew *eventWriter, in io.Reader) erro
 func (s *session) handle(ctx context.Context, line []byte) {
 	req, err := decodeRequest(line)
 	if err != nil {
-		s.out.fail(Refuse(err.Error(), "operator and host run different versions of ferry"))
+		s.out.fail(hostapi.Refuse(err.Error(), "operator and host run different versions of ferry"))
 		return
 	}
 	result, err := s.answer(ctx, req)
@@ -119,7 +120,7 @@ func (s *session) log(line string) {
 	}
 }
 
-func (s *session) answer(ctx context.Context, req Request) (any, error) {
+func (s *session) answer(ctx context.Context, req hostapi.Request) (any, error) {
 	switch {
 	case req.Probe != nil:
 		return s.srv.Probe(ctx, *req.Probe)
@@ -154,7 +155,7 @@ func (s *session) answer(ctx context.Context, req Request) (any, error) {
 	case req.Check != nil:
 		return struct{}{}, s.check(ctx, *req.Check)
 	}
-	return nil, Refuse("the request is empty", "")
+	return nil, hostapi.Refuse("the request is empty", "")
 }
 
 // holds refuses work on a VM whose lock this session doesn't have.
@@ -163,33 +164,33 @@ func (s *session) holds(n microvm.Name) error {
 		return s.undone
 	}
 	if s.lock == nil || s.name != n {
-		return Refuse(fmt.Sprintf("this session does not hold the lock of %s", n), "")
+		return hostapi.Refuse(fmt.Sprintf("this session does not hold the lock of %s", n), "")
 	}
 	return nil
 }
 
-func (s *session) prepare(ctx context.Context, req PrepareRequest) (*Prepared, error) {
+func (s *session) prepare(ctx context.Context, req hostapi.PrepareRequest) (*hostapi.Prepared, error) {
 	if s.lock != nil {
-		return nil, Refuse("this session has a deployment already", "")
+		return nil, hostapi.Refuse("this session has a deployment already", "")
 	}
 	if !deploymentID.MatchString(req.Deployment.ID) {
-		return nil, Refuse(fmt.Sprintf("%.80q is not a valid deployment id", req.Deployment.ID), "")
+		return nil, hostapi.Refuse(fmt.Sprintf("%.80q is not a valid deployment id", req.Deployment.ID), "")
 	}
 	if _, err := s.srv.locate(ctx, req.Name); err != nil {
 		return nil, err
 	}
 	version, err := s.srv.nix.Version(ctx)
 	if err != nil {
-		return nil, Refuse(fmt.Sprintf("Nix on the host: %v", err), "install Nix there, or put it on the PATH of root's ssh sessions")
+		return nil, hostapi.Refuse(fmt.Sprintf("Nix on the host: %v", err), "install Nix there, or put it on the PATH of root's ssh sessions")
 	}
 	if err := nix.CheckVersion(version, "the host"); err != nil {
-		return nil, Refuse(err.Error(), "upgrade Nix there")
+		return nil, hostapi.Refuse(err.Error(), "upgrade Nix there")
 	}
 	d := req.Deployment
 	var lock *vmLock
 	var waited bool
 	err = do(StepLock, func() error {
-		mine := Lock{By: d.By, Deployment: d.ID, Since: d.Started, PID: os.Getpid()}
+		mine := hostapi.Lock{By: d.By, Deployment: d.ID, Since: d.Started, PID: os.Getpid()}
 		lock, waited, err = s.srv.layout.waitVM(ctx, req.Name, mine, time.Duration(req.WaitSeconds)*time.Second, s.log)
 		return err
 	})
@@ -211,13 +212,13 @@ func (s *session) prepare(ctx context.Context, req PrepareRequest) (*Prepared, e
 	for _, line := range said {
 		s.srv.layout.appendLog(req.Name, d.ID, line)
 	}
-	return &Prepared{NixVersion: version.String(), Waited: waited}, nil
+	return &hostapi.Prepared{NixVersion: version.String(), Waited: waited}, nil
 }
 
 // begin settles an earlier deployment and notes the new one, under the VM's
 // lock. Where it fails, an earlier deployment that is not settled is left as it
 // is to the guard. It returns what it has told the operator.
-func (s *session) begin(ctx context.Context, req PrepareRequest, work unfinished) (said []string, err error) {
+func (s *session) begin(ctx context.Context, req hostapi.PrepareRequest, work unfinished) (said []string, err error) {
 	l := s.srv.layout
 	vm, err := s.srv.locate(ctx, req.Name) // as it is now that nobody else works on it
 	if err != nil {
@@ -232,7 +233,7 @@ func (s *session) begin(ctx context.Context, req PrepareRequest, work unfinished
 		err = do(StepPending, func() error { return l.rootPending(req.Name, req.Runner, req.Derivations) })
 	}
 	if err != nil { // there is no earlier deployment any more: note and roots are this one's
-		entry := HistoryEntry{Deployment: work.Deployment, Ended: time.Now().UTC(), Outcome: outcomeFailed, Error: err.Error(), Runner: work.Runner}
+		entry := hostapi.HistoryEntry{Deployment: work.Deployment, Ended: time.Now().UTC(), Outcome: hostapi.OutcomeFailed, Error: err.Error(), Runner: work.Runner}
 		return nil, errors.Join(err, l.appendHistory(req.Name, entry), l.forget(req.Name))
 	}
 	return said, nil
@@ -240,7 +241,7 @@ func (s *session) begin(ctx context.Context, req PrepareRequest, work unfinished
 
 // settleEarlier deals with a deployment that was interrupted, and keeps what its
 // guest may be running before its own roots are dropped.
-func (s *session) settleEarlier(ctx context.Context, vm *VMState, req PrepareRequest, log func(string)) error {
+func (s *session) settleEarlier(ctx context.Context, vm *hostapi.VMState, req hostapi.PrepareRequest, log func(string)) error {
 	l := s.srv.layout
 	if req.GuestSystem != "" && vm.Unit.Up() && req.GuestSystem != vm.Running {
 		if err := s.srv.rootRunning(ctx, req.Name, runningNote{InvocationID: vm.Unit.InvocationID, System: req.GuestSystem}); err != nil {
@@ -252,7 +253,7 @@ func (s *session) settleEarlier(ctx context.Context, vm *VMState, req PrepareReq
 	case errors.Is(err, fs.ErrNotExist):
 		return nil
 	case err != nil: // it may say how to undo what is half done
-		return Refuse(fmt.Sprintf("the note of an earlier deployment cannot be read: %v", err),
+		return hostapi.Refuse(fmt.Sprintf("the note of an earlier deployment cannot be read: %v", err),
 			"look at "+filepath.Join(l.libDir(req.Name), noteDeployment)+" on the host; without it, nothing undoes that deployment")
 	}
 	if err := s.keepUnsure(req.Name, vm, &left); err != nil {
@@ -261,7 +262,7 @@ func (s *session) settleEarlier(ctx context.Context, vm *VMState, req PrepareReq
 	return s.srv.settle(ctx, req.Name, &left, settling{sparing: true, log: log})
 }
 
-func (s *session) build(ctx context.Context, req BuildRequest) (*Built, error) {
+func (s *session) build(ctx context.Context, req hostapi.BuildRequest) (*hostapi.Built, error) {
 	if err := s.holds(req.Name); err != nil {
 		return nil, err
 	}
@@ -269,7 +270,7 @@ func (s *session) build(ctx context.Context, req BuildRequest) (*Built, error) {
 		return s.arrived(ctx, req.Built)
 	}
 	if len(req.Derivations) == 0 {
-		return nil, Refuse("there is nothing to build", "")
+		return nil, hostapi.Refuse("there is nothing to build", "")
 	}
 	pending := filepath.Join(s.srv.layout.ferryRoots(req.Name), "pending")
 	var outs []microvm.StorePath
@@ -291,7 +292,7 @@ func (s *session) build(ctx context.Context, req BuildRequest) (*Built, error) {
 		built = s.work.Runner
 	}
 	s.work.Runner = built
-	return &Built{Runner: built}, nil
+	return &hostapi.Built{Runner: built}, nil
 }
 
 func buildFailure(err error) error {
@@ -299,7 +300,7 @@ func buildFailure(err error) error {
 	if !errors.As(err, &be) {
 		return err
 	}
-	f := &Failure{Kind: KindBuild, Message: fmt.Sprintf("building %s failed: %s", be.Derivation, be.Message), Log: be.LogTail}
+	f := &hostapi.Failure{Kind: hostapi.KindBuild, Message: fmt.Sprintf("building %s failed: %s", be.Derivation, be.Message), Log: be.LogTail}
 	if be.Derivation != "" {
 		f.Hint = "the whole log: nix log " + string(be.Derivation) + " (on the host)"
 	}
@@ -308,7 +309,7 @@ func buildFailure(err error) error {
 
 // activate is the point from which an operator that vanishes leaves the new
 // runner rooted: its guest may be running it.
-func (s *session) activate(ctx context.Context, req ActivateRequest) (*UnitState, error) {
+func (s *session) activate(ctx context.Context, req hostapi.ActivateRequest) (*hostapi.UnitState, error) {
 	if err := s.holds(req.Name); err != nil {
 		return nil, err
 	}
@@ -327,7 +328,7 @@ func (s *session) activate(ctx context.Context, req ActivateRequest) (*UnitState
 	return &s.unit, nil
 }
 
-func (s *session) observe(ctx context.Context, req ObserveRequest) (struct{}, error) {
+func (s *session) observe(ctx context.Context, req hostapi.ObserveRequest) (struct{}, error) {
 	if err := s.holds(req.Name); err != nil {
 		return struct{}{}, err
 	}
@@ -345,7 +346,7 @@ func (s *session) observe(ctx context.Context, req ObserveRequest) (struct{}, er
 	return struct{}{}, s.srv.layout.settled(req.Name)
 }
 
-func (s *session) check(ctx context.Context, req CheckRequest) error {
+func (s *session) check(ctx context.Context, req hostapi.CheckRequest) error {
 	return do(StepCheck, func() error {
 		within := time.Duration(req.Seconds) * time.Second
 		return await(ctx, req.Checks, within, func(line string) { s.out.log("host", line) })

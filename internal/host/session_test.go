@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"ferry/internal/hostapi"
 	"ferry/internal/microvm"
 )
 
@@ -39,7 +40,7 @@ func (h *testHost) session() *client {
 }
 
 // ask sends a request and decodes the answer; the error is the host's.
-func (c *client) ask(req Request, result any) error {
+func (c *client) ask(req hostapi.Request, result any) error {
 	c.t.Helper()
 	b, err := json.Marshal(req)
 	if err != nil {
@@ -54,7 +55,7 @@ func (c *client) send(line string, result any) error {
 		c.t.Fatal(err)
 	}
 	for c.events.Scan() {
-		var ev Event
+		var ev hostapi.Event
 		if err := json.Unmarshal(c.events.Bytes(), &ev); err != nil {
 			c.t.Fatal(err)
 		}
@@ -91,9 +92,9 @@ func drv(p microvm.StorePath) microvm.StorePath { return p + ".drv" }
 
 func (c *client) prepare(runner microvm.StorePath) {
 	c.t.Helper()
-	err := c.ask(Request{Prepare: &PrepareRequest{
+	err := c.ask(hostapi.Request{Prepare: &hostapi.PrepareRequest{
 		Name: web, Runner: runner, Derivations: []microvm.StorePath{drv(runner)},
-		Deployment: Deployment{ID: c.id, By: "ann@laptop", Started: time.Now()},
+		Deployment: hostapi.Deployment{ID: c.id, By: "ann@laptop", Started: time.Now()},
 	}}, nil)
 	if err != nil {
 		c.t.Fatal(err)
@@ -101,16 +102,16 @@ func (c *client) prepare(runner microvm.StorePath) {
 }
 
 // deploy is a whole deployment by restart or start.
-func (h *testHost) deploy(runner microvm.StorePath, how Activation) {
+func (h *testHost) deploy(runner microvm.StorePath, how hostapi.Activation) {
 	h.t.Helper()
 	c := h.session()
 	c.id = "earlier"
 	defer c.leave()
 	c.prepare(runner)
-	for _, req := range []Request{
-		{Build: &BuildRequest{Name: web, Derivations: []microvm.StorePath{drv(runner)}}},
-		{Commit: &CommitRequest{Name: web, Runner: runner, Install: true, Activation: how}},
-		{Finish: &FinishRequest{Name: web, Outcome: "started"}},
+	for _, req := range []hostapi.Request{
+		{Build: &hostapi.BuildRequest{Name: web, Derivations: []microvm.StorePath{drv(runner)}}},
+		{Commit: &hostapi.CommitRequest{Name: web, Runner: runner, Install: true, Activation: how}},
+		{Finish: &hostapi.FinishRequest{Name: web, Outcome: "started"}},
 	} {
 		if err := c.ask(req, nil); err != nil {
 			h.t.Fatal(err)
@@ -129,8 +130,8 @@ func TestDeploymentLeavesTheContract(t *testing.T) {
 	h := newTestHost(t)
 	h.makeRunner(runnerA, systemA, "-m 512M")
 	h.makeRunner(runnerB, systemB, "-m 512M")
-	h.deploy(runnerA, ActivateStart)
-	h.deploy(runnerB, ActivateRestart)
+	h.deploy(runnerA, hostapi.ActivateStart)
+	h.deploy(runnerB, hostapi.ActivateRestart)
 	for name, want := range map[string]microvm.StorePath{"current": runnerB, "old": runnerA, "booted": runnerB} {
 		if got := h.link(web, name); got != string(want) {
 			t.Errorf("%s is %q, wanted %s", name, got, want)
@@ -148,7 +149,7 @@ func TestDeploymentLeavesTheContract(t *testing.T) {
 		t.Errorf("history:\n%s", history)
 	}
 	// Installing what is current again loses nothing.
-	h.deploy(runnerB, ActivateNone)
+	h.deploy(runnerB, hostapi.ActivateNone)
 	if h.link(web, "old") != string(runnerA) || h.layout.generation(web) != 2 {
 		t.Errorf("old is %s, generation %d", h.link(web, "old"), h.layout.generation(web))
 	}
@@ -161,13 +162,13 @@ func TestLockIsTheSessions(t *testing.T) {
 	first := h.session()
 	first.prepare(runnerA)
 	second := h.session()
-	err := second.ask(Request{Prepare: &PrepareRequest{Name: web, Runner: runnerB, Deployment: Deployment{ID: "two"}}}, nil)
-	var f *Failure
-	if !errors.As(err, &f) || f.Kind != KindLocked || !strings.Contains(f.Message, "ann@laptop") || !strings.Contains(f.Message, "deployment one") {
+	err := second.ask(hostapi.Request{Prepare: &hostapi.PrepareRequest{Name: web, Runner: runnerB, Deployment: hostapi.Deployment{ID: "two"}}}, nil)
+	var f *hostapi.Failure
+	if !errors.As(err, &f) || f.Kind != hostapi.KindLocked || !strings.Contains(f.Message, "ann@laptop") || !strings.Contains(f.Message, "deployment one") {
 		t.Fatalf("got %v", err)
 	}
-	var facts Facts
-	if err := second.ask(Request{Probe: &ProbeRequest{Name: web}}, &facts); err != nil || facts.Lock == nil || facts.Lock.By != "ann@laptop" {
+	var facts hostapi.Facts
+	if err := second.ask(hostapi.Request{Probe: &hostapi.ProbeRequest{Name: web}}, &facts); err != nil || facts.Lock == nil || facts.Lock.By != "ann@laptop" {
 		t.Fatalf("the probe shows %+v, %v", facts.Lock, err)
 	}
 	first.leave()
@@ -189,7 +190,7 @@ func TestLostConnectionEndsTheBuild(t *testing.T) {
 	c := h.session()
 	c.prepare(runnerA)
 	go func() {
-		b, _ := json.Marshal(Request{Build: &BuildRequest{Name: web, Derivations: []microvm.StorePath{drv(runnerA)}}})
+		b, _ := json.Marshal(hostapi.Request{Build: &hostapi.BuildRequest{Name: web, Derivations: []microvm.StorePath{drv(runnerA)}}})
 		_, _ = c.in.Write(append(b, '\n'))
 		for c.events.Scan() { // an operator that still reads
 		}
@@ -216,10 +217,10 @@ func TestLostConnectionEndsTheBuild(t *testing.T) {
 func TestVanishedDuringTheSwitch(t *testing.T) {
 	h := newTestHost(t)
 	h.makeRunner(runnerA, systemA, "")
-	h.units.state = UnitState{LoadState: "loaded", ActiveState: "active", SubState: "running", InvocationID: "i1"}
+	h.units.state = hostapi.UnitState{LoadState: "loaded", ActiveState: "active", SubState: "running", InvocationID: "i1"}
 	c := h.session()
 	c.prepare(runnerA)
-	if err := c.ask(Request{Activate: &ActivateRequest{Name: web, Runner: runnerA}}, nil); err != nil {
+	if err := c.ask(hostapi.Request{Activate: &hostapi.ActivateRequest{Name: web, Runner: runnerA}}, nil); err != nil {
 		t.Fatal(err)
 	}
 	c.leave()
@@ -232,7 +233,7 @@ func TestVanishedDuringTheSwitch(t *testing.T) {
 		t.Errorf("what the guest may run is not kept: %q", got)
 	}
 	// An install asks no guest, so what it may run stays kept, and unsure.
-	if err := next.ask(Request{Finish: &FinishRequest{Name: web, Outcome: "installed"}}, nil); err != nil {
+	if err := next.ask(hostapi.Request{Finish: &hostapi.FinishRequest{Name: web, Outcome: "installed"}}, nil); err != nil {
 		t.Fatal(err)
 	}
 	next.leave()
@@ -245,10 +246,10 @@ func TestVanishedDuringTheSwitch(t *testing.T) {
 	// A switch that was seen to its end settles it.
 	last := h.session()
 	last.prepare(runnerB)
-	if err := last.ask(Request{Observe: &ObserveRequest{Name: web, System: systemB}}, nil); err != nil {
+	if err := last.ask(hostapi.Request{Observe: &hostapi.ObserveRequest{Name: web, System: systemB}}, nil); err != nil {
 		t.Fatal(err)
 	}
-	if err := last.ask(Request{Finish: &FinishRequest{Name: web, Outcome: "tested"}}, nil); err != nil {
+	if err := last.ask(hostapi.Request{Finish: &hostapi.FinishRequest{Name: web, Outcome: "tested"}}, nil); err != nil {
 		t.Fatal(err)
 	}
 	last.leave()
@@ -264,23 +265,23 @@ func TestVanishedDuringTheSwitch(t *testing.T) {
 func TestFailedStartIsTriedAgain(t *testing.T) {
 	h := newTestHost(t)
 	h.makeRunner(runnerA, systemA, "")
-	h.units.fail = &Failure{Kind: KindUnit, Message: "microvm-tap-interfaces@web.service failed"}
+	h.units.fail = &hostapi.Failure{Kind: hostapi.KindUnit, Message: "microvm-tap-interfaces@web.service failed"}
 	c := h.session()
 	c.prepare(runnerA)
-	err := c.ask(Request{Commit: &CommitRequest{Name: web, Runner: runnerA, Install: true, Activation: ActivateStart}}, nil)
+	err := c.ask(hostapi.Request{Commit: &hostapi.CommitRequest{Name: web, Runner: runnerA, Install: true, Activation: hostapi.ActivateStart}}, nil)
 	if err == nil || !strings.Contains(err.Error(), "tap-interfaces") {
 		t.Fatalf("got %v", err)
 	}
 	c.leave()
 	h.units.fail = nil
-	var facts Facts
+	var facts hostapi.Facts
 	c = h.session()
-	probe := &ProbeRequest{Name: web, Record: &microvm.Record{Runner: microvm.Output{Drv: drv(runnerA), Out: runnerA}}, Intent: Intent{Action: ActionSwitch, Restart: RestartAuto}}
-	if err := c.ask(Request{Probe: probe}, &facts); err != nil {
+	probe := &hostapi.ProbeRequest{Name: web, Record: &microvm.Record{Runner: microvm.Output{Drv: drv(runnerA), Out: runnerA}}, Intent: hostapi.Intent{Action: hostapi.ActionSwitch, Restart: hostapi.RestartAuto}}
+	if err := c.ask(hostapi.Request{Probe: probe}, &facts); err != nil {
 		t.Fatal(err)
 	}
 	c.leave()
-	if facts.Plan.Activation != ActivateStart {
+	if facts.Plan.Activation != hostapi.ActivateStart {
 		t.Errorf("the plan is %+v", facts.Plan)
 	}
 }
@@ -310,7 +311,7 @@ func TestNameOfRequestIsChecked(t *testing.T) {
 	c := h.session()
 	defer c.leave()
 	for _, name := range []string{"..", "../x", "", "a b", "-x"} {
-		if err := c.ask(Request{Probe: &ProbeRequest{Name: microvm.Name(name)}}, nil); err == nil {
+		if err := c.ask(hostapi.Request{Probe: &hostapi.ProbeRequest{Name: microvm.Name(name)}}, nil); err == nil {
 			t.Errorf("the name %q was accepted", name)
 		}
 	}

@@ -8,14 +8,8 @@ import (
 	"path/filepath"
 	"time"
 
+	"ferry/internal/hostapi"
 	"ferry/internal/microvm"
-)
-
-// outcomes of a deployment that only the host knows.
-const (
-	outcomeInterrupted = "interrupted"
-	outcomeRolledBack  = "rolled-back"
-	outcomeFailed      = "failed"
 )
 
 // settling says how a deployment is settled.
@@ -49,45 +43,45 @@ func (s *Server) settle(ctx context.Context, n microvm.Name, left *unfinished, h
 
 // carryOut does what the verdict on the deployment says, and tells it to the
 // history.
-func (s *Server) carryOut(ctx context.Context, n microvm.Name, left *unfinished, how settling) (HistoryEntry, error) {
-	entry := HistoryEntry{Deployment: left.Deployment, Outcome: outcomeInterrupted, Runner: left.Runner}
+func (s *Server) carryOut(ctx context.Context, n microvm.Name, left *unfinished, how settling) (hostapi.HistoryEntry, error) {
+	entry := hostapi.HistoryEntry{Deployment: left.Deployment, Outcome: hostapi.OutcomeInterrupted, Runner: left.Runner}
 	vm, err := s.locate(ctx, n)
 	if err != nil {
 		return entry, err
 	}
-	if left.Phase == PhaseDone {
+	if left.Phase == hostapi.PhaseDone {
 		entry.Outcome, entry.Error = left.Outcome, left.Why
 		return entry, nil
 	}
 	if left.Why == "" {
 		left.Why = "it was interrupted"
 	}
-	switch left.judge(vm.Current, how.sparing && vm.Unit.runs()) {
+	switch left.judge(vm.Current, how.sparing && vm.Unit.Runs()) {
 	case verdictSuperseded:
-		entry.Error, entry.Settled = left.Why+"; "+supersededBy(vm.Current), SettledSuperseded
+		entry.Error, entry.Settled = left.Why+"; "+supersededBy(vm.Current), hostapi.SettledSuperseded
 		err = s.keepGuest(ctx, n, left)
 	case verdictUnconfirmed:
-		entry.Error, entry.Settled = left.Why+"; its runner is current, but nobody has confirmed it; what runs was not touched", SettledUnconfirmed
+		entry.Error, entry.Settled = left.Why+"; its runner is current, but nobody has confirmed it; what runs was not touched", hostapi.SettledUnconfirmed
 	case verdictLinks:
-		entry.Error, entry.Settled = left.Why+"; the previous runner is current, and what runs was not touched", SettledUnconfirmed
-		if left.Phase == PhaseCommit { // nobody had touched the unit yet
-			entry.Settled = SettledUndone
+		entry.Error, entry.Settled = left.Why+"; the previous runner is current, and what runs was not touched", hostapi.SettledUnconfirmed
+		if left.Phase == hostapi.PhaseCommit { // nobody had touched the unit yet
+			entry.Settled = hostapi.SettledUndone
 		}
 		err = errors.Join(s.undoLinks(n, left), s.undoToStart(n, left))
 	case verdictUndo:
 		err = s.undoLate(ctx, n, left, how, &entry)
 	case verdictFinish:
-		entry.Error, entry.Settled = "the host finished the installation", SettledFinished
+		entry.Error, entry.Settled = "the host finished the installation", hostapi.SettledFinished
 		err = s.finishCommit(ctx, n, left)
 	}
 	return entry, err
 }
 
 // undoLate undoes a deployment that its session can't undo any more.
-func (s *Server) undoLate(ctx context.Context, n microvm.Name, left *unfinished, how settling, entry *HistoryEntry) error {
-	if left.Phase == PhaseAwait && !how.booting {
+func (s *Server) undoLate(ctx context.Context, n microvm.Name, left *unfinished, how settling, entry *hostapi.HistoryEntry) error {
+	if left.Phase == hostapi.PhaseAwait && !how.booting {
 		left.Why = "nobody has confirmed it by " + left.Deadline.Local().Format(time.TimeOnly)
-		entry.Outcome = outcomeRolledBack
+		entry.Outcome = hostapi.OutcomeRolledBack
 	}
 	state, err := s.undoFor(how.booting)(ctx, n, left, how.log)
 	var down *stillDownError
@@ -97,7 +91,7 @@ func (s *Server) undoLate(ctx context.Context, n microvm.Name, left *unfinished,
 	if how.booting {
 		state = "the previous runner is current again"
 	}
-	entry.Error, entry.Settled = left.Why+"; "+state, SettledUndone
+	entry.Error, entry.Settled = left.Why+"; "+state, hostapi.SettledUndone
 	return err
 }
 
@@ -109,7 +103,7 @@ func (s *Server) finishCommit(ctx context.Context, n microvm.Name, left *unfinis
 	if err := s.install(ctx, *left.Commit); err != nil {
 		return err
 	}
-	if left.Commit.Activation == ActivateLive {
+	if left.Commit.Activation == hostapi.ActivateLive {
 		return s.layout.settled(n)
 	}
 	return nil
@@ -145,16 +139,16 @@ func (s *Server) undoFor(booting bool) func(context.Context, microvm.Name, *unfi
 // with what `current` is by then.
 type resting struct{ unitManager }
 
-func (resting) run(context.Context, microvm.Name, Activation, func(string)) (UnitState, error) {
-	return UnitState{ActiveState: "inactive"}, nil
+func (resting) run(context.Context, microvm.Name, hostapi.Activation, func(string)) (hostapi.UnitState, error) {
+	return hostapi.UnitState{ActiveState: "inactive"}, nil
 }
 
-func (resting) stop(context.Context, microvm.Name, func(string)) (UnitState, error) {
-	return UnitState{ActiveState: "inactive"}, nil
+func (resting) stop(context.Context, microvm.Name, func(string)) (hostapi.UnitState, error) {
+	return hostapi.UnitState{ActiveState: "inactive"}, nil
 }
 
 // close writes the deployment into the history, then forgets it.
-func (l Layout) close(n microvm.Name, entry HistoryEntry) error {
+func (l Layout) close(n microvm.Name, entry hostapi.HistoryEntry) error {
 	if err := do(StepHistory, func() error { return l.appendHistory(n, entry) }); err != nil {
 		return err
 	}
@@ -173,8 +167,8 @@ func (l Layout) recorded(n microvm.Name, id string) bool {
 }
 
 // keepUnsure keeps what an interrupted live switch may have left running.
-func (s *session) keepUnsure(n microvm.Name, vm *VMState, left *unfinished) error {
-	if !left.Activating || left.Phase == PhaseDone || left.Phase == PhaseCommit || !vm.Unit.Up() {
+func (s *session) keepUnsure(n microvm.Name, vm *hostapi.VMState, left *unfinished) error {
+	if !left.Activating || left.Phase == hostapi.PhaseDone || left.Phase == hostapi.PhaseCommit || !vm.Unit.Up() {
 		return nil
 	}
 	l := s.srv.layout
@@ -217,9 +211,9 @@ func (s *Server) settleOne(ctx context.Context, n microvm.Name, id string, how s
 	if l.readNote(n, noteDeployment, &left) != nil || (id != "" && left.ID != id) {
 		return nil
 	}
-	lock, err := l.lockVM(ctx, n, Lock{By: left.By, Deployment: left.ID, Since: left.Started})
+	lock, err := l.lockVM(ctx, n, hostapi.Lock{By: left.By, Deployment: left.ID, Since: left.Started})
 	if err != nil {
-		if f := (*Failure)(nil); errors.As(err, &f) && f.Kind == KindLocked {
+		if f := (*hostapi.Failure)(nil); errors.As(err, &f) && f.Kind == hostapi.KindLocked {
 			return errBusy
 		}
 		return err

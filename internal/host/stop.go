@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"ferry/internal/hostapi"
 	"ferry/internal/microvm"
 )
 
@@ -21,23 +22,23 @@ const (
 // the unit's own TimeoutStopSec lets it, and until the helper services have
 // ended. The state is the unit's as it ended, before failures were reset: a
 // Result of "timeout" is a guest that had to be killed.
-func (s *systemd) stop(ctx context.Context, n microvm.Name, log func(string)) (UnitState, error) {
+func (s *systemd) stop(ctx context.Context, n microvm.Name, log func(string)) (hostapi.UnitState, error) {
 	began := time.Now()
 	log("stopping " + n.Unit())
 	done := make(chan string, 1)
 	if _, err := s.conn.StopUnitContext(ctx, n.Unit(), "replace", done); err != nil {
-		return UnitState{}, s.failure(ctx, n, began, fmt.Sprintf("systemd refused to stop %s: %v", n.Unit(), err))
+		return hostapi.UnitState{}, s.failure(ctx, n, began, fmt.Sprintf("systemd refused to stop %s: %v", n.Unit(), err))
 	}
 	result, err := awaitJob(ctx, done, func(sofar time.Duration) { log(fmt.Sprintf("the guest is still shutting down (%s)", sofar)) })
 	if err != nil {
-		return UnitState{}, fmt.Errorf("waiting for %s to stop (systemd goes on with it): %w", n.Unit(), err)
+		return hostapi.UnitState{}, fmt.Errorf("waiting for %s to stop (systemd goes on with it): %w", n.Unit(), err)
 	}
 	if result != "done" {
-		return UnitState{}, s.failure(ctx, n, began, fmt.Sprintf("stopping %s: the stop %s", n.Unit(), result))
+		return hostapi.UnitState{}, s.failure(ctx, n, began, fmt.Sprintf("stopping %s: the stop %s", n.Unit(), result))
 	}
 	ended, err := s.unit(ctx, n.Unit())
 	if err != nil {
-		return UnitState{}, err
+		return hostapi.UnitState{}, err
 	}
 	return ended.UnitState, s.awaitHelpers(ctx, n, began)
 }
@@ -87,8 +88,8 @@ func (s *systemd) awaitHelpers(ctx context.Context, n microvm.Name, began time.T
 			return nil
 		}
 		if time.Now().After(deadline) {
-			return &Failure{
-				Kind: KindUnit, Message: fmt.Sprintf("%s has stopped, but not %s", n.Unit(), strings.Join(busy, ", ")),
+			return &hostapi.Failure{
+				Kind: hostapi.KindUnit, Message: fmt.Sprintf("%s has stopped, but not %s", n.Unit(), strings.Join(busy, ", ")),
 				Hint: "see journalctl -u " + busy[0], Log: journal(ctx, busy[0], began),
 			}
 		}

@@ -12,6 +12,7 @@ import (
 	"github.com/coreos/go-systemd/v22/dbus"
 	godbus "github.com/godbus/dbus/v5"
 
+	"ferry/internal/hostapi"
 	"ferry/internal/microvm"
 )
 
@@ -38,7 +39,7 @@ type systemd struct{ conn *dbus.Conn }
 func connectSystemd(ctx context.Context) (*systemd, error) {
 	conn, err := dbus.NewSystemdConnectionContext(ctx)
 	if err != nil {
-		return nil, Refuse(fmt.Sprintf("systemd does not answer: %v", err), "a host runs MicroVMs by systemd and is driven as root")
+		return nil, hostapi.Refuse(fmt.Sprintf("systemd does not answer: %v", err), "a host runs MicroVMs by systemd and is driven as root")
 	}
 	return &systemd{conn: conn}, nil
 }
@@ -47,7 +48,7 @@ func (s *systemd) close() { s.conn.Close() }
 
 // unitFacts is what a probe reads of a VM's service, in one call.
 type unitFacts struct {
-	UnitState
+	hostapi.UnitState
 	workingDir string
 	changed    time.Time // of its state
 }
@@ -125,29 +126,29 @@ func (s *systemd) declaredBy(ctx context.Context, n microvm.Name) (string, error
 
 // run starts or restarts a VM's unit and watches that it stays up. A failure
 // names the helper service that is to blame and carries the end of its log.
-func (s *systemd) run(ctx context.Context, n microvm.Name, how Activation, log func(string)) (UnitState, error) {
+func (s *systemd) run(ctx context.Context, n microvm.Name, how hostapi.Activation, log func(string)) (hostapi.UnitState, error) {
 	done := make(chan string, 1)
 	began := time.Now()
-	verb := map[Activation]string{ActivateStart: "starting ", ActivateRestart: "restarting "}[how]
+	verb := map[hostapi.Activation]string{hostapi.ActivateStart: "starting ", hostapi.ActivateRestart: "restarting "}[how]
 	log(verb + n.Unit())
 	// A restart also where the unit is down: after a start that failed, helper
 	// services are up with the old runner, and a mere start leaves them so.
 	// Starts that failed before must not count against this one.
 	_ = s.conn.ResetFailedUnitContext(ctx, n.Unit())
 	if _, err := s.conn.RestartUnitContext(ctx, n.Unit(), "replace", done); err != nil {
-		return UnitState{}, s.failure(ctx, n, began, fmt.Sprintf("systemd refused: %v", err))
+		return hostapi.UnitState{}, s.failure(ctx, n, began, fmt.Sprintf("systemd refused: %v", err))
 	}
 	result, err := awaitJob(ctx, done, func(sofar time.Duration) { log(fmt.Sprintf("still %s%s (%s)", verb, n.Unit(), sofar)) })
 	if err != nil {
-		return UnitState{}, fmt.Errorf("waiting for %s: %w", n.Unit(), err)
+		return hostapi.UnitState{}, fmt.Errorf("waiting for %s: %w", n.Unit(), err)
 	}
 	if result != "done" {
-		return UnitState{}, s.failure(ctx, n, began, fmt.Sprintf("%s: %s", n.Unit(), jobResult(result)))
+		return hostapi.UnitState{}, s.failure(ctx, n, began, fmt.Sprintf("%s: %s", n.Unit(), jobResult(result)))
 	}
 	return s.watch(ctx, n, began)
 }
 
-func (s *systemd) watch(ctx context.Context, n microvm.Name, began time.Time) (UnitState, error) {
+func (s *systemd) watch(ctx context.Context, n microvm.Name, began time.Time) (hostapi.UnitState, error) {
 	tick := time.NewTicker(100 * time.Millisecond)
 	defer tick.Stop()
 	deadline := time.Now().Add(settleTime)
@@ -155,7 +156,7 @@ func (s *systemd) watch(ctx context.Context, n microvm.Name, began time.Time) (U
 	for {
 		u, err := s.unit(ctx, n.Unit())
 		if err != nil {
-			return UnitState{}, err
+			return hostapi.UnitState{}, err
 		}
 		if first == "" {
 			first = u.InvocationID
@@ -176,7 +177,7 @@ func (s *systemd) watch(ctx context.Context, n microvm.Name, began time.Time) (U
 }
 
 // failure blames the first helper service that failed, else the unit itself.
-func (s *systemd) failure(ctx context.Context, n microvm.Name, since time.Time, message string) *Failure {
+func (s *systemd) failure(ctx context.Context, n microvm.Name, since time.Time, message string) *hostapi.Failure {
 	blamed := n.Unit()
 	for _, pattern := range helperUnits {
 		unit := fmt.Sprintf(pattern, n)
@@ -186,8 +187,8 @@ func (s *systemd) failure(ctx context.Context, n microvm.Name, since time.Time, 
 			break
 		}
 	}
-	return &Failure{
-		Kind: KindUnit, Message: message,
+	return &hostapi.Failure{
+		Kind: hostapi.KindUnit, Message: message,
 		Hint: "see journalctl -u " + blamed,
 		Log:  journal(ctx, blamed, since),
 	}

@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"strings"
 
+	"ferry/internal/hostapi"
 	"ferry/internal/microvm"
 )
 
@@ -45,12 +46,12 @@ func (l Layout) readLog(n microvm.Name, id string) []string {
 }
 
 // underway lists the deployments that are asked for.
-func (l Layout) underway(req UnderwayRequest) ([]Underway, error) {
+func (l Layout) underway(req hostapi.UnderwayRequest) ([]hostapi.Underway, error) {
 	entries, err := os.ReadDir(filepath.Join(l.Lib, "vms"))
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("listing ferry's notes: %w", err)
 	}
-	found := []Underway{}
+	found := []hostapi.Underway{}
 	for _, e := range entries {
 		n, err := microvm.ParseName(e.Name())
 		if err != nil || (req.Name != "" && n != req.Name) {
@@ -59,19 +60,19 @@ func (l Layout) underway(req UnderwayRequest) ([]Underway, error) {
 		var left unfinished
 		if l.readNote(n, noteDeployment, &left) == nil && (req.ID == "" || left.ID == req.ID) {
 			held := l.lockHolder(n)
-			found = append(found, Underway{
+			found = append(found, hostapi.Underway{
 				Name: n, Deployment: left.Deployment, Phase: left.Phase,
 				Working: held != nil && held.Deployment == left.ID,
 			})
 		} else if entry := l.ended(n, req); entry != nil {
-			found = append(found, Underway{Name: n, Deployment: entry.Deployment, Outcome: entry.Outcome})
+			found = append(found, hostapi.Underway{Name: n, Deployment: entry.Deployment, Outcome: entry.Outcome})
 		}
 	}
 	return found, nil
 }
 
 // ended is the entry of the deployment that is asked for, if it has ended.
-func (l Layout) ended(n microvm.Name, req UnderwayRequest) *HistoryEntry {
+func (l Layout) ended(n microvm.Name, req hostapi.UnderwayRequest) *hostapi.HistoryEntry {
 	if req.ID != "" {
 		return l.entry(n, req.ID)
 	}

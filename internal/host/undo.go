@@ -10,6 +10,7 @@ import (
 	"slices"
 	"time"
 
+	"ferry/internal/hostapi"
 	"ferry/internal/microvm"
 )
 
@@ -24,7 +25,7 @@ func (s *Server) undo(ctx context.Context, n microvm.Name, left *unfinished, log
 	b := left.Before
 	log("undoing: " + left.Why)
 	if err := do(StepUndo, func() error {
-		left.Phase = PhaseUndo
+		left.Phase = hostapi.PhaseUndo
 		return s.layout.writeNote(n, noteDeployment, left)
 	}); err != nil {
 		return "", err
@@ -33,7 +34,7 @@ func (s *Server) undo(ctx context.Context, n microvm.Name, left *unfinished, log
 		return "", err
 	}
 	state = "the previous runner is current, and what runs was not touched"
-	if left.Commit.Activation.starts() {
+	if left.Commit.Activation.Starts() {
 		err = do(StepUndoUnit, func() error { state, err = s.undoUnit(ctx, n, b, log); return err })
 	}
 	if err != nil {
@@ -112,13 +113,13 @@ func (e *stillDownError) Unwrap() error { return e.err }
 
 // boot starts the unit with what ran before, which `current` may not name: then
 // it does so for as long as the start takes.
-func (s *Server) boot(ctx context.Context, n microvm.Name, b *snapshot, log func(string)) (UnitState, error) {
+func (s *Server) boot(ctx context.Context, n microvm.Name, b *snapshot, log func(string)) (hostapi.UnitState, error) {
 	if runner := b.boots(); runner != b.Current {
 		if err := s.layout.putLink(n, "current", runner); err != nil {
-			return UnitState{}, err
+			return hostapi.UnitState{}, err
 		}
 	}
-	unit, err := s.units.run(ctx, n, ActivateRestart, log)
+	unit, err := s.units.run(ctx, n, hostapi.ActivateRestart, log)
 	return unit, errors.Join(err, s.layout.putLink(n, "current", b.Current))
 }
 

@@ -3,6 +3,7 @@ package host
 import (
 	"context"
 	"errors"
+	"ferry/internal/hostapi"
 	"os"
 	"path/filepath"
 	"slices"
@@ -31,7 +32,7 @@ func (h *testHost) contract() string {
 	return b.String()
 }
 
-func (h *testHost) lastEntry() HistoryEntry {
+func (h *testHost) lastEntry() hostapi.HistoryEntry {
 	h.t.Helper()
 	history, err := h.layout.History(web, 1)
 	if err != nil || len(history.Entries) == 0 {
@@ -41,8 +42,8 @@ func (h *testHost) lastEntry() HistoryEntry {
 }
 
 // commitB is the commit of a second runner by restart, with a `flake` file.
-func commitB(c Confirmation) *CommitRequest {
-	return &CommitRequest{Name: web, Runner: runnerB, Install: true, Activation: ActivateRestart, UpdateFlake: "github:o/r", Confirm: c}
+func commitB(c hostapi.Confirmation) *hostapi.CommitRequest {
+	return &hostapi.CommitRequest{Name: web, Runner: runnerB, Install: true, Activation: hostapi.ActivateRestart, UpdateFlake: "github:o/r", Confirm: c}
 }
 
 func twoRunners(t *testing.T) *testHost {
@@ -50,7 +51,7 @@ func twoRunners(t *testing.T) *testHost {
 	h := newTestHost(t)
 	h.makeRunner(runnerA, systemA, "-m 512M")
 	h.makeRunner(runnerB, systemB, "-m 512M")
-	h.deploy(runnerA, ActivateStart)
+	h.deploy(runnerA, hostapi.ActivateStart)
 	return h
 }
 
@@ -61,10 +62,10 @@ func TestFailedStartIsUndone(t *testing.T) {
 	before := h.contract()
 	c := h.session()
 	c.prepare(runnerB)
-	h.units.failOnce = &Failure{Kind: KindUnit, Message: "microvm-tap-interfaces@web.service failed", Log: []string{"no tap"}}
-	err := c.ask(Request{Commit: commitB(Confirmation{})}, nil)
-	var f *Failure
-	if !errors.As(err, &f) || !f.RolledBack || f.Kind != KindUnit || len(f.Log) != 1 || !strings.Contains(f.State, "runs again") {
+	h.units.failOnce = &hostapi.Failure{Kind: hostapi.KindUnit, Message: "microvm-tap-interfaces@web.service failed", Log: []string{"no tap"}}
+	err := c.ask(hostapi.Request{Commit: commitB(hostapi.Confirmation{})}, nil)
+	var f *hostapi.Failure
+	if !errors.As(err, &f) || !f.RolledBack || f.Kind != hostapi.KindUnit || len(f.Log) != 1 || !strings.Contains(f.State, "runs again") {
 		t.Fatalf("got %+v", err)
 	}
 	if after := h.contract(); after != before {
@@ -73,11 +74,11 @@ func TestFailedStartIsUndone(t *testing.T) {
 	if h.link(web, "booted") != string(runnerA) || len(h.units.guards) != 2 {
 		t.Errorf("booted %s, guards %v", h.link(web, "booted"), h.units.guards)
 	}
-	if e := h.lastEntry(); e.Outcome != outcomeRolledBack || !strings.Contains(e.Error, "tap-interfaces") {
+	if e := h.lastEntry(); e.Outcome != hostapi.OutcomeRolledBack || !strings.Contains(e.Error, "tap-interfaces") {
 		t.Errorf("history: %+v", e)
 	}
 	// The session has no deployment any more, and says how that ended.
-	if err := c.ask(Request{Finish: &FinishRequest{Name: web, Outcome: "restarted"}}, nil); !errors.As(err, &f) || !f.RolledBack {
+	if err := c.ask(hostapi.Request{Finish: &hostapi.FinishRequest{Name: web, Outcome: "restarted"}}, nil); !errors.As(err, &f) || !f.RolledBack {
 		t.Errorf("got %v", err)
 	}
 	c.leave()
@@ -87,13 +88,13 @@ func TestNoRollbackLeavesAFailure(t *testing.T) {
 	h := twoRunners(t)
 	c := h.session()
 	c.prepare(runnerB)
-	h.units.failOnce = &Failure{Kind: KindUnit, Message: "failed"}
-	err := c.ask(Request{Commit: commitB(Confirmation{NoRollback: true})}, nil)
-	var f *Failure
+	h.units.failOnce = &hostapi.Failure{Kind: hostapi.KindUnit, Message: "failed"}
+	err := c.ask(hostapi.Request{Commit: commitB(hostapi.Confirmation{NoRollback: true})}, nil)
+	var f *hostapi.Failure
 	if !errors.As(err, &f) || f.RolledBack || h.link(web, "current") != string(runnerB) {
 		t.Fatalf("%v, current %s", err, h.link(web, "current"))
 	}
-	if err := c.ask(Request{Finish: &FinishRequest{Name: web, Outcome: "failed"}}, nil); err != nil {
+	if err := c.ask(hostapi.Request{Finish: &hostapi.FinishRequest{Name: web, Outcome: "failed"}}, nil); err != nil {
 		t.Fatal(err)
 	}
 	c.leave()
@@ -106,11 +107,11 @@ func TestFailedFirstStartIsUndone(t *testing.T) {
 	before := h.contract()
 	c := h.session()
 	c.prepare(runnerB)
-	h.units.failOnce = &Failure{Kind: KindUnit, Message: "failed"}
-	req := commitB(Confirmation{})
-	req.Activation = ActivateStart
-	var f *Failure
-	if err := c.ask(Request{Commit: req}, nil); !errors.As(err, &f) || !f.RolledBack || !strings.Contains(f.State, "new") {
+	h.units.failOnce = &hostapi.Failure{Kind: hostapi.KindUnit, Message: "failed"}
+	req := commitB(hostapi.Confirmation{})
+	req.Activation = hostapi.ActivateStart
+	var f *hostapi.Failure
+	if err := c.ask(hostapi.Request{Commit: req}, nil); !errors.As(err, &f) || !f.RolledBack || !strings.Contains(f.State, "new") {
 		t.Fatalf("got %v", err)
 	}
 	c.leave()
@@ -126,9 +127,9 @@ func TestNothingStarts(t *testing.T) {
 	h.makeRunner(runnerC, systemC, "-m 512M")
 	c := h.session()
 	c.prepare(runnerB)
-	h.units.fail = &Failure{Kind: KindUnit, Message: "no tap"}
-	var f *Failure
-	if err := c.ask(Request{Commit: commitB(Confirmation{})}, nil); !errors.As(err, &f) || f.RolledBack || !strings.Contains(f.State, "does not start either") {
+	h.units.fail = &hostapi.Failure{Kind: hostapi.KindUnit, Message: "no tap"}
+	var f *hostapi.Failure
+	if err := c.ask(hostapi.Request{Commit: commitB(hostapi.Confirmation{})}, nil); !errors.As(err, &f) || f.RolledBack || !strings.Contains(f.State, "does not start either") {
 		t.Fatalf("got %+v", err)
 	}
 	c.leave()
@@ -139,9 +140,9 @@ func TestNothingStarts(t *testing.T) {
 	next.id = "two"
 	next.prepare(runnerC)
 	h.units.fail = nil
-	req := commitB(Confirmation{})
+	req := commitB(hostapi.Confirmation{})
 	req.Runner = runnerC
-	if err := next.ask(Request{Commit: req}, nil); err != nil {
+	if err := next.ask(hostapi.Request{Commit: req}, nil); err != nil {
 		t.Fatal(err)
 	}
 	next.leave()
@@ -155,13 +156,13 @@ func TestNothingStarts(t *testing.T) {
 func TestUndoRestartsWhatRan(t *testing.T) {
 	h := twoRunners(t)
 	h.makeRunner(runnerC, systemC, "-m 512M")
-	h.deploy(runnerB, ActivateNone)
+	h.deploy(runnerB, hostapi.ActivateNone)
 	c := h.session()
 	c.prepare(runnerC)
-	h.units.failOnce = &Failure{Kind: KindUnit, Message: "failed"}
-	req := commitB(Confirmation{})
+	h.units.failOnce = &hostapi.Failure{Kind: hostapi.KindUnit, Message: "failed"}
+	req := commitB(hostapi.Confirmation{})
 	req.Runner = runnerC
-	_ = c.ask(Request{Commit: req}, nil)
+	_ = c.ask(hostapi.Request{Commit: req}, nil)
 	c.leave()
 	if h.link(web, "booted") != string(runnerA) || h.link(web, "current") != string(runnerB) || h.link(web, "old") != string(runnerA) {
 		t.Errorf("booted %s, current %s, old %s", h.link(web, "booted"), h.link(web, "current"), h.link(web, "old"))
@@ -173,8 +174,8 @@ func (h *testHost) await(seconds int) *client {
 	h.t.Helper()
 	c := h.session()
 	c.prepare(runnerB)
-	var done Committed
-	if err := c.ask(Request{Commit: commitB(Confirmation{Await: true, Seconds: seconds})}, &done); err != nil {
+	var done hostapi.Committed
+	if err := c.ask(hostapi.Request{Commit: commitB(hostapi.Confirmation{Await: true, Seconds: seconds})}, &done); err != nil {
 		h.t.Fatal(err)
 	}
 	if done.Deadline.Before(time.Now()) {
@@ -187,8 +188,8 @@ func TestOperatorUndoes(t *testing.T) {
 	h := twoRunners(t)
 	before := h.contract()
 	c := h.await(60)
-	var undone Undone
-	if err := c.ask(Request{Undo: &UndoRequest{Name: web, Why: "the page is not there"}}, &undone); err != nil || undone.State == "" {
+	var undone hostapi.Undone
+	if err := c.ask(hostapi.Request{Undo: &hostapi.UndoRequest{Name: web, Why: "the page is not there"}}, &undone); err != nil || undone.State == "" {
 		t.Fatalf("%v %+v", err, undone)
 	}
 	c.leave()
@@ -205,8 +206,8 @@ func TestConfirmationNeedsTheSameStart(t *testing.T) {
 	h := twoRunners(t)
 	c := h.await(60)
 	h.units.state.InvocationID = "another"
-	err := c.ask(Request{Finish: &FinishRequest{Name: web, Outcome: "restarted"}}, nil)
-	var f *Failure
+	err := c.ask(hostapi.Request{Finish: &hostapi.FinishRequest{Name: web, Outcome: "restarted"}}, nil)
+	var f *hostapi.Failure
 	if !errors.As(err, &f) || !f.RolledBack || !strings.Contains(f.Message, "started again") {
 		t.Fatalf("got %v", err)
 	}
@@ -220,9 +221,9 @@ func TestAwaitedAnswer(t *testing.T) {
 	before := h.contract()
 	h.await(60).leave()
 	other := h.session()
-	err := other.ask(Request{Prepare: &PrepareRequest{Name: web, Runner: runnerA, Deployment: Deployment{ID: "two"}}}, nil)
-	var f *Failure
-	if !errors.As(err, &f) || f.Kind != KindLocked || !strings.Contains(f.Message, "deployment one") {
+	err := other.ask(hostapi.Request{Prepare: &hostapi.PrepareRequest{Name: web, Runner: runnerA, Deployment: hostapi.Deployment{ID: "two"}}}, nil)
+	var f *hostapi.Failure
+	if !errors.As(err, &f) || f.Kind != hostapi.KindLocked || !strings.Contains(f.Message, "deployment one") {
 		t.Fatalf("got %v", err)
 	}
 	other.leave()
@@ -230,8 +231,8 @@ func TestAwaitedAnswer(t *testing.T) {
 		t.Fatalf("got %v", err)
 	}
 	again := h.session()
-	var r Resumed
-	if err := again.ask(Request{Resume: &ResumeRequest{Name: web, ID: "one"}}, &r); err != nil || r.Phase != PhaseAwait {
+	var r hostapi.Resumed
+	if err := again.ask(hostapi.Request{Resume: &hostapi.ResumeRequest{Name: web, ID: "one"}}, &r); err != nil || r.Phase != hostapi.PhaseAwait {
 		t.Fatalf("%v %+v", err, r)
 	}
 	again.leave()
@@ -250,14 +251,14 @@ func TestAwaitedAnswer(t *testing.T) {
 	if after := h.contract(); after != before {
 		t.Errorf("before:\n%s\nafter:\n%s", before, after)
 	}
-	if e := h.lastEntry(); e.Outcome != outcomeRolledBack || e.Settled != SettledUndone {
+	if e := h.lastEntry(); e.Outcome != hostapi.OutcomeRolledBack || e.Settled != hostapi.SettledUndone {
 		t.Errorf("history: %+v", e)
 	}
 	last := h.session()
-	if err := last.ask(Request{Resume: &ResumeRequest{Name: web, ID: "one"}}, &r); err != nil || r.Outcome != outcomeRolledBack {
+	if err := last.ask(hostapi.Request{Resume: &hostapi.ResumeRequest{Name: web, ID: "one"}}, &r); err != nil || r.Outcome != hostapi.OutcomeRolledBack {
 		t.Fatalf("%v %+v", err, r)
 	}
-	if err := last.ask(Request{Resume: &ResumeRequest{Name: web, ID: "nine"}}, &r); err == nil {
+	if err := last.ask(hostapi.Request{Resume: &hostapi.ResumeRequest{Name: web, ID: "nine"}}, &r); err == nil {
 		t.Error("an unknown deployment was resumed")
 	}
 	last.leave()
@@ -266,10 +267,10 @@ func TestAwaitedAnswer(t *testing.T) {
 // Whatever phase a deployment died in, settling ends it in the old state or the
 // new one, and twice is as good as once.
 func TestSettleEveryPhase(t *testing.T) {
-	for _, how := range []Activation{ActivateNone, ActivateLive, ActivateRestart} {
-		for _, phase := range []Phase{PhaseCommit, PhaseRestart, PhaseUndo} {
+	for _, how := range []hostapi.Activation{hostapi.ActivateNone, hostapi.ActivateLive, hostapi.ActivateRestart} {
+		for _, phase := range []hostapi.Phase{hostapi.PhaseCommit, hostapi.PhaseRestart, hostapi.PhaseUndo} {
 			for _, booting := range []bool{false, true} {
-				if phase != PhaseCommit && how != ActivateRestart {
+				if phase != hostapi.PhaseCommit && how != hostapi.ActivateRestart {
 					continue
 				}
 				t.Run(string(how)+" "+string(phase), func(t *testing.T) {
@@ -277,7 +278,7 @@ func TestSettleEveryPhase(t *testing.T) {
 					before := h.contract()
 					h.leaveAt(how, phase)
 					if booting {
-						h.units.state = UnitState{LoadState: "loaded", ActiveState: "inactive"}
+						h.units.state = hostapi.UnitState{LoadState: "loaded", ActiveState: "inactive"}
 						_ = os.Remove(filepath.Join(h.layout.vmDir(web), "booted"))
 						before = strings.ReplaceAll(before, h.layout.vmDir(web)+"/booted "+string(runnerA)+"\n", "")
 					}
@@ -288,7 +289,7 @@ func TestSettleEveryPhase(t *testing.T) {
 						}
 					}
 					after := h.contract()
-					if how == ActivateLive {
+					if how == hostapi.ActivateLive {
 						if h.link(web, "current") != string(runnerB) || h.link(web, "old") != string(runnerA) {
 							t.Errorf("after:\n%s", after)
 						}
@@ -303,7 +304,7 @@ func TestSettleEveryPhase(t *testing.T) {
 					if booting && len(h.units.starts) != starts {
 						t.Error("a unit was started while the machine boots")
 					}
-					if e := h.lastEntry(); e.Outcome != outcomeInterrupted || e.ID != "one" {
+					if e := h.lastEntry(); e.Outcome != hostapi.OutcomeInterrupted || e.ID != "one" {
 						t.Errorf("history: %+v", e)
 					}
 				})
@@ -314,7 +315,7 @@ func TestSettleEveryPhase(t *testing.T) {
 
 // leaveAt brings a deployment of runnerB to a phase and leaves it there, the
 // links half moved.
-func (h *testHost) leaveAt(how Activation, phase Phase) {
+func (h *testHost) leaveAt(how hostapi.Activation, phase hostapi.Phase) {
 	h.t.Helper()
 	ctx := context.Background()
 	srv := h.server()
@@ -326,14 +327,14 @@ func (h *testHost) leaveAt(how Activation, phase Phase) {
 	if err != nil {
 		h.t.Fatal(err)
 	}
-	req := commitB(Confirmation{})
+	req := commitB(hostapi.Confirmation{})
 	req.Activation = how
-	if how == ActivateLive {
+	if how == hostapi.ActivateLive {
 		req.GuestSystem = systemB
 	}
 	left := unfinished{
-		Deployment: Deployment{ID: "one", By: "ann@laptop", Started: time.Now()},
-		Runner:     runnerB, Activating: how == ActivateLive, Phase: phase, Commit: req, Before: before,
+		Deployment: hostapi.Deployment{ID: "one", By: "ann@laptop", Started: time.Now()},
+		Runner:     runnerB, Activating: how == hostapi.ActivateLive, Phase: phase, Commit: req, Before: before,
 	}
 	if err := h.layout.writeNote(web, noteDeployment, left); err != nil {
 		h.t.Fatal(err)
@@ -341,7 +342,7 @@ func (h *testHost) leaveAt(how Activation, phase Phase) {
 	if err := srv.moveProfile(ctx, *req); err != nil {
 		h.t.Fatal(err)
 	}
-	if phase == PhaseCommit {
+	if phase == hostapi.PhaseCommit {
 		return
 	}
 	if err := srv.install(ctx, *req); err != nil {

@@ -8,56 +8,43 @@ import (
 	"slices"
 	"time"
 
+	"ferry/internal/hostapi"
 	"ferry/internal/microvm"
-)
-
-// Phase is how far a deployment has come that changes the VM's links or unit.
-type Phase string
-
-// The phases, in their order. Before the first one nothing of the VM has changed
-// on the host. One that is found while nobody holds the VM's lock says what is
-// left to do; see Server.settle.
-const (
-	PhaseCommit  Phase = "commit"  // the links are being moved
-	PhaseRestart Phase = "restart" // the unit is being started, checks are made
-	PhaseAwait   Phase = "await"   // the operator's answer is waited for
-	PhaseUndo    Phase = "undo"    // all is being put back
-	PhaseDone    Phase = "done"    // only the history remains to be written
 )
 
 // unfinished is the note of a deployment under way; one that is found while
 // nobody holds the lock was interrupted.
 type unfinished struct {
-	Deployment
-	Runner     microvm.StorePath `json:"runner,omitempty"`
-	Activating bool              `json:"activating,omitempty"` // a live switch was announced
-	Phase      Phase             `json:"phase,omitempty"`
-	Commit     *CommitRequest    `json:"commit,omitempty"`     // to finish it
-	Before     *snapshot         `json:"before,omitempty"`     // to undo it
-	Invocation string            `json:"invocation,omitempty"` // of the unit since it was started
-	Deadline   time.Time         `json:"deadline,omitzero"`    // for the operator's answer
-	Why        string            `json:"why,omitempty"`        // it is being undone
-	Outcome    string            `json:"outcome,omitempty"`    // once it is done
+	hostapi.Deployment
+	Runner     microvm.StorePath      `json:"runner,omitempty"`
+	Activating bool                   `json:"activating,omitempty"` // a live switch was announced
+	Phase      hostapi.Phase          `json:"phase,omitempty"`
+	Commit     *hostapi.CommitRequest `json:"commit,omitempty"`     // to finish it
+	Before     *snapshot              `json:"before,omitempty"`     // to undo it
+	Invocation string                 `json:"invocation,omitempty"` // of the unit since it was started
+	Deadline   time.Time              `json:"deadline,omitzero"`    // for the operator's answer
+	Why        string                 `json:"why,omitempty"`        // it is being undone
+	Outcome    string                 `json:"outcome,omitempty"`    // once it is done
 }
 
 // reversible: what the deployment does to the host can and shall be undone. A
 // live switch is committed only after the guest was confirmed: that is finished
 // instead.
 func (u *unfinished) reversible() bool {
-	return u.Commit != nil && u.Before != nil && !u.Commit.Confirm.NoRollback && u.Commit.Activation != ActivateLive
+	return u.Commit != nil && u.Before != nil && !u.Commit.Confirm.NoRollback && u.Commit.Activation != hostapi.ActivateLive
 }
 
 // awaits is how long the operator may still answer.
 func (u *unfinished) awaits() time.Duration {
-	if u.Phase != PhaseAwait {
+	if u.Phase != hostapi.PhaseAwait {
 		return 0
 	}
 	return max(0, time.Until(u.Deadline))
 }
 
 // refusal tells somebody else that an answer is awaited.
-func (u *unfinished) refusal(n microvm.Name) *Failure {
-	f := Lock{By: u.By, Deployment: u.ID, Since: u.Started}.Refusal(n)
+func (u *unfinished) refusal(n microvm.Name) *hostapi.Failure {
+	f := hostapi.Lock{By: u.By, Deployment: u.ID, Since: u.Started}.Refusal(n)
 	f.Message += ", which may be confirmed until " + u.Deadline.Format("15:04:05 MST")
 	return f
 }
@@ -70,16 +57,16 @@ type snapshot struct {
 	Booted     microvm.StorePath `json:"booted,omitempty"`
 	Generation int               `json:"generation,omitempty"` // the profile's; 0: none
 	// Generations are the numbers of all.
-	Generations []int     `json:"generations,omitempty"`
-	Flake       *string   `json:"flake,omitempty"` // nil: there was no such file
-	ToStart     bool      `json:"toStart,omitempty"`
-	Unit        UnitState `json:"unit"`
+	Generations []int             `json:"generations,omitempty"`
+	Flake       *string           `json:"flake,omitempty"` // nil: there was no such file
+	ToStart     bool              `json:"toStart,omitempty"`
+	Unit        hostapi.UnitState `json:"unit"`
 	// Switched: the guest had been switched live to the system of Current.
 	Switched bool `json:"switched,omitempty"`
 }
 
 // snapshot reads what a deployment may change.
-func (s *Server) snapshot(n microvm.Name, vm *VMState) (*snapshot, error) {
+func (s *Server) snapshot(n microvm.Name, vm *hostapi.VMState) (*snapshot, error) {
 	l := s.layout
 	b := &snapshot{
 		Current: vm.Current, Old: vm.Old, Booted: vm.Booted, Unit: vm.Unit, ToStart: vm.ToStart,

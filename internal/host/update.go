@@ -7,13 +7,14 @@ import (
 	"io/fs"
 	"os"
 
+	"ferry/internal/hostapi"
 	"ferry/internal/microvm"
 )
 
 // UpdateRequest is a deployment that the host makes by itself, from derivations
 // in its own store: what `microvm -c` and `microvm -u` do.
 type UpdateRequest struct {
-	Deployment Deployment
+	Deployment hostapi.Deployment
 	Record     microvm.Record // Record.Name is the VM
 	// Create is for a VM that must not exist yet; Flake is what its `flake` file
 	// will hold.
@@ -26,10 +27,10 @@ type UpdateRequest struct {
 
 // Updated is what an Update did.
 type Updated struct {
-	Plan       Plan // what had to be done, restarts left aside
+	Plan       hostapi.Plan // what had to be done, restarts left aside
 	Generation int
-	Activated  Activation // what was done to the unit
-	Running    bool       // the VM ran before
+	Activated  hostapi.Activation // what was done to the unit
+	Running    bool               // the VM ran before
 	// Warnings are for the user.
 	Warnings []string
 }
@@ -48,7 +49,7 @@ func (s *Server) CheckCreate(ctx context.Context, n microvm.Name) error {
 	case err != nil:
 		return fmt.Errorf("looking at %s: %w", path, err)
 	}
-	return Refuse(path+" already exists", fmt.Sprintf("`microvm -u %s` updates it; to start over, remove it first", n))
+	return hostapi.Refuse(path+" already exists", fmt.Sprintf("`microvm -u %s` updates it; to start over, remove it first", n))
 }
 
 // Update builds and installs, and restarts where asked. From its first step on
@@ -97,13 +98,13 @@ func (s *Server) checkSettled(ctx context.Context, req UpdateRequest) error {
 	if err != nil || !vm.Unit.Up() {
 		return err
 	}
-	return Refuse(fmt.Sprintf("deployment %s of %s by %s was cut off while it switched the guest, so it is not known what the guest runs", left.ID, n, left.By),
+	return hostapi.Refuse(fmt.Sprintf("deployment %s of %s by %s was cut off while it switched the guest, so it is not known what the guest runs", left.ID, n, left.By),
 		fmt.Sprintf("deploy it again from there (ferry rebuild %s), or restart it with the update: microvm -Ru %s", n, n))
 }
 
 func (s *session) update(ctx context.Context, req UpdateRequest) (*Updated, error) {
 	n, record := req.Record.Name, &req.Record
-	if _, err := s.prepare(ctx, PrepareRequest{
+	if _, err := s.prepare(ctx, hostapi.PrepareRequest{
 		Name: n, Deployment: req.Deployment, Runner: record.Runner.Out,
 		Derivations: []microvm.StorePath{record.Runner.Drv},
 	}); err != nil {
@@ -114,7 +115,7 @@ func (s *session) update(ctx context.Context, req UpdateRequest) (*Updated, erro
 			return nil, err
 		}
 	}
-	built, err := s.build(ctx, BuildRequest{Name: n, Derivations: []microvm.StorePath{record.Runner.Drv}})
+	built, err := s.build(ctx, hostapi.BuildRequest{Name: n, Derivations: []microvm.StorePath{record.Runner.Drv}})
 	if err != nil {
 		return nil, err
 	}
@@ -122,21 +123,21 @@ func (s *session) update(ctx context.Context, req UpdateRequest) (*Updated, erro
 	if err != nil {
 		return nil, err
 	}
-	plan, err := s.srv.Plan(ctx, PlanRequest{
+	plan, err := s.srv.Plan(ctx, hostapi.PlanRequest{
 		Name: n, Runner: built.Runner, Record: record,
-		Intent: Intent{Action: ActionSwitch, Restart: RestartAuto, TargetKnown: true},
+		Intent: hostapi.Intent{Action: hostapi.ActionSwitch, Restart: hostapi.RestartAuto, TargetKnown: true},
 	})
 	if err != nil {
 		return nil, err
 	}
-	done := &Updated{Plan: *plan, Running: vm.Unit.Up(), Activated: ActivateNone}
+	done := &Updated{Plan: *plan, Running: vm.Unit.Up(), Activated: hostapi.ActivateNone}
 	for _, source := range missingShares(record.Shares) {
 		done.Warnings = append(done.Warnings, "the source of a share does not exist on this host: "+source)
 	}
 	if req.Restart {
 		done.Activated = restartFor(*vm, *plan)
 	}
-	committed, err := s.commit(ctx, CommitRequest{
+	committed, err := s.commit(ctx, hostapi.CommitRequest{
 		Name: n, Runner: built.Runner, Record: record, Install: plan.Install,
 		UpdateFlake: req.Flake, Activation: done.Activated,
 	})
@@ -150,14 +151,14 @@ func (s *session) update(ctx context.Context, req UpdateRequest) (*Updated, erro
 // restartFor is what `-R` does, as in microvm.nix's command: a VM that runs is
 // restarted if anything differs from what it booted, one that does not run is
 // started.
-func restartFor(vm VMState, p Plan) Activation {
+func restartFor(vm hostapi.VMState, p hostapi.Plan) hostapi.Activation {
 	switch {
 	case vm.Unit.Stopped():
-		return ActivateStart
-	case !vm.Unit.Up(), p.Activation != ActivateNone, len(p.Waits) > 0:
-		return ActivateRestart
+		return hostapi.ActivateStart
+	case !vm.Unit.Up(), p.Activation != hostapi.ActivateNone, len(p.Waits) > 0:
+		return hostapi.ActivateRestart
 	}
-	return ActivateNone
+	return hostapi.ActivateNone
 }
 
 // outcome is the word for the history.
@@ -165,9 +166,9 @@ func (u *Updated) outcome() string {
 	switch {
 	case u == nil:
 		return "failed"
-	case u.Activated == ActivateRestart:
+	case u.Activated == hostapi.ActivateRestart:
 		return "restarted"
-	case u.Activated == ActivateStart:
+	case u.Activated == hostapi.ActivateStart:
 		return "started"
 	case u.Plan.Install:
 		return "installed"
@@ -183,7 +184,7 @@ func (s *Server) UpdateFlake(ctx context.Context, n microvm.Name) (string, error
 		return "", err
 	}
 	if !vm.Exists {
-		return "", Refuse(fmt.Sprintf("there is no VM %s on this machine", n), "`microvm -l` lists those there are")
+		return "", hostapi.Refuse(fmt.Sprintf("there is no VM %s on this machine", n), "`microvm -l` lists those there are")
 	}
 	dir, err := s.layout.openVMDir(n)
 	if err != nil {
@@ -192,7 +193,7 @@ func (s *Server) UpdateFlake(ctx context.Context, n microvm.Name) (string, error
 	defer dir.close()
 	ref, err := dir.readFlake()
 	if err != nil {
-		return "", Refuse(err.Error(), fmt.Sprintf("write the flake's reference into it: printf %%s REF > %s", dir.path(flakeFile)))
+		return "", hostapi.Refuse(err.Error(), fmt.Sprintf("write the flake's reference into it: printf %%s REF > %s", dir.path(flakeFile)))
 	}
 	return ref, nil
 }

@@ -9,11 +9,12 @@ import (
 	"strings"
 	"testing"
 
+	"ferry/internal/hostapi"
 	"ferry/internal/microvm"
 )
 
 func (h *testHost) update(req UpdateRequest) (*Updated, error) {
-	req.Deployment = Deployment{ID: "local", By: "root@host", Action: ActionBoot}
+	req.Deployment = hostapi.Deployment{ID: "local", By: "root@host", Action: hostapi.ActionBoot}
 	return h.server().Update(h.t.Context(), req, NewAnswers(io.Discard))
 }
 
@@ -32,7 +33,7 @@ func TestUpdateCreatesAndUpdates(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if done.Generation != 1 || done.Activated != ActivateNone || h.link(web, "current") != string(runnerA) {
+	if done.Generation != 1 || done.Activated != hostapi.ActivateNone || h.link(web, "current") != string(runnerA) {
 		t.Errorf("created: %+v", done)
 	}
 	if b, _ := os.ReadFile(filepath.Join(h.layout.vmDir(web), "flake")); string(b) != "git+file:///etc/nixos" {
@@ -43,26 +44,26 @@ func TestUpdateCreatesAndUpdates(t *testing.T) {
 			t.Error(err)
 		}
 	}
-	var exists *Failure
+	var exists *hostapi.Failure
 	if _, err := h.update(UpdateRequest{Record: recordOf(runnerB), Create: true}); !errors.As(err, &exists) || !strings.Contains(err.Error(), "already exists") {
 		t.Errorf("created twice: %v", err)
 	}
 
 	// -R starts what does not run, leaves alone what runs it already, and
 	// restarts what changed.
-	for i, want := range []Activation{ActivateStart, ActivateNone} {
+	for i, want := range []hostapi.Activation{hostapi.ActivateStart, hostapi.ActivateNone} {
 		if done, err := h.update(UpdateRequest{Record: recordOf(runnerA), Restart: true}); err != nil || done.Activated != want {
 			t.Errorf("restart %d: %+v, %v", i, done, err)
 		}
 	}
 	done, err = h.update(UpdateRequest{Record: recordOf(runnerB)})
-	if err != nil || done.Activated != ActivateNone || !done.Plan.Install || !done.Running {
+	if err != nil || done.Activated != hostapi.ActivateNone || !done.Plan.Install || !done.Running {
 		t.Fatalf("updated: %+v, %v", done, err)
 	}
 	if h.link(web, "booted") != string(runnerA) || h.link(web, "old") != string(runnerA) {
 		t.Error("what runs was touched")
 	}
-	if done, err := h.update(UpdateRequest{Record: recordOf(runnerB), Restart: true}); err != nil || done.Activated != ActivateRestart || done.Plan.Install {
+	if done, err := h.update(UpdateRequest{Record: recordOf(runnerB), Restart: true}); err != nil || done.Activated != hostapi.ActivateRestart || done.Plan.Install {
 		t.Errorf("restarted: %+v, %v", done, err)
 	}
 	history, _ := os.ReadFile(filepath.Join(h.layout.libDir(web), noteHistory))
@@ -100,7 +101,7 @@ func TestFailedCreateLeavesNothing(t *testing.T) {
 	// Neither where somebody pressed Ctrl-C during the build.
 	ctx, interrupt := context.WithCancel(t.Context())
 	h.nix.building = func(ctx context.Context) error { interrupt(); <-ctx.Done(); return ctx.Err() }
-	req := UpdateRequest{Record: recordOf(runnerA), Create: true, Flake: "x:y", Deployment: Deployment{ID: "two", By: "root@host"}}
+	req := UpdateRequest{Record: recordOf(runnerA), Create: true, Flake: "x:y", Deployment: hostapi.Deployment{ID: "two", By: "root@host"}}
 	if _, err := h.server().Update(ctx, req, NewAnswers(io.Discard)); !errors.Is(err, context.Canceled) {
 		t.Errorf("interrupted: %v", err)
 	}
@@ -126,8 +127,8 @@ func TestUpdateRefuses(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 	// A guest whose switch was cut off: what it runs must stay rooted.
-	h.units.state = UnitState{LoadState: "loaded", ActiveState: "active"}
-	if err := h.layout.writeNote(web, noteDeployment, unfinished{Deployment: Deployment{ID: "one"}, Activating: true}); err != nil {
+	h.units.state = hostapi.UnitState{LoadState: "loaded", ActiveState: "active"}
+	if err := h.layout.writeNote(web, noteDeployment, unfinished{Deployment: hostapi.Deployment{ID: "one"}, Activating: true}); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := h.update(UpdateRequest{Record: recordOf(runnerA)}); err == nil || !strings.Contains(err.Error(), "cut off") {
@@ -161,7 +162,7 @@ func TestUpdateFlake(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(dir, "flake"), []byte{0, 1}, 0o644); err != nil {
 		t.Fatal(err)
 	}
-	var f *Failure
+	var f *hostapi.Failure
 	if _, err := read(); !errors.As(err, &f) || f.Hint == "" {
 		t.Errorf("a binary file: %v", err)
 	}

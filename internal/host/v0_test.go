@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"ferry/internal/hostapi"
 	"ferry/internal/microvm"
 )
 
@@ -20,21 +21,21 @@ var v0Outcomes = []string{"installed", "switched", "failed", "rolled-back", "int
 
 // v0 are the notes of version 0, see testdata/v0/README.md.
 var v0 = map[string]struct {
-	phase      Phase
-	activation Activation // empty: no commit is noted
+	phase      hostapi.Phase
+	activation hostapi.Activation // empty: no commit is noted
 	activating bool
 	reversible bool
 	entries    int
 	beside     []string // further notes
 }{
-	"undo":        {PhaseUndo, ActivateRestart, false, true, 3, []string{noteRunning, noteToStart}},
-	"activating":  {"", ActivateLive, true, false, 4, nil},
+	"undo":        {hostapi.PhaseUndo, hostapi.ActivateRestart, false, true, 3, []string{noteRunning, noteToStart}},
+	"activating":  {"", hostapi.ActivateLive, true, false, 4, nil},
 	"prepared":    {"", "", false, false, 5, []string{noteUnsure}},
-	"commit-live": {PhaseCommit, ActivateLive, true, false, 6, []string{noteRunning, noteUnsure}},
-	"commit":      {PhaseCommit, ActivateRestart, false, true, 7, []string{noteRunning}},
-	"restart":     {PhaseRestart, ActivateRestart, false, true, 7, []string{noteRunning, noteToStart}},
-	"await":       {PhaseAwait, ActivateRestart, false, true, 7, []string{noteRunning, noteToStart}},
-	"done":        {PhaseDone, ActivateRestart, false, true, 7, nil},
+	"commit-live": {hostapi.PhaseCommit, hostapi.ActivateLive, true, false, 6, []string{noteRunning, noteUnsure}},
+	"commit":      {hostapi.PhaseCommit, hostapi.ActivateRestart, false, true, 7, []string{noteRunning}},
+	"restart":     {hostapi.PhaseRestart, hostapi.ActivateRestart, false, true, 7, []string{noteRunning, noteToStart}},
+	"await":       {hostapi.PhaseAwait, hostapi.ActivateRestart, false, true, 7, []string{noteRunning, noteToStart}},
+	"done":        {hostapi.PhaseDone, hostapi.ActivateRestart, false, true, 7, nil},
 }
 
 // v0Layout is a host with a copy of the notes: looking at a lock opens it.
@@ -81,15 +82,15 @@ func TestNotesOfVersion0AreRead(t *testing.T) {
 			} else if b := left.Before; b != nil && (b.Current == "" || b.boots() == "" || b.Flake == nil || len(b.Generations) == 0 || b.Unit.InvocationID == "") {
 				t.Errorf("before: %+v", b)
 			}
-			if left.Phase == PhaseAwait && (left.Deadline.IsZero() || left.Invocation == "") {
+			if left.Phase == hostapi.PhaseAwait && (left.Deadline.IsZero() || left.Invocation == "") {
 				t.Errorf("awaits until %s, invocation %q", left.Deadline, left.Invocation)
 			}
-			var lock Lock
+			var lock hostapi.Lock
 			readStrictly(t, l, "locks/web", &lock)
 			if lock.Deployment != left.ID || lock.By != left.By || lock.PID == 0 {
 				t.Errorf("lock: %+v", lock)
 			}
-			if left.Phase != "" && len(l.readLog("web", left.ID)) == 0 && left.Commit.Activation.starts() && left.Phase != PhaseCommit {
+			if left.Phase != "" && len(l.readLog("web", left.ID)) == 0 && left.Commit.Activation.Starts() && left.Phase != hostapi.PhaseCommit {
 				t.Error("what the deployment said is not found")
 			}
 		})
@@ -118,7 +119,7 @@ func TestHistoryOfVersion0IsRead(t *testing.T) {
 func TestDeploymentsOfVersion0AreUnderWay(t *testing.T) {
 	for name, want := range v0 {
 		l := v0Layout(t, name)
-		found, err := l.underway(UnderwayRequest{})
+		found, err := l.underway(hostapi.UnderwayRequest{})
 		if err != nil || len(found) != 1 {
 			t.Fatalf("%s: %+v, %v", name, found, err)
 		}
@@ -131,7 +132,7 @@ func TestDeploymentsOfVersion0AreUnderWay(t *testing.T) {
 			t.Fatal(err)
 		}
 		for _, e := range h.Entries { // those that have ended are found, too
-			if ended, err := l.underway(UnderwayRequest{ID: e.ID}); err != nil || len(ended) != 1 || ended[0].Outcome != e.Outcome {
+			if ended, err := l.underway(hostapi.UnderwayRequest{ID: e.ID}); err != nil || len(ended) != 1 || ended[0].Outcome != e.Outcome {
 				t.Errorf("%s: %s: %+v, %v", name, e.ID, ended, err)
 			}
 		}

@@ -3,6 +3,7 @@ package host
 import (
 	"fmt"
 
+	"ferry/internal/hostapi"
 	"ferry/internal/microvm"
 )
 
@@ -30,11 +31,11 @@ const (
 // a VM that may be weeks old. With spare, what runs must go on running.
 func (u *unfinished) judge(current microvm.StorePath, spare bool) verdict {
 	switch {
-	case u.Phase == "" || u.Phase == PhaseDone || u.Commit == nil || u.Before == nil:
+	case u.Phase == "" || u.Phase == hostapi.PhaseDone || u.Commit == nil || u.Before == nil:
 		return verdictNote
 	case current != u.Runner && !u.putBack(current):
 		return verdictSuperseded
-	case !u.reversible() && u.Phase == PhaseCommit:
+	case !u.reversible() && u.Phase == hostapi.PhaseCommit:
 		return verdictFinish
 	case !u.reversible():
 		return verdictNote
@@ -46,22 +47,10 @@ func (u *unfinished) judge(current microvm.StorePath, spare bool) verdict {
 	return verdictUnconfirmed
 }
 
-// runs: there is a VM that a restart would end. One that systemd starts again and
-// again, or whose start is only queued, does not run.
-func (u UnitState) runs() bool {
-	switch u.ActiveState {
-	case "active", "reloading":
-		return true
-	case "activating":
-		return u.SubState != "auto-restart" && u.SubState != "queued"
-	}
-	return false
-}
-
 // putBack: `current` is what it was before the deployment, or, in an undo, what
 // the unit is being started with.
 func (u *unfinished) putBack(current microvm.StorePath) bool {
-	return current == u.Before.Current || (u.Phase == PhaseUndo && current == u.Before.boots())
+	return current == u.Before.Current || (u.Phase == hostapi.PhaseUndo && current == u.Before.boots())
 }
 
 // supersededBy says for people what has taken the place of a deployment.

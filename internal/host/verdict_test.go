@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 
+	"ferry/internal/hostapi"
 	"ferry/internal/microvm"
 )
 
@@ -15,37 +16,37 @@ import (
 // where a new deployment begins, what runs is left alone.
 func TestVerdict(t *testing.T) {
 	for _, c := range []struct {
-		phase      Phase
-		activation Activation
+		phase      hostapi.Phase
+		activation hostapi.Activation
 		current    microvm.StorePath
 		spare      bool
 		want       verdict
 	}{
-		{"", ActivateLive, runnerC, false, verdictNote},
-		{PhaseDone, ActivateRestart, runnerC, false, verdictNote},
-		{PhaseCommit, ActivateRestart, runnerA, false, verdictUndo},
-		{PhaseCommit, ActivateRestart, runnerC, false, verdictSuperseded},
-		{PhaseCommit, ActivateRestart, "", false, verdictSuperseded},
-		{PhaseCommit, ActivateRestart, runnerA, true, verdictLinks},
-		{PhaseCommit, ActivateRestart, runnerB, true, verdictUnconfirmed},
-		{PhaseCommit, ActivateLive, runnerA, true, verdictFinish},
-		{PhaseCommit, ActivateLive, runnerC, false, verdictSuperseded},
-		{PhaseRestart, ActivateRestart, runnerB, false, verdictUndo},
-		{PhaseRestart, ActivateRestart, runnerB, true, verdictUnconfirmed},
-		{PhaseRestart, ActivateRestart, runnerC, true, verdictSuperseded},
-		{PhaseAwait, ActivateRestart, runnerB, true, verdictUnconfirmed},
-		{PhaseAwait, ActivateRestart, runnerC, false, verdictSuperseded},
-		{PhaseUndo, ActivateRestart, runnerA, false, verdictUndo},
-		{PhaseUndo, ActivateRestart, runnerA, true, verdictLinks},
-		{PhaseUndo, ActivateRestart, runnerB, true, verdictUnconfirmed},
+		{"", hostapi.ActivateLive, runnerC, false, verdictNote},
+		{hostapi.PhaseDone, hostapi.ActivateRestart, runnerC, false, verdictNote},
+		{hostapi.PhaseCommit, hostapi.ActivateRestart, runnerA, false, verdictUndo},
+		{hostapi.PhaseCommit, hostapi.ActivateRestart, runnerC, false, verdictSuperseded},
+		{hostapi.PhaseCommit, hostapi.ActivateRestart, "", false, verdictSuperseded},
+		{hostapi.PhaseCommit, hostapi.ActivateRestart, runnerA, true, verdictLinks},
+		{hostapi.PhaseCommit, hostapi.ActivateRestart, runnerB, true, verdictUnconfirmed},
+		{hostapi.PhaseCommit, hostapi.ActivateLive, runnerA, true, verdictFinish},
+		{hostapi.PhaseCommit, hostapi.ActivateLive, runnerC, false, verdictSuperseded},
+		{hostapi.PhaseRestart, hostapi.ActivateRestart, runnerB, false, verdictUndo},
+		{hostapi.PhaseRestart, hostapi.ActivateRestart, runnerB, true, verdictUnconfirmed},
+		{hostapi.PhaseRestart, hostapi.ActivateRestart, runnerC, true, verdictSuperseded},
+		{hostapi.PhaseAwait, hostapi.ActivateRestart, runnerB, true, verdictUnconfirmed},
+		{hostapi.PhaseAwait, hostapi.ActivateRestart, runnerC, false, verdictSuperseded},
+		{hostapi.PhaseUndo, hostapi.ActivateRestart, runnerA, false, verdictUndo},
+		{hostapi.PhaseUndo, hostapi.ActivateRestart, runnerA, true, verdictLinks},
+		{hostapi.PhaseUndo, hostapi.ActivateRestart, runnerB, true, verdictUnconfirmed},
 		// `current` is what ran, while the unit is started with it.
-		{PhaseUndo, ActivateRestart, runnerD, false, verdictUndo},
-		{PhaseUndo, ActivateRestart, runnerD, true, verdictLinks},
-		{PhaseRestart, ActivateRestart, runnerD, false, verdictSuperseded},
+		{hostapi.PhaseUndo, hostapi.ActivateRestart, runnerD, false, verdictUndo},
+		{hostapi.PhaseUndo, hostapi.ActivateRestart, runnerD, true, verdictLinks},
+		{hostapi.PhaseRestart, hostapi.ActivateRestart, runnerD, false, verdictSuperseded},
 	} {
 		left := unfinished{
-			Runner: runnerB, Phase: c.phase, Commit: &CommitRequest{Activation: c.activation},
-			Before: &snapshot{Current: runnerA, Booted: runnerD, Unit: UnitState{ActiveState: "active"}},
+			Runner: runnerB, Phase: c.phase, Commit: &hostapi.CommitRequest{Activation: c.activation},
+			Before: &snapshot{Current: runnerA, Booted: runnerD, Unit: hostapi.UnitState{ActiveState: "active"}},
 		}
 		if got := left.judge(c.current, c.spare); got != c.want {
 			t.Errorf("%s, %s, current %q, spare %v: %d instead of %d", c.phase, c.activation, c.current, c.spare, got, c.want)
@@ -57,7 +58,7 @@ const runnerD = microvm.StorePath("/nix/store/dddddddddddddddddddddddddddddddd-m
 
 // superseded leaves a deployment of runnerB in a phase, then installs runnerC as
 // `microvm -u` does, and as a later ferry would, a generation of it.
-func superseded(t *testing.T, how Activation, phase Phase) *testHost {
+func superseded(t *testing.T, how hostapi.Activation, phase hostapi.Phase) *testHost {
 	t.Helper()
 	h := twoRunners(t)
 	h.makeRunner(runnerC, systemC, "-m 512M")
@@ -72,7 +73,7 @@ func superseded(t *testing.T, how Activation, phase Phase) *testHost {
 	if err := h.nix.SetProfile(context.Background(), h.layout.profile(web), runnerC); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := h.units.run(context.Background(), web, ActivateRestart, nil); err != nil {
+	if _, err := h.units.run(context.Background(), web, hostapi.ActivateRestart, nil); err != nil {
 		t.Fatal(err)
 	}
 	return h
@@ -87,13 +88,13 @@ func TestSupersededDeploymentIsOnlyNoted(t *testing.T) {
 			return h.server().settleOne(context.Background(), web, "one", settling{again: true, log: log})
 		},
 		"boot": func(h *testHost) error {
-			h.units.state = UnitState{LoadState: "loaded", ActiveState: "inactive"}
+			h.units.state = hostapi.UnitState{LoadState: "loaded", ActiveState: "inactive"}
 			return h.server().Settle(context.Background(), true, func(_ microvm.Name, l string) { log(l) })
 		},
 		"resume": func(h *testHost) error {
 			c := h.session()
 			defer c.leave()
-			return c.ask(Request{Resume: &ResumeRequest{Name: web, ID: "one"}}, nil)
+			return c.ask(hostapi.Request{Resume: &hostapi.ResumeRequest{Name: web, ID: "one"}}, nil)
 		},
 		"prepare": func(h *testHost) error {
 			c := h.session()
@@ -102,7 +103,7 @@ func TestSupersededDeploymentIsOnlyNoted(t *testing.T) {
 			return c.tryPrepare(runnerA)
 		},
 		"prepare, stopped": func(h *testHost) error {
-			h.units.state = UnitState{LoadState: "loaded", ActiveState: "inactive"}
+			h.units.state = hostapi.UnitState{LoadState: "loaded", ActiveState: "inactive"}
 			c := h.session()
 			defer c.leave()
 			c.id = "two"
@@ -110,9 +111,9 @@ func TestSupersededDeploymentIsOnlyNoted(t *testing.T) {
 		},
 	}
 	for name, settle := range settlers {
-		for _, phase := range []Phase{PhaseCommit, PhaseRestart, PhaseAwait, PhaseUndo} {
+		for _, phase := range []hostapi.Phase{hostapi.PhaseCommit, hostapi.PhaseRestart, hostapi.PhaseAwait, hostapi.PhaseUndo} {
 			t.Run(name+" "+string(phase), func(t *testing.T) {
-				h := superseded(t, ActivateRestart, phase)
+				h := superseded(t, hostapi.ActivateRestart, phase)
 				before, starts, stops := h.contract(), len(h.units.starts), h.units.stops
 				if err := settle(h); err != nil {
 					t.Fatal(err)
@@ -123,7 +124,7 @@ func TestSupersededDeploymentIsOnlyNoted(t *testing.T) {
 				if len(h.units.starts) != starts || h.units.stops != stops {
 					t.Errorf("the unit was touched: %v, %d stops", h.units.starts, h.units.stops)
 				}
-				h.wantEntry("one", SettledSuperseded, string(runnerC))
+				h.wantEntry("one", hostapi.SettledSuperseded, string(runnerC))
 			})
 		}
 	}
@@ -132,7 +133,7 @@ func TestSupersededDeploymentIsOnlyNoted(t *testing.T) {
 // A live switch that is finished late overwrites nothing either, but what the
 // guest runs is kept.
 func TestSupersededLiveSwitchKeepsWhatRuns(t *testing.T) {
-	h := superseded(t, ActivateLive, PhaseCommit)
+	h := superseded(t, hostapi.ActivateLive, hostapi.PhaseCommit)
 	var left unfinished
 	if err := h.layout.readNote(web, noteDeployment, &left); err != nil {
 		t.Fatal(err)
@@ -148,18 +149,18 @@ func TestSupersededLiveSwitchKeepsWhatRuns(t *testing.T) {
 	if err := h.layout.readNote(web, noteRunning, &note); err != nil || note.System != systemB {
 		t.Errorf("running: %+v, %v", note, err)
 	}
-	h.wantEntry("one", SettledSuperseded, string(runnerC))
+	h.wantEntry("one", hostapi.SettledSuperseded, string(runnerC))
 }
 
 // A new deployment leaves a VM that runs as it is, whatever was interrupted, and
 // goes on from there.
 func TestPrepareNeverTouchesAVMThatRuns(t *testing.T) {
-	for _, phase := range []Phase{PhaseCommit, PhaseRestart, PhaseAwait, PhaseUndo} {
-		for _, state := range []UnitState{{ActiveState: "active"}, {ActiveState: "reloading"}, {ActiveState: "activating", SubState: "start"}} {
+	for _, phase := range []hostapi.Phase{hostapi.PhaseCommit, hostapi.PhaseRestart, hostapi.PhaseAwait, hostapi.PhaseUndo} {
+		for _, state := range []hostapi.UnitState{{ActiveState: "active"}, {ActiveState: "reloading"}, {ActiveState: "activating", SubState: "start"}} {
 			t.Run(string(phase)+" "+state.ActiveState, func(t *testing.T) {
 				h := twoRunners(t)
 				clean := h.contract()
-				h.leaveAt(ActivateRestart, phase)
+				h.leaveAt(hostapi.ActivateRestart, phase)
 				before, starts, stops := h.contract(), len(h.units.starts), h.units.stops
 				h.units.state.ActiveState, h.units.state.SubState = state.ActiveState, state.SubState
 				c := h.session()
@@ -169,9 +170,9 @@ func TestPrepareNeverTouchesAVMThatRuns(t *testing.T) {
 				if len(h.units.starts) != starts || h.units.stops != stops {
 					t.Errorf("the unit was touched: %v, %d stops", h.units.starts, h.units.stops)
 				}
-				want, settled := before, SettledUnconfirmed
-				if phase == PhaseCommit { // `current` has not moved: neither does the generation stay
-					want, settled = clean, SettledUndone
+				want, settled := before, hostapi.SettledUnconfirmed
+				if phase == hostapi.PhaseCommit { // `current` has not moved: neither does the generation stay
+					want, settled = clean, hostapi.SettledUndone
 				}
 				if after := h.contract(); after != want {
 					t.Errorf("wanted:\n%s\ngot:\n%s", want, after)
@@ -187,7 +188,7 @@ func TestPrepareNeverTouchesAVMThatRuns(t *testing.T) {
 func TestPrepareCompletesTheLinksOfAnUndo(t *testing.T) {
 	h := twoRunners(t)
 	clean := h.contract()
-	h.leaveAt(ActivateRestart, PhaseUndo)
+	h.leaveAt(hostapi.ActivateRestart, hostapi.PhaseUndo)
 	if err := replaceLink(h.layout.vmDir(web), "current", string(runnerA)); err != nil {
 		t.Fatal(err)
 	}
@@ -203,13 +204,13 @@ func TestPrepareCompletesTheLinksOfAnUndo(t *testing.T) {
 	if len(h.units.starts) != starts || h.units.stops != 0 {
 		t.Error("the unit was touched")
 	}
-	h.wantEntry("one", SettledUnconfirmed, "interrupted")
+	h.wantEntry("one", hostapi.SettledUnconfirmed, "interrupted")
 }
 
 // An undo deletes only generations of its own deployment.
 func TestUndoKeepsOtherGenerations(t *testing.T) {
 	h := twoRunners(t)
-	h.leaveAt(ActivateRestart, PhaseRestart)
+	h.leaveAt(hostapi.ActivateRestart, hostapi.PhaseRestart)
 	if err := h.nix.SetProfile(context.Background(), h.layout.profile(web), runnerC); err != nil {
 		t.Fatal(err)
 	}
@@ -224,13 +225,13 @@ func TestUndoKeepsOtherGenerations(t *testing.T) {
 }
 
 // wantEntry finds a deployment in the history, and neither note nor pending root.
-func (h *testHost) wantEntry(id string, settled Settled, says string) {
+func (h *testHost) wantEntry(id string, settled hostapi.Settled, says string) {
 	h.t.Helper()
 	e := h.layout.entry(web, id)
 	if e == nil {
 		h.t.Fatal("the history does not have it")
 	}
-	if e.Outcome != outcomeInterrupted || e.Settled != settled || !strings.Contains(e.Error, says) {
+	if e.Outcome != hostapi.OutcomeInterrupted || e.Settled != settled || !strings.Contains(e.Error, says) {
 		h.t.Errorf("history: %+v", e)
 	}
 	var left unfinished

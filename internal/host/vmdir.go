@@ -11,6 +11,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"ferry/internal/hostapi"
 	"ferry/internal/microvm"
 )
 
@@ -28,11 +29,11 @@ func readRunnerLink(dir *vmDir, name string) (microvm.StorePath, error) {
 		return "", fmt.Errorf("looking at %s: %w", dir.path(name), err)
 	}
 	if fi.Mode()&fs.ModeSymlink == 0 {
-		return "", Refuse(fmt.Sprintf("%s is not a symbolic link", dir.path(name)),
+		return "", hostapi.Refuse(fmt.Sprintf("%s is not a symbolic link", dir.path(name)),
 			"it was not made by ferry or microvm.nix: look at it and move it away")
 	}
 	if why := dir.distrust(fi); why != "" {
-		return "", Refuse(dir.path(name)+" "+why,
+		return "", hostapi.Refuse(dir.path(name)+" "+why,
 			"a program in the VM's user may have put it there: check it, then remove it, or `chown -h root "+dir.path(name)+"`")
 	}
 	target, err := dir.root.Readlink(name)
@@ -41,7 +42,7 @@ func readRunnerLink(dir *vmDir, name string) (microvm.StorePath, error) {
 	}
 	p, err := microvm.ParseStorePath(target)
 	if err != nil {
-		return "", Refuse(fmt.Sprintf("%s points to %.120q, which is not a store path", dir.path(name), target),
+		return "", hostapi.Refuse(fmt.Sprintf("%s points to %.120q, which is not a store path", dir.path(name), target),
 			"ferry manages only VMs whose links go straight into /nix/store")
 	}
 	return p, nil
@@ -99,7 +100,7 @@ func (l Layout) openVMDir(n microvm.Name) (*vmDir, error) {
 		return nil, err
 	}
 	if !fi.IsDir() {
-		return nil, Refuse(l.vmDir(n)+" is not a directory", "look at it and move it away")
+		return nil, hostapi.Refuse(l.vmDir(n)+" is not a directory", "look at it and move it away")
 	}
 	return openEntry(l.vmDir(n), l.Owner)
 }
@@ -117,7 +118,7 @@ func openEntry(path string, root int) (*vmDir, error) {
 	d := &vmDir{root: opened, owner: root, trusted: int(owner(parent)) == root && onlyOwnerMoves(parent)}
 	fi, err := opened.Stat(".")
 	if err == nil && d.trusted && (int(owner(fi)) != root || !onlyOwnerMoves(fi)) {
-		err = Refuse(path+" is not protected: others than root may replace what is in it",
+		err = hostapi.Refuse(path+" is not protected: others than root may replace what is in it",
 			fmt.Sprintf("`chown root %[1]s && chmod +t %[1]s`, then look at its links", path))
 	}
 	if err != nil {

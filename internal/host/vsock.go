@@ -13,6 +13,7 @@ import (
 	"strings"
 	"time"
 
+	"ferry/internal/hostapi"
 	"ferry/internal/microvm"
 )
 
@@ -40,9 +41,9 @@ func (l *Lister) FindVsock(ctx context.Context, n microvm.Name) (*Vsock, error) 
 		return nil, err
 	}
 	switch vm.State {
-	case StateRunning, StateUnconfirmed, StateUnknown:
+	case hostapi.StateRunning, hostapi.StateUnconfirmed, hostapi.StateUnknown:
 	default:
-		return nil, Refuse(fmt.Sprintf("%s is not running (%s)", n, vm.State), "start it: systemctl start "+n.Unit())
+		return nil, hostapi.Refuse(fmt.Sprintf("%s is not running (%s)", n, vm.State), "start it: systemctl start "+n.Unit())
 	}
 	running := vm.Booted // what runs counts, not what is installed
 	if running == "" {
@@ -51,11 +52,11 @@ func (l *Lister) FindVsock(ctx context.Context, n microvm.Name) (*Vsock, error) 
 	r := runner{root: l.layout.Root, path: running}
 	word, err := readBounded(r.file("share/microvm/vsock-cid"), maxMuxLine)
 	if err != nil {
-		return nil, Refuse(fmt.Sprintf("%s has no vsock", n), "set microvm.vsock.cid in its configuration, deploy it and restart it; or use ssh over its network")
+		return nil, hostapi.Refuse(fmt.Sprintf("%s has no vsock", n), "set microvm.vsock.cid in its configuration, deploy it and restart it; or use ssh over its network")
 	}
 	cid, err := strconv.ParseUint(strings.TrimSpace(string(word)), 10, 32)
 	if err != nil || cid < 3 {
-		return nil, Refuse(fmt.Sprintf("the vsock CID of %s is %.40q", n, strings.TrimSpace(string(word))), "a guest's CID is a number from 3 on")
+		return nil, hostapi.Refuse(fmt.Sprintf("the vsock CID of %s is %.40q", n, strings.TrimSpace(string(word))), "a guest's CID is a number from 3 on")
 	}
 	v := &Vsock{CID: uint32(cid)}
 	if kind, err := readBounded(r.file("share/microvm/hypervisor"), maxMuxLine); err == nil && strings.TrimSpace(string(kind)) == "cloud-hypervisor" {

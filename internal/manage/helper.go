@@ -11,7 +11,7 @@ import (
 	"strconv"
 	"time"
 
-	"ferry/internal/host"
+	"ferry/internal/hostapi"
 	"ferry/internal/remote"
 )
 
@@ -189,7 +189,7 @@ func (r *reading) read(out io.Reader, end context.CancelCauseFunc) (failure, err
 		}
 		within, silent = limits.silence, "says nothing any more"
 		line := sc.Bytes()
-		var ev host.Event
+		var ev hostapi.Event
 		known := json.Unmarshal(line, &ev) == nil
 		if err := r.count(ev.Event == "result", len(line)); err != nil {
 			return failure, err

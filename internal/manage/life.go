@@ -9,14 +9,14 @@ import (
 
 	"ferry/internal/deploy"
 	"ferry/internal/flake"
-	"ferry/internal/host"
+	"ferry/internal/hostapi"
 	"ferry/internal/microvm"
 )
 
 // Live starts, stops or restarts a VM. wait is how long it waits for the VM's
 // lock.
-func (h *Host) Live(ctx context.Context, n microvm.Name, verb host.Action, wait time.Duration) (host.Life, error) {
-	var l host.Life
+func (h *Host) Live(ctx context.Context, n microvm.Name, verb hostapi.Action, wait time.Duration) (hostapi.Life, error) {
+	var l hostapi.Life
 	args := append([]string{string(verb)}, claim(wait)...)
 	return l, h.Run(ctx, string(n), &l, append(args, string(n))...)
 }
@@ -31,10 +31,10 @@ func claim(wait time.Duration) []string {
 }
 
 // Logs hands on the journal of a VM.
-func (h *Host) Logs(ctx context.Context, n microvm.Name, last int, follow bool, each func(host.LogLine) error) error {
+func (h *Host) Logs(ctx context.Context, n microvm.Name, last int, follow bool, each func(hostapi.LogLine) error) error {
 	args := []string{"logs", "-n", strconv.Itoa(last)}
 	lines := &reading{h: h, subject: string(n), maxAnswers: last, each: func(answer json.RawMessage) error {
-		var line host.LogLine
+		var line hostapi.LogLine
 		if err := json.Unmarshal(answer, &line); err != nil {
 			return fmt.Errorf("reading the answer of %s: %w", h, err)
 		}
@@ -48,40 +48,40 @@ func (h *Host) Logs(ctx context.Context, n microvm.Name, last int, follow bool, 
 }
 
 // History is the end of a VM's history.
-func (h *Host) History(ctx context.Context, n microvm.Name, last int) (host.History, error) {
-	var history host.History
+func (h *Host) History(ctx context.Context, n microvm.Name, last int) (hostapi.History, error) {
+	var history hostapi.History
 	return history, h.Run(ctx, string(n), &history, "history", "-n", strconv.Itoa(last), string(n))
 }
 
 // Generations are a VM's installed runners.
-func (h *Host) Generations(ctx context.Context, n microvm.Name) ([]host.Generation, error) {
-	var gens []host.Generation
+func (h *Host) Generations(ctx context.Context, n microvm.Name) ([]hostapi.Generation, error) {
+	var gens []hostapi.Generation
 	return gens, h.Run(ctx, string(n), &gens, "generations", string(n))
 }
 
 // Diff compares two generations; see host.Server.Diff.
-func (h *Host) Diff(ctx context.Context, n microvm.Name, numbers ...int) (host.Diff, error) {
+func (h *Host) Diff(ctx context.Context, n microvm.Name, numbers ...int) (hostapi.Diff, error) {
 	args := []string{"diff", string(n)}
 	for _, number := range numbers {
 		args = append(args, strconv.Itoa(number))
 	}
-	var d host.Diff
+	var d hostapi.Diff
 	return d, h.Run(ctx, string(n), &d, args...)
 }
 
 // LookRemove tells what there is of a VM to be removed.
-func (h *Host) LookRemove(ctx context.Context, n microvm.Name) (host.Removal, error) {
-	var r host.Removal
+func (h *Host) LookRemove(ctx context.Context, n microvm.Name) (hostapi.Removal, error) {
+	var r hostapi.Removal
 	return r, h.Run(ctx, string(n), &r, "remove", "--look", string(n))
 }
 
 // Remove removes a VM; see host.Server.Remove.
-func (h *Host) Remove(ctx context.Context, n microvm.Name, keepData bool, wait time.Duration) (host.Removal, error) {
+func (h *Host) Remove(ctx context.Context, n microvm.Name, keepData bool, wait time.Duration) (hostapi.Removal, error) {
 	args := append([]string{"remove"}, claim(wait)...)
 	if keepData {
 		args = append(args, "--keep-data")
 	}
-	var r host.Removal
+	var r hostapi.Removal
 	return r, h.Run(ctx, string(n), &r, append(args, string(n))...)
 }
 

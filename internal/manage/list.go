@@ -14,7 +14,7 @@ import (
 
 	"ferry/internal/deploy"
 	"ferry/internal/flake"
-	"ferry/internal/host"
+	"ferry/internal/hostapi"
 	"ferry/internal/microvm"
 	"ferry/internal/remote"
 )
@@ -27,7 +27,7 @@ const (
 // VM is one VM of a host, as `ferry list --json` prints it.
 type VM struct {
 	Host string `json:"host"`
-	host.Listed
+	hostapi.Listed
 }
 
 // ListRequest says what to list.
@@ -39,7 +39,7 @@ type ListRequest struct {
 	Check    bool
 	Evaluate deploy.Evaluator
 	// Here lists this machine, in this process: that needs no root.
-	Here func(ctx context.Context, check bool, except []string) ([]host.Listed, error)
+	Here func(ctx context.Context, check bool, except []string) ([]hostapi.Listed, error)
 }
 
 // HostsError says that some hosts could not be asked.
@@ -220,7 +220,7 @@ func (m *Manager) evaluate(ctx context.Context, req ListRequest, lists [][]VM, o
 					v.Compare(eval.Record)
 					return nil
 				}
-				v.Fresh = host.FreshUnknown
+				v.Fresh = hostapi.FreshUnknown
 				return nil
 			})
 		}

@@ -16,6 +16,7 @@ import (
 	"ferry/internal/deploy"
 	"ferry/internal/flake"
 	"ferry/internal/host"
+	"ferry/internal/hostapi"
 	"ferry/internal/microvm"
 )
 
@@ -42,7 +43,7 @@ func helper(args []string) int {
 		}
 	case "fail":
 		answers.Result("half")
-		answers.Fail(host.Refuse("no", "do it otherwise"))
+		answers.Fail(hostapi.Refuse("no", "do it otherwise"))
 		return 1
 	case "mute":
 	case "crash":
@@ -213,7 +214,7 @@ func TestRun(t *testing.T) {
 	if len(r.steps) != 1 || r.steps[0] != "web: echoing" || len(r.details) != 1 || r.details[0] != "a login banner" {
 		t.Errorf("steps %q, details %q", r.steps, r.details)
 	}
-	var f *host.Failure
+	var f *hostapi.Failure
 	if err := h.Run(t.Context(), "", &answer, "fail"); !errors.As(err, &f) || f.Message != "no" || f.Hint == "" {
 		t.Errorf("a refusal: %v", err)
 	}

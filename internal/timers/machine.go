@@ -14,8 +14,8 @@ import (
 	"github.com/google/renameio/v2"
 	"github.com/rogpeppe/go-internal/diff"
 
-	"ferry/internal/host"
 	"ferry/internal/host/setup"
+	"ferry/internal/hostapi"
 )
 
 // Request is what is to become of one timer.
@@ -76,7 +76,7 @@ type Machine struct {
 // Here is this machine; it needs root.
 func Here(ctx context.Context) (*Machine, error) {
 	if os.Geteuid() != 0 {
-		return nil, host.Refuse("timers of a host need root", "run it as root, or with --host-sudo")
+		return nil, hostapi.Refuse("timers of a host need root", "run it as root, or with --host-sudo")
 	}
 	sys, err := connect(ctx)
 	if err != nil {
@@ -168,25 +168,25 @@ func (m *Machine) check(ctx context.Context, req Request) error {
 		return fmt.Errorf("the timer %s has no settings", req.Kind)
 	}
 	if err := req.Settings.check(); err != nil {
-		return host.Refuse(err.Error(), "see docs/updates.md")
+		return hostapi.Refuse(err.Error(), "see docs/updates.md")
 	}
 	if len(req.Schedule.OnCalendar) == 0 {
-		return host.Refuse("--on-calendar is missing", "for example --on-calendar daily")
+		return hostapi.Refuse("--on-calendar is missing", "for example --on-calendar daily")
 	}
 	for _, c := range req.Schedule.OnCalendar {
 		if strings.ContainsAny(c, "%\n\r") {
-			return host.Refuse(fmt.Sprintf("%.80q is not a calendar expression", c), "see man 7 systemd.time")
+			return hostapi.Refuse(fmt.Sprintf("%.80q is not a calendar expression", c), "see man 7 systemd.time")
 		}
 		why, err := m.sys.calendar(ctx, c)
 		if err != nil {
 			return err
 		}
 		if why != "" {
-			return host.Refuse(fmt.Sprintf("%.80q is not a calendar expression: %s", c, why), "see man 7 systemd.time; for example daily, or `Mon..Fri 03:00`")
+			return hostapi.Refuse(fmt.Sprintf("%.80q is not a calendar expression: %s", c, why), "see man 7 systemd.time; for example daily, or `Mon..Fri 03:00`")
 		}
 	}
 	if _, err := os.Stat(m.path(program)); err != nil {
-		return host.Refuse("the timer would run "+program+", which is not there", "ferry host setup puts it there")
+		return hostapi.Refuse("the timer would run "+program+", which is not there", "ferry host setup puts it there")
 	}
 	return nil
 }
@@ -213,7 +213,7 @@ func (m *Machine) compare(c *Change) (bool, error) {
 }
 
 func notOurs(name string) error {
-	return host.Refuse(name+" is not as ferry made it", "look at it and move it away; to adapt a unit of ferry's, use `systemctl edit`")
+	return hostapi.Refuse(name+" is not as ferry made it", "look at it and move it away; to adapt a unit of ferry's, use `systemctl edit`")
 }
 
 // removal takes one timer away, and its part of the settings. A file that can't

@@ -9,7 +9,7 @@ import (
 	"testing"
 	"time"
 
-	"ferry/internal/host"
+	"ferry/internal/hostapi"
 )
 
 type fakeSystemd struct{ calls []string }
@@ -138,7 +138,7 @@ func TestTimerRefused(t *testing.T) {
 			if h, ok := err.(interface{ Hint() string }); ok {
 				text += h.Hint()
 			}
-			if f, ok := err.(*host.Failure); ok {
+			if f, ok := err.(*hostapi.Failure); ok {
 				text += f.Hint
 			}
 		}

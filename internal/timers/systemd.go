@@ -11,7 +11,7 @@ import (
 
 	"github.com/coreos/go-systemd/v22/dbus"
 
-	"ferry/internal/host"
+	"ferry/internal/hostapi"
 )
 
 // Status is what a timer does.
@@ -54,7 +54,7 @@ type linux struct{ conn *dbus.Conn }
 func connect(ctx context.Context) (*linux, error) {
 	conn, err := dbus.NewSystemdConnectionContext(context.WithoutCancel(ctx))
 	if err != nil {
-		return nil, host.Refuse(fmt.Sprintf("systemd does not answer: %v", err), "timers are systemd's; other init systems are not supported")
+		return nil, hostapi.Refuse(fmt.Sprintf("systemd does not answer: %v", err), "timers are systemd's; other init systems are not supported")
 	}
 	return &linux{conn: conn}, nil
 }

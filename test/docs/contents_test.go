@@ -14,7 +14,7 @@ import (
 	"testing"
 
 	"ferry/internal/deploy"
-	"ferry/internal/host"
+	"ferry/internal/hostapi"
 )
 
 // docs/json.md names every field of a result, and no other; its examples have
@@ -61,8 +61,8 @@ func TestOutcomes(t *testing.T) {
 
 func TestProtocol(t *testing.T) {
 	text := read(t, "docs/protocol.md")
-	sameSet(t, "request", firstCells(t, text, "request"), jsonNames(reflect.TypeFor[host.Request]()))
-	sameSet(t, "kind", firstCells(t, text, "`kind`"), constants(t, "internal/host/protocol.go", "Kind", "FailureKind"))
+	sameSet(t, "request", firstCells(t, text, "request"), jsonNames(reflect.TypeFor[hostapi.Request]()))
+	sameSet(t, "kind", firstCells(t, text, "`kind`"), constants(t, "internal/hostapi/requests.go", "Kind", "FailureKind"))
 }
 
 // The exit codes of the README are those of the code, and the help names them.

@@ -7,7 +7,7 @@ import (
 	"testing"
 
 	"ferry/internal/deploy"
-	"ferry/internal/host"
+	"ferry/internal/hostapi"
 	"ferry/internal/lab"
 )
 
@@ -106,7 +106,7 @@ func takeOver(t *testing.T, h *lab.Machine) {
 	invocation, current := vm.invocation(), vm.link("current")
 
 	v := in.ferry("list", to, "--json", "--check").want(0).listed()["theirs"]
-	if v.State != host.StateRunning || v.Fresh != host.FreshCurrent || v.Flake != in.dir || v.Generation != 0 || len(v.Problems) > 0 {
+	if v.State != hostapi.StateRunning || v.Fresh != hostapi.FreshCurrent || v.Flake != in.dir || v.Generation != 0 || len(v.Problems) > 0 {
 		t.Errorf("before: %+v", v)
 	}
 	in.deploy(deploy.OutcomeUnchanged, "rebuild", "theirs", to)
@@ -166,7 +166,7 @@ func TestPlainCommandsGoOn(t *testing.T) {
 		t.Fatal("`nix build -o current` moved nothing")
 	}
 	v := in.ferry("list", toHost1, "--json").want(0).listed()["ours"]
-	if v.Fresh != host.FreshWaits || v.Activation != host.ActivateRestart {
+	if v.Fresh != hostapi.FreshWaits || v.Activation != hostapi.ActivateRestart {
 		t.Errorf("after nix build: %+v", v)
 	}
 	vm.systemctl("restart")

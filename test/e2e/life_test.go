@@ -10,7 +10,7 @@ import (
 	"testing"
 	"time"
 
-	"ferry/internal/host"
+	"ferry/internal/hostapi"
 	"ferry/internal/lab"
 )
 
@@ -45,13 +45,13 @@ func TestStartStopRestart(t *testing.T) {
 	in.ferry("rebuild", "walk", toHost1).want(0, "unchanged", "the VM stays stopped")
 	var life struct {
 		Host string `json:"host"`
-		host.Life
+		hostapi.Life
 	}
 	r := in.ferry("restart", "walk", host1Flag, "--json").want(0)
 	if err := json.Unmarshal([]byte(r.stdout), &life); err != nil {
 		t.Fatalf("%v in %s", err, r)
 	}
-	if life.Outcome != host.LifeStarted || life.Host != toHost1 || string(life.Booted) != vm.link("current") {
+	if life.Outcome != hostapi.LifeStarted || life.Host != toHost1 || string(life.Booted) != vm.link("current") {
 		t.Errorf("%+v", life)
 	}
 	in.ferry("history", "walk", host1Flag).want(0, "restart", "stop", "stopped", "root@operator")

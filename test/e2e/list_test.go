@@ -11,7 +11,7 @@ import (
 	"testing"
 	"time"
 
-	"ferry/internal/host"
+	"ferry/internal/hostapi"
 	"ferry/internal/lab"
 	"ferry/internal/manage"
 )
@@ -43,27 +43,27 @@ func TestListThroughALife(t *testing.T) {
 		}
 		return v
 	}
-	wants := func(v manage.VM, state host.State, fresh host.Freshness) {
+	wants := func(v manage.VM, state hostapi.State, fresh hostapi.Freshness) {
 		t.Helper()
 		if v.State != state || v.Fresh != fresh {
 			t.Errorf("it is %s and %s, wanted %s and %s: %+v", v.State, v.Fresh, state, fresh, v)
 		}
 	}
 	v := list()
-	wants(v, host.StateRunning, host.FreshCurrent)
+	wants(v, hostapi.StateRunning, hostapi.FreshCurrent)
 	if string(v.Current) != vm.link("current") || v.Running != v.BootedSystem || v.Generation != 1 {
 		t.Errorf("%+v", v)
 	}
 	in.write("lister.nix", liveModule("lister", "second"))
 	v = list("--check")
-	wants(v, host.StateRunning, host.FreshOutdated)
+	wants(v, hostapi.StateRunning, hostapi.FreshOutdated)
 	if v.WantedSystem == v.CurrentSystem || v.Wanted == v.Current {
 		t.Errorf("%+v", v)
 	}
 	in.ferry("install", "lister").want(0, "installed")
 	v = list("--check")
-	wants(v, host.StateRunning, host.FreshWaits)
-	if v.Activation != host.ActivateLive || !slices.Equal(v.Waits, []string{"the system inside"}) {
+	wants(v, hostapi.StateRunning, hostapi.FreshWaits)
+	if v.Activation != hostapi.ActivateLive || !slices.Equal(v.Waits, []string{"the system inside"}) {
 		t.Errorf("%+v", v)
 	}
 	in.ferry("list", toHost1).want(0, "waits for a switch", "ferry switch lister")
@@ -71,15 +71,15 @@ func TestListThroughALife(t *testing.T) {
 	in.write("lister.nix", strings.Replace(liveModule("lister", "third"), "mem = 256", "mem = 384", 1))
 	in.ferry("rebuild", "lister").want(0, "switched live", "waits for a restart")
 	v = list()
-	wants(v, host.StateRunning, host.FreshWaits)
-	if v.Activation != host.ActivateRestart || !slices.Equal(v.Waits, []string{"memory 256 → 384 MiB"}) || v.Running != v.CurrentSystem || v.Running == v.BootedSystem {
+	wants(v, hostapi.StateRunning, hostapi.FreshWaits)
+	if v.Activation != hostapi.ActivateRestart || !slices.Equal(v.Waits, []string{"memory 256 → 384 MiB"}) || v.Running != v.CurrentSystem || v.Running == v.BootedSystem {
 		t.Errorf("after a live switch: %+v", v)
 	}
 	in.ferry("list", "host1").want(0, "waits for a restart", "memory 256 → 384 MiB")
 	vm.systemctl("restart")
-	wants(list("--check"), host.StateRunning, host.FreshCurrent)
+	wants(list("--check"), hostapi.StateRunning, hostapi.FreshCurrent)
 	vm.systemctl("stop")
-	wants(list(), host.StateStopped, host.FreshCurrent)
+	wants(list(), hostapi.StateStopped, hostapi.FreshCurrent)
 }
 
 // Whatever lies in the state directory is listed with its reason, and aborts
@@ -102,7 +102,7 @@ echo github:evil/flake >odd-planted/flake; chown microvm odd-planted/flake
 echo hello >odd-file; ln -s /etc odd-link; mkfifo odd-pipe`, `rm -rf /var/lib/microvms/odd*`)
 	r := in.ferry("list", toHost1, "--json").want(0)
 	vms := r.listed()
-	if v := vms["sound"]; v.State != host.StateRunning || v.Fresh != host.FreshCurrent || len(v.Problems) > 0 {
+	if v := vms["sound"]; v.State != hostapi.StateRunning || v.Fresh != hostapi.FreshCurrent || len(v.Problems) > 0 {
 		t.Errorf("sound: %+v", v)
 	}
 	for name, want := range map[string]string{
@@ -115,7 +115,7 @@ echo hello >odd-file; ln -s /etc odd-link; mkfifo odd-pipe`, `rm -rf /var/lib/mi
 			t.Errorf("%s: %q, wanted %q", name, p, want)
 		}
 	}
-	if vms["notap"].State != host.StateFailed || vms["odd-planted"].Flake != "" {
+	if vms["notap"].State != hostapi.StateFailed || vms["odd-planted"].Flake != "" {
 		t.Errorf("notap: %+v, odd-planted: %+v", vms["notap"], vms["odd-planted"])
 	}
 	// The same by the drop-in and as a table.
@@ -175,7 +175,7 @@ func TestListSeveralHosts(t *testing.T) {
 	// A flake that can't be evaluated is said of its VM; the rest is checked.
 	in.write("pair.nix", "{ ... }: throw \"no pair\"\n")
 	r = in.ferry("list", "--check", "--json").want(3)
-	if v := r.listed()["pair"]; !strings.Contains(v.CheckError, "no pair") || v.Fresh != host.FreshUnknown {
+	if v := r.listed()["pair"]; !strings.Contains(v.CheckError, "no pair") || v.Fresh != hostapi.FreshUnknown {
 		t.Errorf("pair: %+v", v)
 	}
 }
@@ -202,7 +202,7 @@ func TestListWithoutRoot(t *testing.T) {
 		t.Fatalf("%v\n%s%s", err, errs.String(), out.String())
 	}
 	r := &ran{t: t, stdout: out.String()}
-	if v := r.listed()["seen"]; v.Current == "" || v.State != host.StateRunning && v.State != host.StateUnknown {
+	if v := r.listed()["seen"]; v.Current == "" || v.State != hostapi.StateRunning && v.State != hostapi.StateUnknown {
 		t.Errorf("%+v", v)
 	}
 }

@@ -9,7 +9,7 @@ import (
 	"testing"
 
 	"ferry/internal/deploy"
-	"ferry/internal/host"
+	"ferry/internal/hostapi"
 	"ferry/internal/lab"
 	"ferry/internal/nix"
 )
@@ -103,7 +103,7 @@ func lifeOf(t *testing.T, vm vmOn, to string, flags []string) {
 	}
 
 	listed := in.ferry(slices.Concat([]string{"list", to, "--json"}, flags)...).want(0).listed()[name]
-	if listed.State != host.StateRunning || listed.Fresh != host.FreshWaits || listed.Generation != 3 || len(listed.Problems) > 0 {
+	if listed.State != hostapi.StateRunning || listed.Fresh != hostapi.FreshWaits || listed.Generation != 3 || len(listed.Problems) > 0 {
 		t.Errorf("listed: %+v", listed)
 	}
 	manage("rollback").want(0, "rolled back", "generation 2")

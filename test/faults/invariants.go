@@ -10,7 +10,7 @@ import (
 	"strings"
 
 	"ferry/internal/deploy"
-	"ferry/internal/host"
+	"ferry/internal/hostapi"
 )
 
 // examine checks what must hold after every fault: first how things are, then
@@ -172,7 +172,7 @@ func (a *attempt) checkMessage() {
 // checkHistory checks that the disturbed deployment is in the history, once, with
 // an outcome that is true.
 func (a *attempt) checkHistory() {
-	entries := slices.DeleteFunc(a.last.entries(a.before), func(e host.HistoryEntry) bool {
+	entries := slices.DeleteFunc(a.last.entries(a.before), func(e hostapi.HistoryEntry) bool {
 		return e.ID == a.again.result.Deployment
 	})
 	if len(entries) == 0 {

@@ -11,7 +11,7 @@ import (
 	"slices"
 	"strings"
 
-	"ferry/internal/host"
+	"ferry/internal/hostapi"
 	"ferry/internal/lab"
 )
 
@@ -25,7 +25,7 @@ type state struct {
 	left               []string // what no deployment may leave behind
 	units              []string // of ferry
 	broken             []string // paths that should be there and kept, and are not
-	history            []host.HistoryEntry
+	history            []hostapi.HistoryEntry
 	torn               int // lines of the history that can't be read
 
 	system, profile string // of the guest, where it can be asked
@@ -73,7 +73,7 @@ func (st *state) set(key, value string) error {
 	case key == "unrooted":
 		st.broken = append(st.broken, value+" is not rooted")
 	case key == "history":
-		var e host.HistoryEntry
+		var e hostapi.HistoryEntry
 		if json.Unmarshal([]byte(value), &e) != nil {
 			st.torn++
 			return nil
@@ -119,6 +119,6 @@ func orNone(s string) string {
 }
 
 // entries are those of the history that were not there before.
-func (st *state) entries(before *state) []host.HistoryEntry {
+func (st *state) entries(before *state) []hostapi.HistoryEntry {
 	return slices.Clone(st.history[min(len(before.history), len(st.history)):])
 }

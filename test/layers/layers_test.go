@@ -26,7 +26,7 @@ const (
 var order = []string{
 	"cmd/ferry",
 	"internal/cli",
-	"internal/dropin",
+	"internal/microvmcmd",
 	"internal/manage",
 	"internal/deploy",
 	"internal/timers",
@@ -41,6 +41,7 @@ var order = []string{
 	"internal/nix",
 	"internal/ui",
 	"internal/remembered",
+	"internal/hostapi",
 	"internal/microvm",
 }
 

@@ -148,7 +148,7 @@ var weakening = regexp.MustCompile(`(?i)stricthostkeychecking|userknownhostsfile
 
 // vsock is the one place where a guest's key is pinned at the first login instead
 // of before it: the way to the guest is the host's own kernel, no network.
-const vsock = "dropin/run.go"
+const vsock = "microvmcmd/run.go"
 
 func pinsOverVsock(path, text string) bool {
 	return strings.HasSuffix(filepath.ToSlash(path), vsock) &&

@@ -4,7 +4,7 @@ import (
 	"strings"
 	"testing"
 
-	"ferry/internal/host"
+	"ferry/internal/hostapi"
 	"ferry/internal/nix"
 )
 
@@ -25,7 +25,7 @@ func TestRefuses(t *testing.T) {
 			c.spoil(m)
 			before := m.tree()
 			r, err := m.Apply(t.Context(), false)
-			if err == nil || !strings.Contains(err.Error(), c.want) || !host.IsRefused(err) {
+			if err == nil || !strings.Contains(err.Error(), c.want) || !hostapi.IsRefused(err) {
 				t.Errorf("%+v, %v", r, err)
 			}
 			if m.tree() != before {

@@ -9,7 +9,7 @@ import (
 
 	"github.com/gofrs/flock"
 
-	"ferry/internal/host"
+	"ferry/internal/hostapi"
 )
 
 // Setup works on one machine, as root.
@@ -100,7 +100,7 @@ func (s *Setup) lock() (unlock func(), err error) {
 		return nil, fmt.Errorf("locking %s: %w", lockFile, err)
 	}
 	if !free {
-		return nil, &host.Failure{Kind: host.KindLocked, Message: "another `ferry host setup` is at work on this machine", Hint: "wait for it to end, then run again"}
+		return nil, &hostapi.Failure{Kind: hostapi.KindLocked, Message: "another `ferry host setup` is at work on this machine", Hint: "wait for it to end, then run again"}
 	}
 	return func() {
 		_ = os.Remove(f.Path())
@@ -108,8 +108,8 @@ func (s *Setup) lock() (unlock func(), err error) {
 	}, nil
 }
 
-func refuse(message, hint string) *host.Failure {
-	return host.Refuse(message, hint)
+func refuse(message, hint string) *hostapi.Failure {
+	return hostapi.Refuse(message, hint)
 }
 
 // Apply makes the machine a host, or says what is to be done with dryRun. Run

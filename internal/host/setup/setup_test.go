@@ -7,8 +7,8 @@ import (
 	"strings"
 	"testing"
 
-	"ferry/internal/host"
 	"ferry/internal/host/units"
+	"ferry/internal/hostapi"
 )
 
 func TestApplyTwiceAndRemove(t *testing.T) {
@@ -198,7 +198,7 @@ func TestRemoveRefusesWithVMs(t *testing.T) {
 	m.sys.vms = []string{"microvm@cron.service"}
 	before := m.tree()
 	r, err := m.Remove(t.Context(), false)
-	if err == nil || !strings.Contains(err.Error(), "cron, web") || !host.IsRefused(err) || m.tree() != before {
+	if err == nil || !strings.Contains(err.Error(), "cron, web") || !hostapi.IsRefused(err) || m.tree() != before {
 		t.Errorf("%+v, %v", r, err)
 	}
 	// Data that a removed VM left is kept, and so is who owns it.
@@ -223,7 +223,7 @@ func TestRemoveRefusesWithTimers(t *testing.T) {
 	m.put(unitDir+"/ferry-flake-update.timer", "")
 	before := m.tree()
 	r, err := m.Remove(t.Context(), false)
-	if err == nil || !strings.Contains(err.Error(), "flake-update") || !host.IsRefused(err) || m.tree() != before {
+	if err == nil || !strings.Contains(err.Error(), "flake-update") || !hostapi.IsRefused(err) || m.tree() != before {
 		t.Errorf("%+v, %v", r, err)
 	}
 }
@@ -255,11 +255,11 @@ func TestOneAtATime(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	var f *host.Failure
-	if _, err := m.Apply(t.Context(), false); !errors.As(err, &f) || f.Kind != host.KindLocked {
+	var f *hostapi.Failure
+	if _, err := m.Apply(t.Context(), false); !errors.As(err, &f) || f.Kind != hostapi.KindLocked {
 		t.Errorf("%v", err)
 	}
-	if _, err := m.Remove(t.Context(), false); !errors.As(err, &f) || f.Kind != host.KindLocked {
+	if _, err := m.Remove(t.Context(), false); !errors.As(err, &f) || f.Kind != hostapi.KindLocked {
 		t.Errorf("%v", err)
 	}
 	unlock()

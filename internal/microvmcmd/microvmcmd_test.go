@@ -1,4 +1,4 @@
-package dropin
+package microvmcmd
 
 import (
 	"context"
@@ -13,6 +13,7 @@ import (
 
 	"ferry/internal/flake"
 	"ferry/internal/host"
+	"ferry/internal/hostapi"
 	"ferry/internal/microvm"
 )
 
@@ -26,7 +27,7 @@ const (
 // fake is the host, its flakes and the terminal; what nobody set up fails.
 type fake struct {
 	t       *testing.T
-	vms     []host.Listed
+	vms     []hostapi.Listed
 	vsock   *host.Vsock
 	exists  error
 	flakes  map[microvm.Name]string
@@ -43,15 +44,15 @@ type fake struct {
 	inParallel chan struct{}
 }
 
-func (f *fake) List(context.Context) ([]host.Listed, error) { return f.vms, nil }
+func (f *fake) List(context.Context) ([]hostapi.Listed, error) { return f.vms, nil }
 
-func (f *fake) Look(_ context.Context, n microvm.Name) (*host.Listed, error) {
+func (f *fake) Look(_ context.Context, n microvm.Name) (*hostapi.Listed, error) {
 	for _, v := range f.vms {
 		if v.Name == string(n) {
 			return &v, nil
 		}
 	}
-	return nil, host.Refuse("there is no VM "+string(n), "")
+	return nil, hostapi.Refuse("there is no VM "+string(n), "")
 }
 
 func (f *fake) FindVsock(context.Context, microvm.Name) (*host.Vsock, error) { return f.vsock, nil }
@@ -60,7 +61,7 @@ func (f *fake) CheckCreate(context.Context, microvm.Name) error { return f.exist
 
 func (f *fake) UpdateFlake(_ context.Context, n microvm.Name) (string, error) {
 	if f.flakes[n] == "bad" {
-		return "", host.Refuse("flake can't be used: it is not text", "")
+		return "", hostapi.Refuse("flake can't be used: it is not text", "")
 	}
 	return f.flakes[n], nil
 }
@@ -70,7 +71,7 @@ func (f *fake) Update(_ context.Context, req host.UpdateRequest, _ *host.Answers
 	if err := f.fails[req.Record.Name]; err != nil {
 		return nil, err
 	}
-	return &host.Updated{Generation: 2, Plan: host.Plan{Install: true}, Activated: host.ActivateNone}, nil
+	return &host.Updated{Generation: 2, Plan: hostapi.Plan{Install: true}, Activated: hostapi.ActivateNone}, nil
 }
 
 func (f *fake) Evaluate(_ context.Context, src flake.Source, n microvm.Name) (*flake.Evaluation, error) {
@@ -215,7 +216,7 @@ func TestEvaluationHints(t *testing.T) {
 
 // An existing VM is found before anything is evaluated.
 func TestCreateExisting(t *testing.T) {
-	f := &fake{t: t, exists: host.Refuse("it already exists", "")}
+	f := &fake{t: t, exists: hostapi.Refuse("it already exists", "")}
 	if err := f.run("-c", "web", "-f", "github:a/b"); err == nil || len(f.evaluated)+len(f.updated) > 0 {
 		t.Errorf("%v, evaluated %v", err, f.evaluated)
 	}
@@ -244,7 +245,7 @@ func TestUpdateGoesOn(t *testing.T) {
 	if !slices.Contains(f.evaluated[0].Options, "--refresh") {
 		t.Error("an update may be an hour old")
 	}
-	locked := &host.Failure{Kind: host.KindLocked, Message: "locked"}
+	locked := &hostapi.Failure{Kind: hostapi.KindLocked, Message: "locked"}
 	f.fails["web"] = locked
 	if err := f.run("-u", "web"); !errors.Is(err, error(locked)) {
 		t.Errorf("one VM's own error is lost: %v", err)
@@ -255,11 +256,11 @@ func TestUpdateGoesOn(t *testing.T) {
 func TestUpdateAll(t *testing.T) {
 	f := &fake{
 		t: t, yields: map[string]microvm.StorePath{"github:a/b": runner}, flakes: map[microvm.Name]string{"web": "github:a/b"},
-		vms: []host.Listed{
-			{Name: "web", State: host.StateRunning, Flake: "github:a/b"}, {Name: "bare", State: host.StateRunning},
-			{Name: "nixos", State: host.StateRunning, Flake: "github:a/b", Declared: true},
-			{Name: "junk", State: host.StateNoVM, Problems: []string{"it is not a VM"}},
-			{Name: "failed", State: host.StateFailed, Problems: []string{"its service failed"}},
+		vms: []hostapi.Listed{
+			{Name: "web", State: hostapi.StateRunning, Flake: "github:a/b"}, {Name: "bare", State: hostapi.StateRunning},
+			{Name: "nixos", State: hostapi.StateRunning, Flake: "github:a/b", Declared: true},
+			{Name: "junk", State: hostapi.StateNoVM, Problems: []string{"it is not a VM"}},
+			{Name: "failed", State: hostapi.StateFailed, Problems: []string{"its service failed"}},
 		},
 	}
 	if err := f.run("-u"); err != nil {
@@ -281,7 +282,7 @@ func TestFixedFlakeIsNamed(t *testing.T) {
 	fixed := "path:/nix/store/aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa-source?narHash=x"
 	f := &fake{
 		t: t, yields: map[string]microvm.StorePath{fixed: runner}, flakes: map[microvm.Name]string{"web": fixed},
-		vms: []host.Listed{{Name: "web", State: host.StateRunning, Current: runner, Booted: runner, Flake: fixed}},
+		vms: []hostapi.Listed{{Name: "web", State: hostapi.StateRunning, Current: runner, Booted: runner, Flake: fixed}},
 	}
 	if err := f.run("-u", "web"); err != nil || !strings.Contains(f.said.String(), "never find anything new") {
 		t.Errorf("-u: %v, said %q", err, f.said.String())
@@ -295,16 +296,16 @@ func TestFixedFlakeIsNamed(t *testing.T) {
 func TestList(t *testing.T) {
 	f := &fake{
 		t: t, yields: map[string]microvm.StorePath{"a:a": runner, "b:b": runnerB},
-		vms: []host.Listed{
-			{Name: "current", State: host.StateRunning, Fresh: host.FreshCurrent, Current: runner, Booted: runner, CurrentSystem: system, Running: system, Flake: "a:a"},
-			{Name: "outdated", State: host.StateRunning, Fresh: host.FreshCurrent, Current: runner, Booted: runner, CurrentSystem: system, Running: system, Flake: "b:b"},
-			{Name: "down", State: host.StateStopped, Fresh: host.FreshCurrent, Current: runner, CurrentSystem: system, Flake: "a:a"},
-			{Name: "stale", State: host.StateRunning, Fresh: host.FreshWaits, Current: runner, Booted: runnerB, CurrentSystem: system, Running: systemB, Flake: "a:a"},
-			{Name: "bare", State: host.StateRunning, Fresh: host.FreshCurrent, Current: runner, Booted: runner, CurrentSystem: system},
-			{Name: "gone", State: host.StateStopped, Fresh: host.FreshUnknown, Current: runner, Problems: []string{"`current` is dangling"}},
-			{Name: "binary", State: host.StateRunning, Fresh: host.FreshCurrent, Current: runner, Booted: runner, CurrentSystem: system, FlakeError: "it is not text", Problems: []string{"it is not text"}},
-			{Name: "lost", State: host.StateRunning, Fresh: host.FreshCurrent, Current: runner, Booted: runner, CurrentSystem: system, Flake: "c:c"},
-			{Name: "junk", State: host.StateNoVM, Problems: []string{"it is not a VM"}},
+		vms: []hostapi.Listed{
+			{Name: "current", State: hostapi.StateRunning, Fresh: hostapi.FreshCurrent, Current: runner, Booted: runner, CurrentSystem: system, Running: system, Flake: "a:a"},
+			{Name: "outdated", State: hostapi.StateRunning, Fresh: hostapi.FreshCurrent, Current: runner, Booted: runner, CurrentSystem: system, Running: system, Flake: "b:b"},
+			{Name: "down", State: hostapi.StateStopped, Fresh: hostapi.FreshCurrent, Current: runner, CurrentSystem: system, Flake: "a:a"},
+			{Name: "stale", State: hostapi.StateRunning, Fresh: hostapi.FreshWaits, Current: runner, Booted: runnerB, CurrentSystem: system, Running: systemB, Flake: "a:a"},
+			{Name: "bare", State: hostapi.StateRunning, Fresh: hostapi.FreshCurrent, Current: runner, Booted: runner, CurrentSystem: system},
+			{Name: "gone", State: hostapi.StateStopped, Fresh: hostapi.FreshUnknown, Current: runner, Problems: []string{"`current` is dangling"}},
+			{Name: "binary", State: hostapi.StateRunning, Fresh: hostapi.FreshCurrent, Current: runner, Booted: runner, CurrentSystem: system, FlakeError: "it is not text", Problems: []string{"it is not text"}},
+			{Name: "lost", State: hostapi.StateRunning, Fresh: hostapi.FreshCurrent, Current: runner, Booted: runner, CurrentSystem: system, Flake: "c:c"},
+			{Name: "junk", State: hostapi.StateNoVM, Problems: []string{"it is not a VM"}},
 		},
 	}
 	f.inParallel = make(chan struct{})
@@ -332,9 +333,9 @@ func TestList(t *testing.T) {
 }
 
 func TestForeground(t *testing.T) {
-	f := &fake{t: t, vms: []host.Listed{
-		{Name: "web", State: host.StateStopped, Current: runner, Dir: "/var/lib/microvms/web"},
-		{Name: "up", State: host.StateRunning, Current: runner}, {Name: "broken", State: host.StateStopped, Problems: []string{"no store path"}},
+	f := &fake{t: t, vms: []hostapi.Listed{
+		{Name: "web", State: hostapi.StateStopped, Current: runner, Dir: "/var/lib/microvms/web"},
+		{Name: "up", State: hostapi.StateRunning, Current: runner}, {Name: "broken", State: hostapi.StateStopped, Problems: []string{"no store path"}},
 	}}
 	if err := f.run("-r", "web"); err != nil || f.runIn != "/var/lib/microvms/web" || !slices.Equal(f.ran, []string{"./current/bin/microvm-run"}) {
 		t.Errorf("%v: ran %q in %s", err, f.ran, f.runIn)
@@ -385,17 +386,17 @@ func TestSSH(t *testing.T) {
 }
 
 func TestDescribe(t *testing.T) {
-	live := host.Plan{Install: true, Activation: host.ActivateLive, Previous: runner}
+	live := hostapi.Plan{Install: true, Activation: hostapi.ActivateLive, Previous: runner}
 	for want, done := range map[string]host.Updated{
-		"no restart needed":             {Running: true, Plan: host.Plan{Activation: host.ActivateNone}},
-		"can be switched live":          {Running: true, Plan: live, Activated: host.ActivateNone},
-		"configuration only":            {Running: true, Plan: live, Activated: host.ActivateNone},
-		"needs a restart":               {Running: true, Plan: host.Plan{Activation: host.ActivateNone, Waits: []string{"memory 1 → 2 MiB"}, Hardware: []string{"memory 1 → 2 MiB"}}},
-		"the hardware needs a restart":  {Running: true, Plan: host.Plan{Activation: host.ActivateLive, Waits: []string{"memory"}}},
-		"restarted":                     {Running: true, Activated: host.ActivateRestart},
-		"systemctl start microvm@web.s": {Plan: host.Plan{Activation: host.ActivateStart}},
-		"memory 1 → 2 MiB":              {Running: true, Plan: host.Plan{Hardware: []string{"memory 1 → 2 MiB"}}},
-		"nginx: 1 → 2":                  {Plan: host.Plan{Install: true, Closure: []string{"nginx: 1 → 2"}}},
+		"no restart needed":             {Running: true, Plan: hostapi.Plan{Activation: hostapi.ActivateNone}},
+		"can be switched live":          {Running: true, Plan: live, Activated: hostapi.ActivateNone},
+		"configuration only":            {Running: true, Plan: live, Activated: hostapi.ActivateNone},
+		"needs a restart":               {Running: true, Plan: hostapi.Plan{Activation: hostapi.ActivateNone, Waits: []string{"memory 1 → 2 MiB"}, Hardware: []string{"memory 1 → 2 MiB"}}},
+		"the hardware needs a restart":  {Running: true, Plan: hostapi.Plan{Activation: hostapi.ActivateLive, Waits: []string{"memory"}}},
+		"restarted":                     {Running: true, Activated: hostapi.ActivateRestart},
+		"systemctl start microvm@web.s": {Plan: hostapi.Plan{Activation: hostapi.ActivateStart}},
+		"memory 1 → 2 MiB":              {Running: true, Plan: hostapi.Plan{Hardware: []string{"memory 1 → 2 MiB"}}},
+		"nginx: 1 → 2":                  {Plan: hostapi.Plan{Install: true, Closure: []string{"nginx: 1 → 2"}}},
 	} {
 		if got := describe("web", &done); !strings.Contains(got, want) {
 			t.Errorf("%+v: %q, wanted %q", done, got, want)

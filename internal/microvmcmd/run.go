@@ -1,4 +1,4 @@
-package dropin
+package microvmcmd
 
 import (
 	"context"
@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"ferry/internal/host"
+	"ferry/internal/hostapi"
 	"ferry/internal/microvm"
 	"ferry/internal/remote"
 )
@@ -23,10 +24,10 @@ func (c *Command) foreground(ctx context.Context, o Options) error {
 		return err
 	}
 	switch {
-	case v.State == host.StateRunning, v.State == host.StateStarting, v.State == host.StateStopping, v.State == host.StateUnconfirmed:
-		return host.Refuse(fmt.Sprintf("%s is already running (%s)", o.Name, v.State), "stop it first: systemctl stop "+o.Name.Unit())
+	case v.State == hostapi.StateRunning, v.State == hostapi.StateStarting, v.State == hostapi.StateStopping, v.State == hostapi.StateUnconfirmed:
+		return hostapi.Refuse(fmt.Sprintf("%s is already running (%s)", o.Name, v.State), "stop it first: systemctl stop "+o.Name.Unit())
 	case v.Current == "":
-		return host.Refuse(fmt.Sprintf("%s can't be run: %s", o.Name, strings.Join(v.Problems, "; ")), "")
+		return hostapi.Refuse(fmt.Sprintf("%s can't be run: %s", o.Name, strings.Join(v.Problems, "; ")), "")
 	}
 	program := string(v.Current) + "/bin/microvm-run"
 	if err := c.Exec(program, []string{"./current/bin/microvm-run"}, v.Dir); err != nil {
@@ -43,7 +44,7 @@ func (c *Command) ssh(ctx context.Context, o Options) error {
 	}
 	program, err := exec.LookPath("ssh")
 	if err != nil {
-		return host.Refuse("ssh is not installed on this machine", "install OpenSSH's client")
+		return hostapi.Refuse("ssh is not installed on this machine", "install OpenSSH's client")
 	}
 	known, err := c.knownHosts()
 	if err != nil {

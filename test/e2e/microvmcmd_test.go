@@ -186,7 +186,7 @@ func TestDropinLeavesNothing(t *testing.T) {
 	microvmOn(t, world.host1, in.dir, "-c", "half", "-f", ".").want(1, "half")
 	vm.noDirectory()
 	microvmAgain(t.Context(), t, world.host1, in.dir, "-c", "nosuch", "-f", ".").want(1, "nosuch", hint)
-	microvmAgain(t.Context(), t, world.host1, in.dir, "-c", "half", "-f", "./nowhere").want(2, "there is no")
+	microvmAgain(t.Context(), t, world.host1, in.dir, "-c", "half", "-f", "./nowhere").want(2, "does not exist")
 	vm.noDirectory()
 
 	in.write("half.nix", vmModule("half"))

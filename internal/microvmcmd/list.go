@@ -1,4 +1,4 @@
-package dropin
+package microvmcmd
 
 import (
 	"context"
@@ -10,7 +10,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"ferry/internal/flake"
-	"ferry/internal/host"
+	"ferry/internal/hostapi"
 	"ferry/internal/microvm"
 )
 
@@ -21,7 +21,7 @@ const maxEvaluations = 4
 // Check compares the VMs with what their flakes evaluate to, but for those that
 // are named in except, have no flake or belong to the host's configuration. What
 // goes wrong for one is noted in its CheckError.
-func Check(ctx context.Context, e Evaluator, vms []host.Listed, except []string) error {
+func Check(ctx context.Context, e Evaluator, vms []hostapi.Listed, except []string) error {
 	var group errgroup.Group
 	group.SetLimit(maxEvaluations)
 	for i := range vms {
@@ -41,7 +41,7 @@ func Check(ctx context.Context, e Evaluator, vms []host.Listed, except []string)
 			eval, err := e.Evaluate(ctx, flake.Source{Ref: v.Flake}, n)
 			if err != nil {
 				v.CheckError = err.Error()
-				v.Fresh = host.FreshUnknown
+				v.Fresh = hostapi.FreshUnknown
 				return nil
 			}
 			v.Compare(eval.Record)
@@ -91,20 +91,20 @@ func (c *Command) list(ctx context.Context) error {
 }
 
 // line has the words and the order of microvm.nix's list, which scripts read.
-func line(v *host.Listed) string {
+func line(v *hostapi.Listed) string {
 	n := microvm.Name(v.Name)
 	current := version(v.CurrentSystem, v.Current)
 	switch {
-	case v.Current == "", v.Fresh == host.FreshUnknown && v.CheckError == "":
+	case v.Current == "", v.Fresh == hostapi.FreshUnknown && v.CheckError == "":
 		return fmt.Sprintf("%s: broken\n", n)
-	case v.Fresh == host.FreshOutdated:
+	case v.Fresh == hostapi.FreshOutdated:
 		return fmt.Sprintf("%s: outdated(%s), rebuild(%s) and reboot: microvm -Ru %s\n", n, current, version(v.WantedSystem, v.Wanted), n)
 	case v.CheckError != "":
 		return fmt.Sprintf("%s: unknown(%s), not compared with its flake\n", n, current)
-	case v.Fresh == host.FreshWaits:
+	case v.Fresh == hostapi.FreshWaits:
 		running := version(v.Running, v.Booted)
 		also := ""
-		if v.Activation == host.ActivateLive {
+		if v.Activation == hostapi.ActivateLive {
 			also = fmt.Sprintf(" (or switch it live: ferry switch %s)", n)
 		}
 		return fmt.Sprintf("%s: stale(%s), reboot(%s): systemctl restart %s%s\n", n, running, current, n.Unit(), also)

@@ -1,4 +1,4 @@
-package dropin
+package microvmcmd
 
 import (
 	"context"
@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"ferry/internal/host"
+	"ferry/internal/hostapi"
 	"ferry/internal/microvm"
 )
 
@@ -80,8 +81,8 @@ func (c *Command) updateOne(ctx context.Context, d Deployer, n microvm.Name, res
 		return err
 	}
 	if ref == "" {
-		return &host.Failure{
-			Kind: host.KindRefused, Message: "it has no `flake` file to update from",
+		return &hostapi.Failure{
+			Kind: hostapi.KindRefused, Message: "it has no `flake` file to update from",
 			Hint: fmt.Sprintf("deploy it from where its flake is (ferry rebuild %s), which can leave one for the host (--update-flake REF)", n),
 		}
 	}
@@ -122,17 +123,17 @@ func next(n microvm.Name, done *host.Updated) string {
 	restart := "systemctl restart " + n.Unit()
 	p := done.Plan
 	switch {
-	case done.Activated == host.ActivateRestart:
+	case done.Activated == hostapi.ActivateRestart:
 		return "restarted"
-	case done.Activated == host.ActivateStart:
+	case done.Activated == hostapi.ActivateStart:
 		return "started"
 	case !done.Running:
 		return "it is not running; start it with: systemctl start " + n.Unit()
-	case p.Activation == host.ActivateLive && len(p.Waits) > 0:
+	case p.Activation == hostapi.ActivateLive && len(p.Waits) > 0:
 		return fmt.Sprintf("the system inside can be switched live (ferry switch %s, from the operator); the hardware needs a restart: %s", n, restart)
-	case p.Activation == host.ActivateLive:
+	case p.Activation == hostapi.ActivateLive:
 		return fmt.Sprintf("it can be switched live (ferry switch %s, from the operator), or restarted: %s", n, restart)
-	case p.Activation != host.ActivateNone, len(p.Waits) > 0:
+	case p.Activation != hostapi.ActivateNone, len(p.Waits) > 0:
 		return "needs a restart: " + restart
 	}
 	return "no restart needed"

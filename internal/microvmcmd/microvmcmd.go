@@ -1,4 +1,4 @@
-package dropin
+package microvmcmd
 
 import (
 	"context"
@@ -11,13 +11,14 @@ import (
 
 	"ferry/internal/flake"
 	"ferry/internal/host"
+	"ferry/internal/hostapi"
 	"ferry/internal/microvm"
 )
 
 // Machine is this host.
 type Machine interface {
-	List(ctx context.Context) ([]host.Listed, error)
-	Look(ctx context.Context, n microvm.Name) (*host.Listed, error)
+	List(ctx context.Context) ([]hostapi.Listed, error)
+	Look(ctx context.Context, n microvm.Name) (*hostapi.Listed, error)
 	FindVsock(ctx context.Context, n microvm.Name) (*host.Vsock, error)
 }
 
@@ -110,7 +111,7 @@ func (c *Command) Run(ctx context.Context, o Options) error {
 }
 
 // deployment names one run for one VM.
-func deployment(eval *flake.Evaluation) host.Deployment {
+func deployment(eval *flake.Evaluation) hostapi.Deployment {
 	var b [3]byte
 	_, _ = rand.Read(b[:]) // never fails, as documented
 	now := time.Now().UTC()
@@ -121,8 +122,8 @@ func deployment(eval *flake.Evaluation) host.Deployment {
 	if machine, err := os.Hostname(); err == nil {
 		who += "@" + machine
 	}
-	return host.Deployment{
+	return hostapi.Deployment{
 		ID: now.Format("20060102T150405") + "-" + hex.EncodeToString(b[:]), By: who, Started: now,
-		Flake: eval.URL, Revision: eval.Revision, Action: host.ActionBoot,
+		Flake: eval.URL, Revision: eval.Revision, Action: hostapi.ActionBoot,
 	}
 }
