@@ -3,6 +3,7 @@ package host
 import (
 	"context"
 	"errors"
+	"ferry/internal/host/step"
 	"ferry/internal/hostapi"
 	"fmt"
 	"strings"
@@ -40,7 +41,7 @@ func (s *session) commit(ctx context.Context, req hostapi.CommitRequest) (*hosta
 	if err := s.phase(hostapi.PhaseCommit); err != nil {
 		return nil, err
 	}
-	if err := do(StepGuard, func() error { return s.srv.guard(ctx, req.Name, s.work.ID) }); err != nil {
+	if err := step.Do(step.Guard, func() error { return s.srv.guard(ctx, req.Name, s.work.ID) }); err != nil {
 		s.work.Phase = "" // nothing has changed
 		return nil, errors.Join(err, s.srv.layout.writeNote(req.Name, noteDeployment, s.work))
 	}
@@ -72,7 +73,7 @@ func (s *session) install(ctx context.Context, req hostapi.CommitRequest, vm *ho
 		if invocation == "" {
 			invocation = vm.Unit.InvocationID
 		}
-		err := do(StepRunning, func() error {
+		err := step.Do(step.Running, func() error {
 			return s.srv.rootRunning(ctx, req.Name, runningNote{InvocationID: invocation, System: req.GuestSystem})
 		})
 		if err != nil {
@@ -90,7 +91,7 @@ func (s *session) startUnit(ctx context.Context, req hostapi.CommitRequest) (hos
 		return hostapi.UnitState{}, err
 	}
 	var unit hostapi.UnitState
-	err := do(StepRestart, func() (err error) {
+	err := step.Do(step.Restart, func() (err error) {
 		unit, err = s.srv.units.run(ctx, req.Name, req.Activation, s.log)
 		return err
 	})
@@ -98,14 +99,14 @@ func (s *session) startUnit(ctx context.Context, req hostapi.CommitRequest) (hos
 		return unit, err
 	}
 	s.work.Invocation = unit.InvocationID
-	if err := do(StepCheck, func() error { return s.prove(ctx, req) }); err != nil {
+	if err := step.Do(step.Check, func() error { return s.prove(ctx, req) }); err != nil {
 		return unit, err
 	}
 	if !req.Confirm.Await {
 		return unit, nil
 	}
 	s.work.Deadline = time.Now().Add(req.Confirm.Within() + hostapi.Grace(req.Confirm.Within())).UTC()
-	return unit, do(StepAwait, func() error { return s.phase(hostapi.PhaseAwait) })
+	return unit, step.Do(step.Await, func() error { return s.phase(hostapi.PhaseAwait) })
 }
 
 // prove makes the checks while the unit is watched.

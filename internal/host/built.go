@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"path/filepath"
 
+	"ferry/internal/host/step"
 	"ferry/internal/hostapi"
 	"ferry/internal/microvm"
 )
@@ -31,7 +32,7 @@ func (s *session) arrived(ctx context.Context, runner microvm.StorePath) (*hosta
 	if s.work.Runner != "" && s.work.Runner != runner {
 		return nil, fmt.Errorf("%s was built instead of the evaluated runner %s", runner, s.work.Runner)
 	}
-	err := do(StepBuild, func() error {
+	err := step.Do(step.Build, func() error {
 		missing, err := s.srv.nix.Missing(ctx, []microvm.StorePath{runner})
 		if err == nil && len(missing) > 0 {
 			err = fmt.Errorf("%s is not in the host's store", runner)
@@ -44,7 +45,7 @@ func (s *session) arrived(ctx context.Context, runner microvm.StorePath) (*hosta
 	if err != nil {
 		return nil, err
 	}
-	if _, err := s.srv.layout.openRunner(runner); err != nil {
+	if _, err := openRunner(s.srv.layout.Root, runner); err != nil {
 		return nil, err
 	}
 	s.work.Runner = runner

@@ -23,11 +23,11 @@ func (s *Server) Diff(ctx context.Context, n microvm.Name, numbers ...int) (*hos
 		d.Same = true
 		return d, nil
 	}
-	from, err := s.layout.openRunner(d.From.Runner)
+	from, err := openRunner(s.layout.Root, d.From.Runner)
 	if err != nil {
 		return nil, err
 	}
-	to, err := s.layout.openRunner(d.To.Runner)
+	to, err := openRunner(s.layout.Root, d.To.Runner)
 	if err != nil {
 		return nil, err
 	}

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 
+	"ferry/internal/host/step"
 	"ferry/internal/hostapi"
 	"ferry/internal/microvm"
 	"ferry/internal/nix"
@@ -24,7 +25,7 @@ func (s *session) fetch(ctx context.Context, req hostapi.FetchRequest) (*hostapi
 	if runner == "" {
 		return nil, hostapi.Refuse("it was not said what to download", "")
 	}
-	if err := do(StepBuild, func() error { return s.srv.fetch(ctx, runner, req) }); err != nil {
+	if err := step.Do(step.Build, func() error { return s.srv.fetch(ctx, runner, req) }); err != nil {
 		return nil, err
 	}
 	if err := s.srv.fits(ctx, req.Name, runner); err != nil {
@@ -138,7 +139,7 @@ func lastLines(err error) []string {
 // fits refuses what is no runner, and the runner of another VM: nobody has
 // evaluated it here, so all that is known of it is what is inside.
 func (s *Server) fits(ctx context.Context, n microvm.Name, p microvm.StorePath) error {
-	next, err := s.layout.openRunner(p)
+	next, err := openRunner(s.layout.Root, p)
 	if err != nil {
 		return err
 	}
@@ -146,7 +147,7 @@ func (s *Server) fits(ctx context.Context, n microvm.Name, p microvm.StorePath) 
 	if err != nil || vm.Current == "" {
 		return err
 	}
-	now, err := s.layout.openRunner(vm.Current)
+	now, err := openRunner(s.layout.Root, vm.Current)
 	if err != nil {
 		return nil // it can't be compared, and is to be replaced
 	}

@@ -48,7 +48,7 @@ func (s *Server) generations(n microvm.Name, vm *hostapi.VMState) ([]hostapi.Gen
 		if fi, err := e.Info(); err == nil {
 			g.Made = fi.ModTime().UTC()
 		}
-		if r, err := s.layout.openRunner(g.Runner); err == nil {
+		if r, err := openRunner(s.layout.Root, g.Runner); err == nil {
 			g.System = r.system
 		}
 		g.Booted = g.Runner == vm.Booted

@@ -47,8 +47,8 @@ type runner struct {
 
 // openRunner reads what a runner says of itself. Only bin/microvm-run must be
 // there: that is what the units and microvm.nix's documentation require.
-func (l Layout) openRunner(p microvm.StorePath) (runner, error) {
-	r := runner{root: l.Root, path: p}
+func openRunner(root string, p microvm.StorePath) (runner, error) {
+	r := runner{root: root, path: p}
 	run, err := readBounded(r.file("bin/microvm-run"), maxScript)
 	if err != nil {
 		return r, hostapi.Refuse(fmt.Sprintf("%s is not a runner: %v", p, err),

@@ -56,11 +56,11 @@ func TestHardwareFollowsTextFiles(t *testing.T) {
 
 func (h *testHost) changes(a, b microvm.StorePath) []string {
 	h.t.Helper()
-	from, err := h.layout.openRunner(a)
+	from, err := openRunner(h.layout.Root, a)
 	if err != nil {
 		h.t.Fatal(err)
 	}
-	to, err := h.layout.openRunner(b)
+	to, err := openRunner(h.layout.Root, b)
 	if err != nil {
 		h.t.Fatal(err)
 	}
@@ -74,7 +74,7 @@ func (h *testHost) changes(a, b microvm.StorePath) []string {
 func TestOpenRunnerRefusesOtherPackages(t *testing.T) {
 	h := newTestHost(t)
 	h.write(string(systemA)+"/bin/hello", "")
-	if _, err := h.layout.openRunner(systemA); err == nil || !strings.Contains(err.Error(), "is not a runner") {
+	if _, err := openRunner(h.layout.Root, systemA); err == nil || !strings.Contains(err.Error(), "is not a runner") {
 		t.Errorf("got %v", err)
 	}
 }

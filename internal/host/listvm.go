@@ -109,7 +109,7 @@ func (l *Lister) readLinks(dir *vmDir, v *hostapi.Listed) (broken int) {
 			continue
 		}
 		*link.runner = p
-		r, err := l.layout.openRunner(p)
+		r, err := openRunner(l.layout.Root, p)
 		switch {
 		case errors.Is(l.exists(p), fs.ErrNotExist):
 			v.Problem("`%s` is dangling: %s is gone from the store", link.name, p)

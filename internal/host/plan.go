@@ -62,7 +62,7 @@ func (s *Server) plan(in planInput) (*hostapi.Plan, error) {
 
 // compareBuilt reads the new runner and compares it with those of the VM.
 func (s *Server) compareBuilt(sit *situation, in planInput) (runner, error) {
-	next, err := s.layout.openRunner(in.runner)
+	next, err := openRunner(s.layout.Root, in.runner)
 	if err != nil {
 		return next, err
 	}
@@ -81,7 +81,7 @@ func (s *Server) compareBuilt(sit *situation, in planInput) (runner, error) {
 		}
 	}
 	if cur := in.vm.Current; cur != "" && cur != in.runner {
-		same, err := s.layout.openRunner(cur)
+		same, err := openRunner(s.layout.Root, cur)
 		if err == nil && same.system == next.system && next.system != "" {
 			diff, err := s.changesBetween(in.name, cur, next, in.record)
 			sit.SameAsCurrent = err == nil && len(diff) == 0
@@ -93,7 +93,7 @@ func (s *Server) compareBuilt(sit *situation, in planInput) (runner, error) {
 // changesBetween names the hardware changes from an installed runner to the
 // next. A base that was removed from the store counts as different.
 func (s *Server) changesBetween(n microvm.Name, base microvm.StorePath, next runner, rec *microvm.Record) ([]string, error) {
-	from, err := s.layout.openRunner(base)
+	from, err := openRunner(s.layout.Root, base)
 	if err != nil {
 		return []string{fmt.Sprintf("the booted runner cannot be read (%s)", base)}, nil
 	}

@@ -137,7 +137,7 @@ func (s *Server) systemIn(runner microvm.StorePath) microvm.StorePath {
 	if runner == "" {
 		return ""
 	}
-	r, err := s.layout.openRunner(runner)
+	r, err := openRunner(s.layout.Root, runner)
 	if err != nil {
 		return ""
 	}

@@ -56,7 +56,7 @@ func (s *session) resumed() (*hostapi.Resumed, error) {
 		Deployment: s.work.Deployment, Runner: s.work.Runner, Phase: s.work.Phase,
 		Deadline: s.work.Deadline, Commit: s.work.Commit,
 	}
-	next, err := s.srv.layout.openRunner(s.work.Runner)
+	next, err := openRunner(s.srv.layout.Root, s.work.Runner)
 	if err != nil {
 		return nil, err
 	}

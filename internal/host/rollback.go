@@ -32,7 +32,7 @@ func (s *Server) Rollback(ctx context.Context, req hostapi.RollbackRequest) (*ho
 	if err != nil {
 		return nil, err
 	}
-	r, err := s.layout.openRunner(t.Generation.Runner)
+	r, err := openRunner(s.layout.Root, t.Generation.Runner)
 	if err != nil {
 		return nil, err
 	}

@@ -10,6 +10,7 @@ import (
 	"slices"
 	"time"
 
+	"ferry/internal/host/step"
 	"ferry/internal/hostapi"
 	"ferry/internal/microvm"
 )
@@ -24,7 +25,7 @@ const undoTimeout = 10 * time.Minute
 func (s *Server) undo(ctx context.Context, n microvm.Name, left *unfinished, log func(string)) (state string, err error) {
 	b := left.Before
 	log("undoing: " + left.Why)
-	if err := do(StepUndo, func() error {
+	if err := step.Do(step.Undo, func() error {
 		left.Phase = hostapi.PhaseUndo
 		return s.layout.writeNote(n, noteDeployment, left)
 	}); err != nil {
@@ -35,7 +36,7 @@ func (s *Server) undo(ctx context.Context, n microvm.Name, left *unfinished, log
 	}
 	state = "the previous runner is current, and what runs was not touched"
 	if left.Commit.Activation.Starts() {
-		err = do(StepUndoUnit, func() error { state, err = s.undoUnit(ctx, n, b, log); return err })
+		err = step.Do(step.UndoUnit, func() error { state, err = s.undoUnit(ctx, n, b, log); return err })
 	}
 	if err != nil {
 		return "", err
@@ -59,9 +60,9 @@ func (s *Server) undoToStart(n microvm.Name, left *unfinished) error {
 func (s *Server) undoLinks(n microvm.Name, left *unfinished) error {
 	l, b := s.layout, left.Before
 	err := errors.Join(
-		do(StepUndoLink, func() error { return l.putLink(n, "current", b.Current) }),
-		do(StepUndoGen, func() error { return l.restoreGenerations(n, left) }),
-		do(StepUndoRest, func() error { return errors.Join(l.restoreFlake(n, b.Flake), l.putLink(n, "old", b.Old)) }),
+		step.Do(step.UndoLink, func() error { return l.putLink(n, "current", b.Current) }),
+		step.Do(step.UndoGen, func() error { return l.restoreGenerations(n, left) }),
+		step.Do(step.UndoRest, func() error { return errors.Join(l.restoreFlake(n, b.Flake), l.putLink(n, "old", b.Old)) }),
 	)
 	if err != nil {
 		return fmt.Errorf("undoing the installation: %w", err)

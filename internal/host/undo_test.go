@@ -3,6 +3,7 @@ package host
 import (
 	"context"
 	"errors"
+	"ferry/internal/host/step"
 	"ferry/internal/hostapi"
 	"os"
 	"path/filepath"
@@ -377,7 +378,7 @@ func TestStepsAreAllSteps(t *testing.T) {
 	}
 	slices.Sort(used)
 	slices.Sort(defined)
-	if used = slices.Compact(used); !slices.Equal(used, defined) || len(defined) != len(Steps()) {
-		t.Errorf("defined %v\nused %v\nlisted %v", defined, used, Steps())
+	if used = slices.Compact(used); !slices.Equal(used, defined) || len(defined) != len(step.All()) {
+		t.Errorf("defined %v\nused %v\nlisted %v", defined, used, step.All())
 	}
 }

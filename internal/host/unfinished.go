@@ -80,7 +80,7 @@ func (s *Server) snapshot(n microvm.Name, vm *hostapi.VMState) (*snapshot, error
 		return nil, err
 	}
 	if vm.Current != "" && vm.Running != "" {
-		if r, err := l.openRunner(vm.Current); err == nil {
+		if r, err := openRunner(l.Root, vm.Current); err == nil {
 			b.Switched = r.system == vm.Running
 		}
 	}
