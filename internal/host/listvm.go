@@ -12,6 +12,7 @@ import (
 
 	"ferry/internal/hostapi"
 	"ferry/internal/microvm"
+	"ferry/internal/runner"
 )
 
 // listedUnit is a unit as systemd's list of units shows it.
@@ -109,14 +110,14 @@ func (l *Lister) readLinks(dir *vmDir, v *hostapi.Listed) (broken int) {
 			continue
 		}
 		*link.runner = p
-		r, err := openRunner(l.layout.Root, p)
+		r, err := runner.Open(l.layout.Root, p)
 		switch {
 		case errors.Is(l.exists(p), fs.ErrNotExist):
 			v.Problem("`%s` is dangling: %s is gone from the store", link.name, p)
 		case err != nil:
 			v.Problem("`%s`: %v", link.name, err)
 		}
-		*link.what = r.system
+		*link.what = r.System
 	}
 	return broken
 }

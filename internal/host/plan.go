@@ -6,6 +6,7 @@ import (
 
 	"ferry/internal/hostapi"
 	"ferry/internal/microvm"
+	"ferry/internal/runner"
 )
 
 // planInput is what a plan is made from.
@@ -39,7 +40,7 @@ func (s *Server) plan(in planInput) (*hostapi.Plan, error) {
 		// switched is in the record of what it booted.
 		sit.LiveObstacle = rec.LiveObstacle()
 	}
-	var next runner
+	var next runner.Runner
 	var err error
 	if in.built {
 		if next, err = s.compareBuilt(&sit, in); err != nil {
@@ -53,21 +54,21 @@ func (s *Server) plan(in planInput) (*hostapi.Plan, error) {
 		return nil, err
 	}
 	p.Predicted = !in.built
-	p.RegInfo = next.regInfo
-	if p.HostName = next.hostName(); p.HostName == "" && in.record != nil {
+	p.RegInfo = next.RegInfo
+	if p.HostName = next.HostName(); p.HostName == "" && in.record != nil {
 		p.HostName = in.record.HostName
 	}
 	return &p, nil
 }
 
 // compareBuilt reads the new runner and compares it with those of the VM.
-func (s *Server) compareBuilt(sit *situation, in planInput) (runner, error) {
-	next, err := openRunner(s.layout.Root, in.runner)
+func (s *Server) compareBuilt(sit *situation, in planInput) (runner.Runner, error) {
+	next, err := runner.Open(s.layout.Root, in.runner)
 	if err != nil {
 		return next, err
 	}
-	sit.System = next.system
-	if sit.LiveObstacle == "" && !next.canSwitch() {
+	sit.System = next.System
+	if sit.LiveObstacle == "" && !next.CanSwitch() {
 		sit.LiveObstacle = "the system has no bin/switch-to-configuration"
 	}
 	base := in.vm.Booted
@@ -81,8 +82,8 @@ func (s *Server) compareBuilt(sit *situation, in planInput) (runner, error) {
 		}
 	}
 	if cur := in.vm.Current; cur != "" && cur != in.runner {
-		same, err := openRunner(s.layout.Root, cur)
-		if err == nil && same.system == next.system && next.system != "" {
+		same, err := runner.Open(s.layout.Root, cur)
+		if err == nil && same.System == next.System && next.System != "" {
 			diff, err := s.changesBetween(in.name, cur, next, in.record)
 			sit.SameAsCurrent = err == nil && len(diff) == 0
 		}
@@ -92,13 +93,13 @@ func (s *Server) compareBuilt(sit *situation, in planInput) (runner, error) {
 
 // changesBetween names the hardware changes from an installed runner to the
 // next. A base that was removed from the store counts as different.
-func (s *Server) changesBetween(n microvm.Name, base microvm.StorePath, next runner, rec *microvm.Record) ([]string, error) {
-	from, err := openRunner(s.layout.Root, base)
+func (s *Server) changesBetween(n microvm.Name, base microvm.StorePath, next runner.Runner, rec *microvm.Record) ([]string, error) {
+	from, err := runner.Open(s.layout.Root, base)
 	if err != nil {
 		return []string{fmt.Sprintf("the booted runner cannot be read (%s)", base)}, nil
 	}
 	if rec == nil {
-		rec = s.layout.record(n, next.path)
+		rec = s.layout.record(n, next.Path)
 	}
 	return hardwareChanges(from, next, s.layout.record(n, base), rec)
 }

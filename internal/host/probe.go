@@ -15,6 +15,7 @@ import (
 
 	"ferry/internal/hostapi"
 	"ferry/internal/microvm"
+	"ferry/internal/runner"
 )
 
 // maxFlakeFile bounds a VM's `flake` file, in bytes.
@@ -133,15 +134,15 @@ func (s *Server) running(n microvm.Name, vm *hostapi.VMState) (system microvm.St
 }
 
 // systemIn is the system in a runner; empty where that can't be told.
-func (s *Server) systemIn(runner microvm.StorePath) microvm.StorePath {
-	if runner == "" {
+func (s *Server) systemIn(p microvm.StorePath) microvm.StorePath {
+	if p == "" {
 		return ""
 	}
-	r, err := openRunner(s.layout.Root, runner)
+	r, err := runner.Open(s.layout.Root, p)
 	if err != nil {
 		return ""
 	}
-	return r.system
+	return r.System
 }
 
 // checkNames refuses a VM whose links would be another VM's, and one that
