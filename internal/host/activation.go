@@ -3,11 +3,12 @@ package host
 import (
 	"context"
 	"errors"
-	"ferry/internal/host/step"
-	"ferry/internal/hostapi"
 	"fmt"
 	"strings"
 	"time"
+
+	"ferry/internal/host/step"
+	"ferry/internal/hostapi"
 )
 
 const (

@@ -2,12 +2,13 @@ package host
 
 import (
 	"encoding/json"
-	"ferry/internal/hostapi"
 	"os"
 	"path/filepath"
 	"reflect"
 	"testing"
 	"unicode/utf8"
+
+	"ferry/internal/hostapi"
 )
 
 // Whatever a request line holds, it is read the same way again or refused.

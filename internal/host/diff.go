@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 
+	"ferry/internal/host/plan"
 	"ferry/internal/hostapi"
 	"ferry/internal/microvm"
 	"ferry/internal/runner"
@@ -32,7 +33,7 @@ func (s *Server) Diff(ctx context.Context, n microvm.Name, numbers ...int) (*hos
 	if err != nil {
 		return nil, err
 	}
-	hardware, err := hardwareChanges(from, to, s.layout.record(n, from.Path), s.layout.record(n, to.Path))
+	hardware, err := plan.HardwareChanges(from, to, s.layout.record(n, from.Path), s.layout.record(n, to.Path))
 	if err != nil {
 		return nil, err
 	}

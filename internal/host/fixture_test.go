@@ -17,6 +17,13 @@ import (
 	"ferry/internal/nix"
 )
 
+const (
+	runnerA = microvm.StorePath("/nix/store/aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa-microvm-qemu-web")
+	runnerB = microvm.StorePath("/nix/store/bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb-microvm-qemu-web")
+	systemA = microvm.StorePath("/nix/store/1111111111111111111111111111111a-nixos-system-web")
+	systemB = microvm.StorePath("/nix/store/2222222222222222222222222222222b-nixos-system-web")
+)
+
 // testHost is a host in a directory: a store with hand-made runners, and fakes
 // of systemd and Nix, whose real parts the e2e tests show.
 type testHost struct {

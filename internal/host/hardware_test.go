@@ -4,6 +4,7 @@ import (
 	"strings"
 	"testing"
 
+	"ferry/internal/host/plan"
 	"ferry/internal/microvm"
 	"ferry/internal/runner"
 )
@@ -65,7 +66,7 @@ func (h *testHost) changes(a, b microvm.StorePath) []string {
 	if err != nil {
 		h.t.Fatal(err)
 	}
-	got, err := hardwareChanges(from, to, nil, nil)
+	got, err := plan.HardwareChanges(from, to, nil, nil)
 	if err != nil {
 		h.t.Fatal(err)
 	}

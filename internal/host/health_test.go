@@ -3,7 +3,6 @@ package host
 import (
 	"context"
 	"errors"
-	"ferry/internal/hostapi"
 	"io"
 	"log"
 	"net"
@@ -16,6 +15,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"ferry/internal/hostapi"
 )
 
 func TestHealthy(t *testing.T) {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 
+	"ferry/internal/host/plan"
 	"ferry/internal/hostapi"
 	"ferry/internal/microvm"
 	"ferry/internal/runner"
@@ -22,7 +23,7 @@ type planInput struct {
 
 // plan compares the new runner with what runs and decides.
 func (s *Server) plan(in planInput) (*hostapi.Plan, error) {
-	sit := situation{
+	sit := plan.Situation{
 		Intent: in.intent, VM: in.vm, New: in.runner, Running: in.vm.Running,
 		SameAsCurrent: in.runner != "" && in.runner == in.vm.Current,
 		FlakeDiffers:  in.intent.UpdateFlake != "" && in.intent.UpdateFlake != in.vm.Flake,
@@ -47,9 +48,9 @@ func (s *Server) plan(in planInput) (*hostapi.Plan, error) {
 			return nil, err
 		}
 	} else {
-		sit.Hardware = recordChanges(s.layout.record(in.name, in.vm.Booted), in.record)
+		sit.Hardware = plan.RecordChanges(s.layout.record(in.name, in.vm.Booted), in.record)
 	}
-	p, err := decide(sit)
+	p, err := plan.Decide(sit)
 	if err != nil {
 		return nil, err
 	}
@@ -62,7 +63,7 @@ func (s *Server) plan(in planInput) (*hostapi.Plan, error) {
 }
 
 // compareBuilt reads the new runner and compares it with those of the VM.
-func (s *Server) compareBuilt(sit *situation, in planInput) (runner.Runner, error) {
+func (s *Server) compareBuilt(sit *plan.Situation, in planInput) (runner.Runner, error) {
 	next, err := runner.Open(s.layout.Root, in.runner)
 	if err != nil {
 		return next, err
@@ -101,7 +102,7 @@ func (s *Server) changesBetween(n microvm.Name, base microvm.StorePath, next run
 	if rec == nil {
 		rec = s.layout.record(n, next.Path)
 	}
-	return hardwareChanges(from, next, s.layout.record(n, base), rec)
+	return plan.HardwareChanges(from, next, s.layout.record(n, base), rec)
 }
 
 // Plan answers a PlanRequest for a runner that is in the store.

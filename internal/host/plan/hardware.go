@@ -1,4 +1,4 @@
-package host
+package plan
 
 import (
 	"fmt"
@@ -9,11 +9,11 @@ import (
 	"ferry/internal/runner"
 )
 
-// hardwareChanges says what differs between the hardware of two runners, in
+// HardwareChanges says what differs between the hardware of two runners, in
 // words; empty means that they differ at most in the system inside. The records
 // name the change where both are known (nil otherwise); else the differing
 // arguments are shown.
-func hardwareChanges(from, to runner.Runner, fromRec, toRec *microvm.Record) ([]string, error) {
+func HardwareChanges(from, to runner.Runner, fromRec, toRec *microvm.Record) ([]string, error) {
 	if from.Path == to.Path {
 		return nil, nil
 	}
@@ -39,7 +39,7 @@ func hardwareChanges(from, to runner.Runner, fromRec, toRec *microvm.Record) ([]
 	if len(differing) == 0 {
 		return nil, nil
 	}
-	if named := recordChanges(fromRec, toRec); len(named) > 0 {
+	if named := RecordChanges(fromRec, toRec); len(named) > 0 {
 		return named, nil
 	}
 	slices.Sort(differing)
