@@ -93,7 +93,7 @@ func (s *session) startUnit(ctx context.Context, req hostapi.CommitRequest) (hos
 	}
 	var unit hostapi.UnitState
 	err := step.Do(step.Restart, func() (err error) {
-		unit, err = s.srv.units.run(ctx, req.Name, req.Activation, s.log)
+		unit, err = s.srv.units.Run(ctx, req.Name, req.Activation, s.log)
 		return err
 	})
 	if err != nil {
@@ -143,7 +143,7 @@ func (s *session) prove(ctx context.Context, req hostapi.CommitRequest) error {
 
 // stayedUp fails where the unit is not the one any more that was started.
 func (s *session) stayedUp(ctx context.Context, since time.Time) error {
-	u, err := s.srv.units.unit(ctx, s.name.Unit())
+	u, err := s.srv.units.Unit(ctx, s.name.Unit())
 	if err != nil || (u.Up() && u.InvocationID == s.work.Invocation) {
 		return err
 	}
@@ -151,7 +151,7 @@ func (s *session) stayedUp(ctx context.Context, since time.Time) error {
 	if u.Up() {
 		why = s.name.Unit() + " did not stay up: it was started again"
 	}
-	return s.srv.units.failure(ctx, s.name, since, why)
+	return s.srv.units.Failure(ctx, s.name, since, why)
 }
 
 // succeeded notes that a commit is done; what remains is the history.

@@ -9,6 +9,7 @@ import (
 	"unicode/utf8"
 
 	"ferry/internal/hostapi"
+	"ferry/internal/systemd"
 )
 
 // Whatever a request line holds, it is read the same way again or refused.
@@ -83,7 +84,7 @@ func FuzzJournal(f *testing.F) {
 	f.Add([]byte(`{"__REALTIME_TIMESTAMP":"9223372036854775807","_SYSTEMD_UNIT":["a","b"],"MESSAGE":[27,91,255]}`))
 	f.Add([]byte(`{"__REALTIME_TIMESTAMP":"x","MESSAGE":null}`))
 	f.Fuzz(func(t *testing.T, entry []byte) {
-		line, err := parseJournal(entry)
+		line, err := systemd.ParseJournal(entry)
 		if err != nil {
 			if !reflect.DeepEqual(line, hostapi.LogLine{}) {
 				t.Errorf("an entry that can't be read gave %+v", line)

@@ -10,6 +10,7 @@ import (
 
 	"ferry/internal/hostapi"
 	"ferry/internal/microvm"
+	"ferry/internal/systemd"
 )
 
 func quiet(string) {}
@@ -141,17 +142,17 @@ func TestParseJournal(t *testing.T) {
 		`{"__REALTIME_TIMESTAMP":"1000000","_SYSTEMD_UNIT":"init.scope","UNIT":"microvm@web.service","MESSAGE":[104,255,10]}`: {Time: time.Unix(1, 0).UTC(), Unit: "microvm@web.service", Line: "h�\n"},
 		`{"__REALTIME_TIMESTAMP":"1000000","_SYSTEMD_UNIT":["a","b"],"MESSAGE":null}`:                                         {Time: time.Unix(1, 0).UTC(), Unit: "", Line: ""},
 	} {
-		if got, err := parseJournal([]byte(entry)); err != nil || got != want {
+		if got, err := systemd.ParseJournal([]byte(entry)); err != nil || got != want {
 			t.Errorf("%s: %+v, %v", entry, got, err)
 		}
 	}
 	for _, entry := range []string{"", "{}", "null", `{"__REALTIME_TIMESTAMP":7}`, `{"__REALTIME_TIMESTAMP":"x"}`} {
-		if got, err := parseJournal([]byte(entry)); err == nil {
+		if got, err := systemd.ParseJournal([]byte(entry)); err == nil {
 			t.Errorf("%s: taken as %+v", entry, got)
 		}
 	}
 	var lines int
-	err := readJournal(strings.NewReader("garbage\n"+`{"__REALTIME_TIMESTAMP":"1","MESSAGE":"x"}`+"\n"), func(hostapi.LogLine) { lines++ })
+	err := systemd.ReadJournal(strings.NewReader("garbage\n"+`{"__REALTIME_TIMESTAMP":"1","MESSAGE":"x"}`+"\n"), func(hostapi.LogLine) { lines++ })
 	if err != nil || lines != 1 {
 		t.Errorf("%d lines, %v", lines, err)
 	}

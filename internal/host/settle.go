@@ -117,7 +117,7 @@ func (s *Server) keepGuest(ctx context.Context, n microvm.Name, left *unfinished
 	if system == "" {
 		return nil
 	}
-	unit, err := s.units.unit(ctx, n.Unit())
+	unit, err := s.units.Unit(ctx, n.Unit())
 	if err != nil {
 		return err
 	}
@@ -140,11 +140,11 @@ func (s *Server) undoFor(booting bool) func(context.Context, microvm.Name, *unfi
 // with what `current` is by then.
 type resting struct{ unitManager }
 
-func (resting) run(context.Context, microvm.Name, hostapi.Activation, func(string)) (hostapi.UnitState, error) {
+func (resting) Run(context.Context, microvm.Name, hostapi.Activation, func(string)) (hostapi.UnitState, error) {
 	return hostapi.UnitState{ActiveState: "inactive"}, nil
 }
 
-func (resting) stop(context.Context, microvm.Name, func(string)) (hostapi.UnitState, error) {
+func (resting) Stop(context.Context, microvm.Name, func(string)) (hostapi.UnitState, error) {
 	return hostapi.UnitState{ActiveState: "inactive"}, nil
 }
 

@@ -73,7 +73,7 @@ func (s *Server) undoLinks(n microvm.Name, left *unfinished) error {
 // undoUnit brings the unit back to what it was: left alone where it was not
 // touched, stopped where it was stopped, else started with what ran.
 func (s *Server) undoUnit(ctx context.Context, n microvm.Name, b *snapshot, log func(string)) (string, error) {
-	u, err := s.units.unit(ctx, n.Unit())
+	u, err := s.units.Unit(ctx, n.Unit())
 	if err != nil {
 		return "", err
 	}
@@ -82,7 +82,7 @@ func (s *Server) undoUnit(ctx context.Context, n microvm.Name, b *snapshot, log 
 		return "the previous runner is current, and the VM was not restarted", nil
 	case b.Unit.Stopped() || b.Current == "":
 		if !u.Stopped() {
-			if _, err := s.units.stop(ctx, n, log); err != nil {
+			if _, err := s.units.Stop(ctx, n, log); err != nil {
 				return "", fmt.Errorf("stopping the new runner: %w", err)
 			}
 		}
@@ -120,7 +120,7 @@ func (s *Server) boot(ctx context.Context, n microvm.Name, b *snapshot, log func
 			return hostapi.UnitState{}, err
 		}
 	}
-	unit, err := s.units.run(ctx, n, hostapi.ActivateRestart, log)
+	unit, err := s.units.Run(ctx, n, hostapi.ActivateRestart, log)
 	return unit, errors.Join(err, s.layout.putLink(n, "current", b.Current))
 }
 

@@ -348,7 +348,7 @@ func (h *testHost) leaveAt(how hostapi.Activation, phase hostapi.Phase) {
 	if err := srv.install(ctx, *req); err != nil {
 		h.t.Fatal(err)
 	}
-	if _, err := h.units.run(ctx, web, how, nil); err != nil {
+	if _, err := h.units.Run(ctx, web, how, nil); err != nil {
 		h.t.Fatal(err)
 	}
 }

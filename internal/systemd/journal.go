@@ -1,4 +1,4 @@
-package host
+package systemd
 
 import (
 	"bufio"
@@ -16,6 +16,22 @@ import (
 	"ferry/internal/hostapi"
 	"ferry/internal/microvm"
 )
+
+const journalLines = "25"
+
+func journal(ctx context.Context, unit string, since time.Time) []string {
+	cmd := exec.CommandContext(ctx, "journalctl", "--no-pager", "--quiet", "-o", "cat",
+		"-u", unit, "-n", journalLines, fmt.Sprintf("--since=@%d", since.Unix()-1))
+	out, err := cmd.Output()
+	if err != nil {
+		return []string{fmt.Sprintf("(the journal of %s cannot be read: %v)", unit, err)}
+	}
+	text := strings.TrimRight(string(out), "\n")
+	if text == "" {
+		return nil
+	}
+	return strings.Split(text, "\n")
+}
 
 // maxJournalEntry bounds one entry as journalctl prints it, in bytes; a longer
 // one ends the reading.
@@ -44,7 +60,7 @@ func Logs(ctx context.Context, n microvm.Name, last int, follow bool, each func(
 	if err := cmd.Start(); err != nil {
 		return hostapi.Refuse(fmt.Sprintf("the journal cannot be read: %v", err), "ferry reads logs with journalctl")
 	}
-	readErr := readJournal(out, each)
+	readErr := ReadJournal(out, each)
 	if readErr != nil {
 		_ = cmd.Process.Signal(syscall.SIGTERM)
 	}
@@ -55,16 +71,16 @@ func Logs(ctx context.Context, n microvm.Name, last int, follow bool, each func(
 	case readErr != nil:
 		return readErr
 	case err != nil:
-		return fmt.Errorf("journalctl: %w: %s", err, firstLine(messages.String()))
+		return fmt.Errorf("journalctl: %w: %s", err, strings.SplitN(messages.String(), "\n", 2)[0])
 	}
 	return nil
 }
 
-func readJournal(r io.Reader, each func(hostapi.LogLine)) error {
+func ReadJournal(r io.Reader, each func(hostapi.LogLine)) error {
 	sc := bufio.NewScanner(r)
 	sc.Buffer(make([]byte, 0, 64<<10), maxJournalEntry)
 	for sc.Scan() {
-		if line, err := parseJournal(sc.Bytes()); err == nil {
+		if line, err := ParseJournal(sc.Bytes()); err == nil {
 			each(line)
 		}
 	}
@@ -77,7 +93,7 @@ func readJournal(r io.Reader, each func(hostapi.LogLine)) error {
 // parseJournal reads an entry of `journalctl -o json`: a message that is no
 // UTF-8 is an array of bytes there, and one that is too long is null
 // (systemd's "Journal JSON Format").
-func parseJournal(entry []byte) (hostapi.LogLine, error) {
+func ParseJournal(entry []byte) (hostapi.LogLine, error) {
 	var e struct {
 		Time    string          `json:"__REALTIME_TIMESTAMP"` // µs
 		Unit    any             `json:"_SYSTEMD_UNIT"`
