@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"ferry/internal/health"
 	"ferry/internal/host/step"
 	"ferry/internal/hostapi"
 )
@@ -134,9 +135,18 @@ func (s *session) prove(ctx context.Context, req hostapi.CommitRequest) error {
 		}
 	}()
 	s.log("checking " + string(req.Name))
-	err := await(ctx, req.Confirm.Checks, req.Confirm.Within(), s.log)
+	err := askAll(ctx, req.Confirm.Checks, req.Confirm.Within(), s.log)
 	if cause := context.Cause(ctx); err != nil && cause != nil {
 		return cause
+	}
+	return err
+}
+
+// askAll makes the checks until all pass.
+func askAll(ctx context.Context, checks health.Checks, within time.Duration, log func(string)) error {
+	err := health.Await(ctx, checks, within, log)
+	if e := (*health.Error)(nil); errors.As(err, &e) {
+		return &hostapi.Failure{Kind: hostapi.KindHealth, Message: e.Error(), Hint: e.Hint()}
 	}
 	return err
 }

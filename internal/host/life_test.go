@@ -10,7 +10,6 @@ import (
 
 	"ferry/internal/hostapi"
 	"ferry/internal/microvm"
-	"ferry/internal/systemd"
 )
 
 func quiet(string) {}
@@ -133,28 +132,6 @@ func TestLiveOfDeclaredVM(t *testing.T) {
 	}
 	if after, _ := h.layout.History(web, 100); len(after.Entries) != len(before.Entries) {
 		t.Error("a history is kept of a VM that is not ferry's")
-	}
-}
-
-func TestParseJournal(t *testing.T) {
-	for entry, want := range map[string]hostapi.LogLine{
-		`{"__REALTIME_TIMESTAMP":"1000000","_SYSTEMD_UNIT":"microvm@web.service","MESSAGE":"hello"}`:                          {Time: time.Unix(1, 0).UTC(), Unit: "microvm@web.service", Line: "hello"},
-		`{"__REALTIME_TIMESTAMP":"1000000","_SYSTEMD_UNIT":"init.scope","UNIT":"microvm@web.service","MESSAGE":[104,255,10]}`: {Time: time.Unix(1, 0).UTC(), Unit: "microvm@web.service", Line: "h�\n"},
-		`{"__REALTIME_TIMESTAMP":"1000000","_SYSTEMD_UNIT":["a","b"],"MESSAGE":null}`:                                         {Time: time.Unix(1, 0).UTC(), Unit: "", Line: ""},
-	} {
-		if got, err := systemd.ParseJournal([]byte(entry)); err != nil || got != want {
-			t.Errorf("%s: %+v, %v", entry, got, err)
-		}
-	}
-	for _, entry := range []string{"", "{}", "null", `{"__REALTIME_TIMESTAMP":7}`, `{"__REALTIME_TIMESTAMP":"x"}`} {
-		if got, err := systemd.ParseJournal([]byte(entry)); err == nil {
-			t.Errorf("%s: taken as %+v", entry, got)
-		}
-	}
-	var lines int
-	err := systemd.ReadJournal(strings.NewReader("garbage\n"+`{"__REALTIME_TIMESTAMP":"1","MESSAGE":"x"}`+"\n"), func(hostapi.LogLine) { lines++ })
-	if err != nil || lines != 1 {
-		t.Errorf("%d lines, %v", lines, err)
 	}
 }
 

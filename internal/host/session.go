@@ -350,6 +350,6 @@ func (s *session) observe(ctx context.Context, req hostapi.ObserveRequest) (stru
 func (s *session) check(ctx context.Context, req hostapi.CheckRequest) error {
 	return step.Do(step.Check, func() error {
 		within := time.Duration(req.Seconds) * time.Second
-		return await(ctx, req.Checks, within, func(line string) { s.out.log("host", line) })
+		return askAll(ctx, req.Checks, within, func(line string) { s.out.log("host", line) })
 	})
 }

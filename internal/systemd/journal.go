@@ -60,7 +60,7 @@ func Logs(ctx context.Context, n microvm.Name, last int, follow bool, each func(
 	if err := cmd.Start(); err != nil {
 		return hostapi.Refuse(fmt.Sprintf("the journal cannot be read: %v", err), "ferry reads logs with journalctl")
 	}
-	readErr := ReadJournal(out, each)
+	readErr := readJournal(out, each)
 	if readErr != nil {
 		_ = cmd.Process.Signal(syscall.SIGTERM)
 	}
@@ -76,11 +76,11 @@ func Logs(ctx context.Context, n microvm.Name, last int, follow bool, each func(
 	return nil
 }
 
-func ReadJournal(r io.Reader, each func(hostapi.LogLine)) error {
+func readJournal(r io.Reader, each func(hostapi.LogLine)) error {
 	sc := bufio.NewScanner(r)
 	sc.Buffer(make([]byte, 0, 64<<10), maxJournalEntry)
 	for sc.Scan() {
-		if line, err := ParseJournal(sc.Bytes()); err == nil {
+		if line, err := parseJournal(sc.Bytes()); err == nil {
 			each(line)
 		}
 	}
@@ -93,7 +93,7 @@ func ReadJournal(r io.Reader, each func(hostapi.LogLine)) error {
 // parseJournal reads an entry of `journalctl -o json`: a message that is no
 // UTF-8 is an array of bytes there, and one that is too long is null
 // (systemd's "Journal JSON Format").
-func ParseJournal(entry []byte) (hostapi.LogLine, error) {
+func parseJournal(entry []byte) (hostapi.LogLine, error) {
 	var e struct {
 		Time    string          `json:"__REALTIME_TIMESTAMP"` // µs
 		Unit    any             `json:"_SYSTEMD_UNIT"`

@@ -37,11 +37,14 @@ var order = []string{
 	"internal/fetch",
 	"internal/guest",
 	"internal/host",
+	"internal/systemd",
+	"internal/runner",
 	"internal/remote",
 	"internal/nix",
-	"internal/ui",
 	"internal/remembered",
 	"internal/hostapi",
+	"internal/health",
+	"internal/ui",
 	"internal/microvm",
 }
 
