@@ -8,6 +8,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"ferry/internal/host"
+	hostmanage "ferry/internal/host/manage"
 	"ferry/internal/hostapi"
 	"ferry/internal/manage"
 	"ferry/internal/microvm"
@@ -70,7 +71,7 @@ func (a *app) hostAutostart() *cobra.Command {
 		Hidden:    true,
 		Args:      cobra.ExactArgs(2),
 		ValidArgs: []string{"on", "off"},
-		RunE: a.serving(func(ctx context.Context, srv *host.Server, args []string, answers *host.Answers) error {
+		RunE: a.managing(func(ctx context.Context, machine *hostmanage.Machine, args []string, answers *host.Answers) error {
 			n, err := microvm.ParseName(args[0])
 			if err != nil {
 				return &usageError{err: err, hint: "usage: ferry host autostart NAME on|off"}
@@ -78,7 +79,7 @@ func (a *app) hostAutostart() *cobra.Command {
 			if args[1] != "on" && args[1] != "off" {
 				return &usageError{err: errors.New("autostart needs `on` or `off`"), hint: "usage: ferry host autostart NAME on|off"}
 			}
-			now, err := srv.Autostart(ctx, n, args[1] == "on")
+			now, err := machine.Autostart(ctx, n, args[1] == "on")
 			if err != nil {
 				return err
 			}

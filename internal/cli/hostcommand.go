@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"ferry/internal/host"
+	"ferry/internal/host/vmstate"
 	"ferry/internal/hostapi"
 	"ferry/internal/microvm"
 	"ferry/internal/nix"
@@ -44,7 +45,7 @@ func (a *app) hostSession() *cobra.Command {
 			// A connection that breaks must not end what has to be finished; the
 			// end of the input says that nobody listens any more.
 			signal.Ignore(syscall.SIGHUP, syscall.SIGPIPE)
-			return host.Serve(cmd.Context(), host.DefaultLayout(), a.in, a.out)
+			return host.Serve(cmd.Context(), vmstate.DefaultLayout(), a.in, a.out)
 		},
 	}
 }
@@ -59,7 +60,7 @@ func (a *app) hostProbe() *cobra.Command {
 			if err != nil {
 				return &usageError{err: err, hint: "usage: ferry host probe NAME"}
 			}
-			srv, err := host.NewServer(cmd.Context(), host.DefaultLayout(), os.Stderr)
+			srv, err := host.NewServer(cmd.Context(), vmstate.DefaultLayout(), os.Stderr)
 			if err != nil {
 				return err
 			}

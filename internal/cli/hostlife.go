@@ -9,6 +9,8 @@ import (
 	"github.com/spf13/cobra"
 
 	"ferry/internal/host"
+	hostmanage "ferry/internal/host/manage"
+	"ferry/internal/host/vmstate"
 	"ferry/internal/hostapi"
 	"ferry/internal/microvm"
 	"ferry/internal/systemd"
@@ -40,9 +42,9 @@ func helperCommand(use, short string, more int, run func(*cobra.Command, []strin
 
 func (a *app) hostVerb(verb hostapi.Action, short string) *cobra.Command {
 	var claim hostapi.Claim
-	cmd := helperCommand(string(verb)+" NAME", short, 0, a.serving(
-		func(ctx context.Context, srv *host.Server, args []string, answers *host.Answers) error {
-			life, err := srv.Live(ctx, microvm.Name(args[0]), verb, claim, answers.Log)
+	cmd := helperCommand(string(verb)+" NAME", short, 0, a.managing(
+		func(ctx context.Context, machine *hostmanage.Machine, args []string, answers *host.Answers) error {
+			life, err := machine.Live(ctx, microvm.Name(args[0]), verb, claim, answers.Log)
 			if err == nil {
 				answers.Result(life)
 			}
@@ -73,7 +75,7 @@ func (a *app) hostHistory() *cobra.Command {
 	var last int
 	cmd := helperCommand("history NAME", "Print a VM's history", 0, a.answering(
 		func(_ context.Context, args []string, answers *host.Answers) error {
-			h, err := host.DefaultLayout().History(microvm.Name(args[0]), last)
+			h, err := vmstate.DefaultLayout().VM(microvm.Name(args[0])).History().Read(last)
 			if err == nil {
 				answers.Result(h)
 			}
@@ -86,16 +88,16 @@ func (a *app) hostHistory() *cobra.Command {
 func (a *app) hostTarget() *cobra.Command {
 	return helperCommand("target NAME", "Print the recorded address of the system inside a VM", 0, a.answering(
 		func(_ context.Context, args []string, answers *host.Answers) error {
-			target, _ := host.DefaultLayout().RecordedTarget(microvm.Name(args[0]))
+			target, _ := vmstate.DefaultLayout().VM(microvm.Name(args[0])).History().Target()
 			answers.Result(target)
 			return nil
 		}))
 }
 
 func (a *app) hostGenerations() *cobra.Command {
-	return helperCommand("generations NAME", "Print a VM's generations", 0, a.serving(
-		func(ctx context.Context, srv *host.Server, args []string, answers *host.Answers) error {
-			gens, err := srv.Generations(ctx, microvm.Name(args[0]))
+	return helperCommand("generations NAME", "Print a VM's generations", 0, a.managing(
+		func(ctx context.Context, machine *hostmanage.Machine, args []string, answers *host.Answers) error {
+			gens, err := machine.Generations(ctx, microvm.Name(args[0]))
 			if err == nil {
 				answers.Result(gens)
 			}
@@ -104,13 +106,13 @@ func (a *app) hostGenerations() *cobra.Command {
 }
 
 func (a *app) hostDiff() *cobra.Command {
-	return helperCommand("diff NAME [GENERATION [GENERATION]]", "Compare two generations of a VM", 2, a.serving(
-		func(ctx context.Context, srv *host.Server, args []string, answers *host.Answers) error {
+	return helperCommand("diff NAME [GENERATION [GENERATION]]", "Compare two generations of a VM", 2, a.managing(
+		func(ctx context.Context, machine *hostmanage.Machine, args []string, answers *host.Answers) error {
 			numbers, err := generationNumbers(args[1:])
 			if err != nil {
 				return err
 			}
-			d, err := srv.Diff(ctx, microvm.Name(args[0]), numbers...)
+			d, err := machine.Diff(ctx, microvm.Name(args[0]), numbers...)
 			if err == nil {
 				answers.Result(d)
 			}
@@ -121,15 +123,15 @@ func (a *app) hostDiff() *cobra.Command {
 func (a *app) hostRemove() *cobra.Command {
 	var claim hostapi.Claim
 	var look, keep bool
-	cmd := helperCommand("remove NAME", "Stop a VM and remove all of it, without asking", 0, a.serving(
-		func(ctx context.Context, srv *host.Server, args []string, answers *host.Answers) error {
+	cmd := helperCommand("remove NAME", "Stop a VM and remove all of it, without asking", 0, a.managing(
+		func(ctx context.Context, machine *hostmanage.Machine, args []string, answers *host.Answers) error {
 			n := microvm.Name(args[0])
 			var r *hostapi.Removal
 			var err error
 			if look {
-				r, err = srv.LookRemove(ctx, n)
+				r, err = machine.LookRemove(ctx, n)
 			} else {
-				r, err = srv.Remove(ctx, n, claim, keep, answers.Log)
+				r, err = machine.Remove(ctx, n, claim, keep, answers.Log)
 			}
 			if err == nil {
 				answers.Result(r)

@@ -6,6 +6,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"ferry/internal/host"
+	"ferry/internal/host/vmstate"
 	"ferry/internal/microvm"
 )
 
@@ -15,7 +16,7 @@ func (a *app) hostGuard() *cobra.Command {
 		if len(args) != 2 {
 			return &usageError{err: fmt.Errorf("guard needs a VM and a deployment"), hint: "usage: " + cmd.UseLine()}
 		}
-		return host.Guard(cmd.Context(), host.DefaultLayout(), microvm.Name(args[0]), args[1], a.err)
+		return host.Guard(cmd.Context(), vmstate.DefaultLayout(), microvm.Name(args[0]), args[1], a.err)
 	})
 }
 
@@ -30,7 +31,7 @@ that are under way, or whose confirmation is still awaited, are left alone. A
 unit on hosts set up by ferry does this at every start of the machine.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			srv, err := host.NewServer(cmd.Context(), host.DefaultLayout(), a.err)
+			srv, err := host.NewServer(cmd.Context(), vmstate.DefaultLayout(), a.err)
 			if err != nil {
 				return err
 			}

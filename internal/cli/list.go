@@ -12,6 +12,8 @@ import (
 
 	"ferry/internal/flake"
 	"ferry/internal/host"
+	"ferry/internal/host/inventory"
+	"ferry/internal/host/vmstate"
 	"ferry/internal/hostapi"
 	"ferry/internal/manage"
 	"ferry/internal/microvm"
@@ -143,7 +145,7 @@ func (a *app) hostList() *cobra.Command {
 
 // listHere lists the VMs of this machine.
 func (a *app) listHere(ctx context.Context, check bool, except []string) ([]hostapi.Listed, error) {
-	l := host.NewLister(ctx, host.DefaultLayout())
+	l := inventory.NewLister(ctx, vmstate.DefaultLayout())
 	defer l.Close()
 	vms, err := l.List(ctx)
 	if err != nil || !check {
@@ -164,7 +166,7 @@ func (a *app) hostVsockProxy() *cobra.Command {
 			if err != nil {
 				return &usageError{err: err, hint: "usage: ferry host vsock-proxy NAME"}
 			}
-			l := host.NewLister(cmd.Context(), host.DefaultLayout())
+			l := inventory.NewLister(cmd.Context(), vmstate.DefaultLayout())
 			defer l.Close()
 			vsock, err := l.FindVsock(cmd.Context(), n)
 			if err != nil {
@@ -174,7 +176,7 @@ func (a *app) hostVsockProxy() *cobra.Command {
 			if err != nil {
 				return fmt.Errorf("%s: %w", n, err)
 			}
-			return host.Pipe(conn, a.in, a.out)
+			return inventory.Pipe(conn, a.in, a.out)
 		},
 	}
 }

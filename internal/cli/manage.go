@@ -12,6 +12,8 @@ import (
 
 	"ferry/internal/flake"
 	"ferry/internal/host"
+	hostmanage "ferry/internal/host/manage"
+	"ferry/internal/host/vmstate"
 	"ferry/internal/manage"
 	"ferry/internal/microvm"
 	"ferry/internal/nix"
@@ -147,14 +149,14 @@ func (a *app) answering(f func(ctx context.Context, args []string, answers *host
 	}
 }
 
-// serving is answering for commands that need a host.Server.
-func (a *app) serving(f func(ctx context.Context, srv *host.Server, args []string, answers *host.Answers) error) func(*cobra.Command, []string) error {
+// managing is answering for commands of a VM's life on this machine.
+func (a *app) managing(f func(ctx context.Context, machine *hostmanage.Machine, args []string, answers *host.Answers) error) func(*cobra.Command, []string) error {
 	return a.answering(func(ctx context.Context, args []string, answers *host.Answers) error {
-		srv, err := host.NewServer(ctx, host.DefaultLayout(), a.err)
+		machine, err := hostmanage.Open(ctx, vmstate.DefaultLayout(), a.err)
 		if err != nil {
 			return err
 		}
-		defer srv.Close()
-		return f(ctx, srv, args, answers)
+		defer machine.Close()
+		return f(ctx, machine, args, answers)
 	})
 }

@@ -12,6 +12,8 @@ import (
 
 	"ferry/internal/flake"
 	"ferry/internal/host"
+	"ferry/internal/host/inventory"
+	"ferry/internal/host/vmstate"
 	"ferry/internal/hostapi"
 	"ferry/internal/manage"
 	"ferry/internal/microvmcmd"
@@ -46,7 +48,7 @@ func (a *app) microvm(ctx context.Context, args []string) error {
 	if err != nil {
 		return err
 	}
-	lister := host.NewLister(ctx, host.DefaultLayout())
+	lister := inventory.NewLister(ctx, vmstate.DefaultLayout())
 	defer lister.Close()
 	program, err := os.Executable()
 	if err != nil {
@@ -65,14 +67,14 @@ func (a *app) microvm(ctx context.Context, args []string) error {
 				return nil, hostapi.Refuse("only root may change this host's MicroVMs", "run it with sudo")
 			}
 			var err error
-			srv, err = host.NewServer(ctx, host.DefaultLayout(), a.ui.Log("nix"))
+			srv, err = host.NewServer(ctx, vmstate.DefaultLayout(), a.ui.Log("nix"))
 			return srv, err
 		},
 		Evaluate: &flake.Evaluator{Nix: &nix.Nix{Program: "nix", Log: a.ui.Log("nix")}, CacheDir: flake.DefaultCacheDir()},
 		Report:   reporter{UI: a.ui, app: a},
 		Answers:  host.NewAnswers(eventPrinter{a.ui}),
 		Exec:     replace,
-		Program:  program, Lib: host.DefaultLayout().Lib, Root: os.Geteuid() == 0,
+		Program:  program, Lib: vmstate.DefaultLayout().Lib, Root: os.Geteuid() == 0,
 	}
 	return c.Run(ctx, o)
 }

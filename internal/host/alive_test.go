@@ -1,6 +1,8 @@
 package host
 
 import (
+	"ferry/internal/host/hosttest"
+
 	"errors"
 	"io"
 	"strings"
@@ -15,7 +17,7 @@ import (
 func TestSilenceEndsTheSession(t *testing.T) {
 	h := newTestHost(t)
 	c := h.session()
-	c.prepare(runnerA)
+	c.prepare(hosttest.RunnerA)
 	for range 6 { // longer than the silence that ends it
 		if _, err := io.WriteString(c.in, `{"alive":{"seconds":1}}`+"\n"); err != nil {
 			t.Fatal(err)
@@ -38,10 +40,10 @@ func TestSilenceEndsTheSession(t *testing.T) {
 	case <-time.After(10 * time.Second):
 		t.Fatal("the session does not end")
 	}
-	if held := h.layout.lockHolder(web); held != nil {
+	if held := h.Layout.VM(web).Lock().Holder(); held != nil {
 		t.Errorf("the lock is still held: %+v", held)
 	}
-	if got, err := h.layout.History(web, 1); err != nil || len(got.Entries) != 1 || got.Entries[0].Outcome != hostapi.OutcomeInterrupted {
+	if got, err := h.Layout.VM(web).History().Read(1); err != nil || len(got.Entries) != 1 || got.Entries[0].Outcome != hostapi.OutcomeInterrupted {
 		t.Errorf("history %+v, %v", got, err)
 	}
 }

@@ -40,11 +40,18 @@ const (
 	SettledSuperseded Settled = "superseded"
 )
 
-// The outcomes of a deployment that only the host knows, words of the history.
+// The outcomes of a deployment that the history has: what the operator's side says
+// at its end, or the host where nobody does.
 const (
-	OutcomeInterrupted = "interrupted"
-	OutcomeRolledBack  = "rolled-back"
+	OutcomeUnchanged   = "unchanged"
+	OutcomeInstalled   = "installed"
+	OutcomeSwitched    = "switched"
+	OutcomeRestarted   = "restarted"
+	OutcomeStarted     = "started"
+	OutcomeTested      = "tested"
 	OutcomeFailed      = "failed"
+	OutcomeRolledBack  = "rolled-back" // it failed and was undone
+	OutcomeInterrupted = "interrupted" // only the host says so
 )
 
 // Phase is how far a deployment has come that changes the VM's links or unit.

@@ -59,7 +59,7 @@ func (h *Host) Generations(ctx context.Context, n microvm.Name) ([]hostapi.Gener
 	return gens, h.Run(ctx, string(n), &gens, "generations", string(n))
 }
 
-// Diff compares two generations; see host.Server.Diff.
+// Diff compares two generations; see Diff of internal/host/manage.
 func (h *Host) Diff(ctx context.Context, n microvm.Name, numbers ...int) (hostapi.Diff, error) {
 	args := []string{"diff", string(n)}
 	for _, number := range numbers {
@@ -75,7 +75,7 @@ func (h *Host) LookRemove(ctx context.Context, n microvm.Name) (hostapi.Removal,
 	return r, h.Run(ctx, string(n), &r, "remove", "--look", string(n))
 }
 
-// Remove removes a VM; see host.Server.Remove.
+// Remove removes a VM; see Remove of internal/host/manage.
 func (h *Host) Remove(ctx context.Context, n microvm.Name, keepData bool, wait time.Duration) (hostapi.Removal, error) {
 	args := append([]string{"remove"}, claim(wait)...)
 	if keepData {

@@ -11,6 +11,7 @@ import (
 
 	"ferry/internal/flake"
 	"ferry/internal/host"
+	"ferry/internal/host/vmstate"
 	"ferry/internal/microvm"
 )
 
@@ -33,7 +34,7 @@ func (c *Command) create(ctx context.Context, o Options) error {
 	if ref, err = absolute(ref); err != nil {
 		return err
 	}
-	if _, err := host.ParseFlakeFile([]byte(ref)); err != nil {
+	if _, err := vmstate.ParseFlakeFile([]byte(ref)); err != nil {
 		return &UsageError{Message: fmt.Sprintf("%.120q is not a flake reference for a VM's `flake` file: %v", ref, err), Next: "name the flake alone, such as git+https://git.example.org/infra"}
 	}
 	c.warnFixed(o.Name, ref)

@@ -11,6 +11,7 @@ import (
 
 	"ferry/internal/flake"
 	"ferry/internal/host"
+	"ferry/internal/host/inventory"
 	"ferry/internal/hostapi"
 	"ferry/internal/microvm"
 )
@@ -19,7 +20,7 @@ import (
 type Machine interface {
 	List(ctx context.Context) ([]hostapi.Listed, error)
 	Look(ctx context.Context, n microvm.Name) (*hostapi.Listed, error)
-	FindVsock(ctx context.Context, n microvm.Name) (*host.Vsock, error)
+	FindVsock(ctx context.Context, n microvm.Name) (*inventory.Vsock, error)
 }
 
 // Deployer is what may change this host; it is there only for root.

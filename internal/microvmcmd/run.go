@@ -10,7 +10,7 @@ import (
 	"strconv"
 	"strings"
 
-	"ferry/internal/host"
+	"ferry/internal/host/inventory"
 	"ferry/internal/hostapi"
 	"ferry/internal/microvm"
 	"ferry/internal/remote"
@@ -80,7 +80,7 @@ func Alias(n microvm.Name) string { return "microvm-" + string(n) }
 
 // sshArguments are those of ssh. The guest's key is pinned at the first login
 // and checked from then on.
-func sshArguments(o Options, vsock host.Vsock, ferry, known string) []string {
+func sshArguments(o Options, vsock inventory.Vsock, ferry, known string) []string {
 	proxy := strings.ReplaceAll(remote.Quote(ferry, "host", "vsock-proxy", string(o.Name)), "%", "%%")
 	argv := []string{
 		"ssh",

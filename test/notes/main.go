@@ -2,7 +2,7 @@
 
 // Command notes makes what this version of ferry leaves on a host in each phase
 // of a deployment, for the tests of later versions, which must take such a host
-// over (internal/host/testdata/v0/README.md):
+// over (internal/host/vmstate/testdata/v0/README.md):
 //
 //	go run -tags lab ./test/notes DIRECTORY
 //

@@ -6,14 +6,14 @@ import (
 	"os"
 	"strings"
 
-	"ferry/internal/host"
 	"ferry/internal/host/units"
+	"ferry/internal/host/vmstate"
 )
 
 // What a host has. STATEDIR is root's, and so is what matters in it: the user
 // that hypervisors run as can change none of it.
 const (
-	stateDir   = host.DefaultStateDir
+	stateDir   = vmstate.DefaultStateDir
 	libDir     = "/var/lib/ferry"
 	unitDir    = "/etc/systemd/system"
 	wantsDir   = unitDir + "/multi-user.target.wants"
