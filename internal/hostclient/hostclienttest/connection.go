@@ -72,7 +72,7 @@ func (c *connection) serve() {
 
 // answer answers a request; false: the connection is lost.
 func (c *connection) answer(line []byte) bool {
-	req, err := decode(line)
+	req, err := understand(line)
 	var r *Request
 	if err == nil {
 		r, err = c.h.next(req)
@@ -100,8 +100,8 @@ func (c *connection) answer(line []byte) bool {
 	return true
 }
 
-// decode reads a request of this version, as a helper does.
-func decode(line []byte) (hostapi.Request, error) {
+// understand reads a request of this version, as a helper does.
+func understand(line []byte) (hostapi.Request, error) {
 	var req hostapi.Request
 	if err := json.Unmarshal(line, &req); err != nil {
 		return req, fmt.Errorf("the request cannot be read: %w", err)
