@@ -143,6 +143,9 @@ func (s *session) list(ctx context.Context, r hostapi.ListRequest) error {
 
 // registration gives the text in pieces of whole lines.
 func (s *session) registration(ctx context.Context, system microvm.StorePath) error {
+	if system == "" {
+		return hostapi.Refuse("the request names no system", "")
+	}
 	pieces := &pieceWriter{out: s.out}
 	if err := s.srv.nix.DumpRegistration(ctx, pieces, system); err != nil {
 		return err
