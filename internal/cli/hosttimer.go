@@ -12,7 +12,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"ferry/internal/flake"
+	"ferry/internal/health"
 	"ferry/internal/host"
 	"ferry/internal/hostapi"
 	"ferry/internal/manage"
@@ -47,7 +47,7 @@ func (o *timerOptions) addFlags(cmd *cobra.Command) {
 	o.place.addFlakeFlags(cmd)
 	fs := cmd.Flags()
 	fs.StringArrayVar(&o.calendar, "on-calendar", nil, "when it runs, in the form of systemd.time(7): daily, Mon..Fri 03:00 (repeatable)")
-	fs.Var(&durationValue{to: &o.delay, most: flake.MaxHealthTimeout}, "randomized-delay", "wait a random time up to this before each run")
+	fs.Var(&durationValue{to: &o.delay, most: health.MaxTimeout}, "randomized-delay", "wait a random time up to this before each run")
 	fs.BoolVar(&o.remove, "remove", false, "remove the timer")
 	fs.BoolVar(&o.dryRun, "dry-run", false, "show what would be done, every file with a diff, and change nothing")
 }

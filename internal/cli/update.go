@@ -13,6 +13,7 @@ import (
 	"ferry/internal/deploy"
 	"ferry/internal/fetch"
 	"ferry/internal/flake"
+	"ferry/internal/health"
 	"ferry/internal/hostapi"
 	"ferry/internal/microvm"
 	"ferry/internal/nix"
@@ -86,7 +87,7 @@ restarted unless --restart=never: then it is installed only.` + confirmHelp,
 	o.source.addFlags(cmd)
 	fs.StringVar(&o.cache, "cache", "", "the binary cache that has the builds (default: the host's own substituters)")
 	fs.StringVar(&o.relay, "relay", string(deploy.RelayAuto), "copy through this machine: auto (where the host can't reach the cache), always, never")
-	most := flake.MaxHealthTimeout
+	most := health.MaxTimeout
 	fs.Var(&durationValue{to: &o.stall, most: most}, "stall-timeout", "how long a download may stall (default: 1m)")
 	fs.Var(&durationValue{to: &o.limit, most: most}, "fetch-limit", "how long the download for a VM may take (default: 6h)")
 	o.confirm.addFlags(fs)

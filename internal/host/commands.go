@@ -9,6 +9,7 @@ import (
 
 	"ferry/internal/hostapi"
 	"ferry/internal/microvm"
+	"ferry/internal/systemd"
 )
 
 // Others answer the requests that are other packages' to answer. One that is nil is
@@ -118,7 +119,7 @@ func (s *session) logs(ctx context.Context, r hostapi.LogsRequest) error {
 	if err := fewLines(r.Lines); err != nil {
 		return err
 	}
-	return Logs(ctx, r.Name, r.Lines, r.Follow, func(l hostapi.LogLine) { _ = s.out.item(l) })
+	return systemd.Logs(ctx, r.Name, r.Lines, r.Follow, func(l hostapi.LogLine) { _ = s.out.item(l) })
 }
 
 func fewLines(n int) error {

@@ -5,10 +5,11 @@ import (
 	"cmp"
 	"encoding/json"
 	"errors"
-	"ferry/internal/hostapi"
 	"fmt"
 	"io"
 	"strings"
+
+	"ferry/internal/hostapi"
 )
 
 // decodeRequest reads one line: exactly one request that this version knows, and

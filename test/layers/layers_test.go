@@ -38,11 +38,14 @@ var order = []string{
 	"internal/guest",
 	"internal/hostclient",
 	"internal/host",
+	"internal/systemd",
+	"internal/runner",
 	"internal/remote",
 	"internal/nix",
-	"internal/ui",
 	"internal/remembered",
 	"internal/hostapi",
+	"internal/health",
+	"internal/ui",
 	"internal/microvm",
 }
 

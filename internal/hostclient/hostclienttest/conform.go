@@ -15,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	"ferry/internal/health"
 	"ferry/internal/hostapi"
 	"ferry/internal/hostclient"
 )
@@ -64,7 +65,7 @@ func newWorld(t *testing.T, start func(t *testing.T, well <-chan struct{}) hostc
 	}))
 	t.Cleanup(server.Close)
 	w := &world{peer: start(t, well), well: func() { up.Store(true); close(well) }}
-	w.check = &hostapi.CheckRequest{Name: "web", Checks: hostapi.Checks{HTTP: []string{server.URL}}, Seconds: 600}
+	w.check = &hostapi.CheckRequest{Name: "web", Checks: health.Checks{HTTP: []string{server.URL}}, Seconds: 600}
 	w.lines = bufio.NewScanner(w.peer.Stdout)
 	w.lines.Buffer(nil, 1<<20)
 	t.Cleanup(func() {
