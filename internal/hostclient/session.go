@@ -36,7 +36,8 @@ type Session struct {
 	limits limits
 	broken error // what can't be read; set before events is closed
 
-	last uint64 // id of a request
+	last uint64        // id of a request
+	turn chan struct{} // full while a request is being written
 	// left are the requests whose answers nobody waits for any more.
 	left map[uint64]bool
 }
@@ -95,7 +96,7 @@ func newSession(p Peer, log Log, l limits) *Session {
 	if log == nil {
 		log = func(string, string) {}
 	}
-	s := &Session{p: p, stdin: p.Stdin, events: make(chan hostapi.Event, maxWaiting), log: log, limits: l, left: map[uint64]bool{}}
+	s := &Session{p: p, stdin: p.Stdin, events: make(chan hostapi.Event, maxWaiting), log: log, limits: l, turn: make(chan struct{}, 1), left: map[uint64]bool{}}
 	go s.read(p.Stdout)
 	return s
 }
@@ -134,14 +135,17 @@ func (s *Session) Stream(ctx context.Context, req hostapi.Request, items Items, 
 	if s.closed {
 		return &LostError{where: s.p.Address, err: errClosed}
 	}
+	if ctx.Err() != nil {
+		return remote.Interrupted(ctx, "waiting for "+s.p.Address)
+	}
 	s.last++
 	req.ID, req.Protocol = s.last, hostapi.ProtocolVersion
 	b, err := json.Marshal(req)
 	if err != nil {
 		return fmt.Errorf("asking the host: %w", err)
 	}
-	if err := s.send(ctx, append(b, '\n')); err != nil {
-		return s.lost(err)
+	if err := s.send(ctx, s.last, append(b, '\n')); err != nil {
+		return err
 	}
 	ev, err := s.await(ctx, &wait{req: req, items: items})
 	switch {
@@ -160,22 +164,37 @@ func (s *Session) Stream(ctx context.Context, req hostapi.Request, items Items, 
 	return nil
 }
 
-// send writes a request, to a host that takes it.
-func (s *Session) send(ctx context.Context, line []byte) error {
-	hang := func() { _ = s.stdin.Close() } // ends a write that is stuck
+// send writes a request, to a host that takes it. One whose call is given up
+// meanwhile is written to its end all the same: half a line would spoil the next.
+func (s *Session) send(ctx context.Context, id uint64, line []byte) error {
 	within := s.patience()
-	stuck := time.AfterFunc(within, hang)
-	unhook := context.AfterFunc(ctx, hang)
-	_, err := s.stdin.Write(line)
-	inTime := stuck.Stop()
-	unhook()
-	switch {
-	case err == nil:
-		return nil
-	case !inTime:
-		return s.silent(within)
+	stuck := time.NewTimer(within)
+	defer stuck.Stop()
+	written := make(chan error, 1)
+	turn := s.turn // nil: it is being written, or was
+	for {
+		select {
+		case turn <- struct{}{}:
+			turn = nil
+			go func() {
+				_, err := s.stdin.Write(line)
+				<-s.turn
+				written <- err
+			}()
+		case err := <-written:
+			if err != nil {
+				return s.lost(errEnded)
+			}
+			return nil
+		case <-ctx.Done():
+			if turn == nil {
+				s.left[id] = true
+			}
+			return remote.Interrupted(ctx, "waiting for "+s.p.Address)
+		case <-stuck.C:
+			return s.lost(s.silent(within))
+		}
 	}
-	return errEnded
 }
 
 // Close ends the session and waits until the host has put things in order: a build

@@ -9,6 +9,8 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"ferry/internal/hostapi"
 )
@@ -111,6 +113,39 @@ func TestCancelledCallHandsItsAnswerToNobody(t *testing.T) {
 			}
 		})
 	}
+}
+
+// A call that is given up while the host takes nothing spoils nothing: its request
+// arrives whole, and the next one after it.
+func TestCallIsCancelledWhileItIsSent(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, requests, say, _ := sent(t)
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		if err := s.Call(ctx, hostapi.Request{Check: &hostapi.CheckRequest{Name: "web"}}, nil); !errors.Is(err, context.DeadlineExceeded) || s.Closed() {
+			t.Fatalf("got %v", err)
+		}
+		canceled, end := context.WithCancel(t.Context())
+		end()
+		if err := s.Call(canceled, probe(), nil); !errors.Is(err, context.Canceled) {
+			t.Errorf("before it began: %v", err)
+		}
+		var lines []string
+		go func() {
+			for len(lines) < 2 && requests.Scan() {
+				lines = append(lines, requests.Text())
+			}
+			say(`{"event":"result","id":1,"result":"late"}`)
+			say(`{"event":"result","id":2,"result":"mine"}`)
+		}()
+		var got string
+		if err := s.Call(t.Context(), probe(), &got); err != nil || got != "mine" {
+			t.Errorf("got %q, %v", got, err)
+		}
+		if len(lines) != 2 || !strings.Contains(lines[0], `"check"`) || !strings.Contains(lines[1], `"id":2`) {
+			t.Errorf("sent %q", lines)
+		}
+	})
 }
 
 // An older helper's answers have no id. While a cancelled call's answer may still
