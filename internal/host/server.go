@@ -20,6 +20,9 @@ type Server struct {
 	see   *inventory.Observer
 	units unitManager
 	nix   nixTool
+
+	noUnits error  // why units is nil
+	others  Others // of a session
 }
 
 // unitManager is what Server needs of systemd.
@@ -43,6 +46,7 @@ type nixTool interface {
 	SetProfile(ctx context.Context, profile string, p microvm.StorePath) error
 	SwitchGeneration(ctx context.Context, profile string, n int) error
 	DiffClosures(ctx context.Context, a, b microvm.StorePath) ([]string, error)
+	DumpRegistration(ctx context.Context, w io.Writer, p microvm.StorePath) error
 }
 
 // NewServer connects to systemd and uses the machine's Nix, whose messages go
@@ -58,13 +62,15 @@ func NewServer(ctx context.Context, layout vmstate.Layout, log io.Writer) (*Serv
 }
 
 // Close lets go of systemd.
-func (s *Server) Close() { s.units.Close() }
+func (s *Server) Close() {
+	if s.units != nil {
+		s.units.Close()
+	}
+}
 
 func newServer(layout vmstate.Layout, units unitManager, nix nixTool) *Server {
 	return &Server{see: &inventory.Observer{Layout: layout, Units: units}, units: units, nix: nix}
 }
 
-// Rollback finds what a rollback goes back to. It changes nothing.
-func (s *Server) Rollback(ctx context.Context, req hostapi.RollbackRequest) (*hostapi.RollbackTarget, error) {
-	return manage.New(s.see, s.units, s.nix).RollbackTarget(ctx, req)
-}
+// manage is this machine for what is no part of a deployment.
+func (s *Server) manage() *manage.Machine { return manage.New(s.see, s.units, s.nix) }

@@ -15,6 +15,7 @@ import (
 	"ferry/internal/host/vmstate"
 	"ferry/internal/hostapi"
 	"ferry/internal/microvm"
+	"ferry/internal/nix"
 )
 
 // maxRequest bounds one request line, in bytes: the longest is a list of a
@@ -33,13 +34,13 @@ type session struct {
 // Serve answers requests from in until end-of-file. What is under way then is
 // stopped, unless it is past the point from which it must be finished; a build
 // ends and nothing has changed.
-func Serve(ctx context.Context, layout vmstate.Layout, in io.Reader, out io.Writer) error {
+func Serve(ctx context.Context, layout vmstate.Layout, others Others, in io.Reader, out io.Writer) error {
 	ew := &eventWriter{w: out}
 	srv, err := NewServer(ctx, layout, ew.lines("nix"))
-	if err != nil {
-		ew.fail(err)
-		return nil
+	if err != nil { // not all that is asked needs systemd
+		srv = &Server{see: &inventory.Observer{Layout: layout}, noUnits: err, nix: &nix.Nix{Program: "nix", Log: ew.lines("nix")}}
 	}
+	srv.others = others
 	defer srv.Close()
 	return serve(ctx, srv, ew, in)
 }
@@ -88,8 +89,10 @@ func serve(ctx context.Context, srv *Server, ew *eventWriter, in io.Reader) erro
 // handle answers one line.
 func (s *session) handle(ctx context.Context, line []byte) {
 	req, err := decodeRequest(line)
+	s.out.answering(req.ID)
+	defer s.out.answering(0)
 	if err != nil {
-		s.out.fail(hostapi.Refuse(err.Error(), "operator and host run different versions of ferry"))
+		s.out.fail(err)
 		return
 	}
 	result, err := s.answer(ctx, req)
@@ -105,6 +108,9 @@ func (s *session) handle(ctx context.Context, line []byte) {
 func (s *session) say(line string) { s.out.log("host", line) }
 
 func (s *session) answer(ctx context.Context, req hostapi.Request) (any, error) {
+	if s.srv.noUnits != nil && needsUnits(req) {
+		return nil, s.srv.noUnits
+	}
 	switch {
 	case req.Probe != nil:
 		return s.srv.Probe(ctx, *req.Probe)
@@ -137,11 +143,11 @@ func (s *session) answer(ctx context.Context, req hostapi.Request) (any, error) 
 	case req.Underway != nil:
 		return inventory.Underway(s.srv.see.Layout, *req.Underway)
 	case req.Rollback != nil:
-		return s.srv.Rollback(ctx, *req.Rollback)
+		return s.srv.manage().RollbackTarget(ctx, *req.Rollback)
 	case req.Check != nil:
 		return struct{}{}, s.check(ctx, *req.Check)
 	}
-	return nil, hostapi.Refuse("the request is empty", "")
+	return s.command(ctx, req.Commands)
 }
 
 // holding works on the session's deployment. It refuses work on a VM whose lock

@@ -36,6 +36,7 @@ var order = []string{
 	"internal/hydra",
 	"internal/fetch",
 	"internal/guest",
+	"internal/hostclient",
 	"internal/host",
 	"internal/systemd",
 	"internal/runner",

@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/user"
 	"path/filepath"
@@ -179,6 +180,8 @@ type Nix struct {
 	FetchError error // of a download
 	SignedBy   []string
 	Evaluated  []byte // what Eval yields
+	// Registration is what DumpRegistration writes.
+	Registration string
 }
 
 func (f *Nix) Version(context.Context) (nix.Version, error) { return nix.OldestVersion(), nil }
@@ -252,6 +255,11 @@ func (f *Nix) SwitchGeneration(_ context.Context, profile string, n int) error {
 func (f *Nix) DiffClosures(context.Context, microvm.StorePath, microvm.StorePath) ([]string, error) {
 	f.Calls = append(f.Calls, "diff")
 	return nil, nil
+}
+
+func (f *Nix) DumpRegistration(_ context.Context, w io.Writer, p microvm.StorePath) error {
+	_, err := io.WriteString(w, f.Registration)
+	return err
 }
 
 // Did reports whether it was asked for that.
