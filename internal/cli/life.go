@@ -72,7 +72,7 @@ func (a *app) showLife(h *manage.Host, life hostapi.Life) error {
 
 func lifeText(where string, l hostapi.Life) string {
 	switch {
-	case l.Outcome != hostapi.LifeUnchanged:
+	case l.Outcome != hostapi.OutcomeUnchanged:
 		return fmt.Sprintf("%s: %s on %s (%.1f s)\n", l.VM, cleaned(l.Outcome), where, l.Seconds)
 	case l.Unit.Up():
 		return fmt.Sprintf("%s: unchanged on %s: it is already running\n", l.VM, where)

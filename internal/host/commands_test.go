@@ -80,13 +80,13 @@ func TestCommandsAreAnswered(t *testing.T) {
 	c := h.session()
 	defer c.leave()
 	life := &hostapi.LifeRequest{Name: web, By: "ann@laptop"}
-	if got := is[hostapi.Life](t, c.command(hostapi.Commands{Stop: life})); got.Outcome != hostapi.LifeStopped {
+	if got := is[hostapi.Life](t, c.command(hostapi.Commands{Stop: life})); got.Outcome != hostapi.OutcomeStopped {
 		t.Errorf("stop: %+v", got)
 	}
-	if got := is[hostapi.Life](t, c.command(hostapi.Commands{Start: life})); got.Outcome != hostapi.LifeStarted {
+	if got := is[hostapi.Life](t, c.command(hostapi.Commands{Start: life})); got.Outcome != hostapi.OutcomeStarted {
 		t.Errorf("start: %+v", got)
 	}
-	if got := is[hostapi.Life](t, c.command(hostapi.Commands{Restart: life})); got.Outcome != hostapi.LifeRestarted {
+	if got := is[hostapi.Life](t, c.command(hostapi.Commands{Restart: life})); got.Outcome != hostapi.OutcomeRestarted {
 		t.Errorf("restart: %+v", got)
 	}
 	if got := is[hostapi.History](t, c.command(hostapi.Commands{History: &hostapi.HistoryRequest{Name: web, Last: 2}})); len(got.Entries) != 2 || got.Entries[1].By != "ann@laptop" {

@@ -40,14 +40,15 @@ const (
 	SettledSuperseded Settled = "superseded"
 )
 
-// The outcomes of a deployment that the history has: what the operator's side says
-// at its end, or the host where nobody does.
+// The outcomes that the history has: what the operator's side says at the end of a
+// deployment, or the host where nobody does, and of what a unit was told.
 const (
 	OutcomeUnchanged   = "unchanged"
 	OutcomeInstalled   = "installed"
 	OutcomeSwitched    = "switched"
 	OutcomeRestarted   = "restarted"
 	OutcomeStarted     = "started"
+	OutcomeStopped     = "stopped"
 	OutcomeTested      = "tested"
 	OutcomeFailed      = "failed"
 	OutcomeRolledBack  = "rolled-back" // it failed and was undone

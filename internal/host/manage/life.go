@@ -38,7 +38,7 @@ func (m *Machine) Live(ctx context.Context, n microvm.Name, verb hostapi.Action,
 	case verb == hostapi.ActionStop:
 		err = m.stopVM(ctx, vm, life, log)
 	case verb == hostapi.ActionStart && vm.Unit.Up():
-		life.Outcome, life.Unit = hostapi.LifeUnchanged, vm.Unit
+		life.Outcome, life.Unit = hostapi.OutcomeUnchanged, vm.Unit
 	default:
 		err = m.startVM(ctx, vm, life, verb, log)
 	}
@@ -46,7 +46,7 @@ func (m *Machine) Live(ctx context.Context, n microvm.Name, verb hostapi.Action,
 	if after, _, serr := m.see.See(ctx, n); serr == nil {
 		life.Booted = after.Booted
 	}
-	if declaredBy != "" || life.Outcome == hostapi.LifeUnchanged {
+	if declaredBy != "" || life.Outcome == hostapi.OutcomeUnchanged {
 		return life, err // ferry keeps no history of VMs that are not its own
 	}
 	entry := hostapi.HistoryEntry{Deployment: d, Ended: time.Now().UTC(), Outcome: life.Outcome, Runner: vm.Current}
@@ -59,9 +59,9 @@ func (m *Machine) Live(ctx context.Context, n microvm.Name, verb hostapi.Action,
 func (m *Machine) startVM(ctx context.Context, vm *hostapi.VMState, life *hostapi.Life, verb hostapi.Action, log func(string)) error {
 	disk := m.see.VM(life.VM)
 	how := hostapi.ActivateStart
-	life.Outcome = hostapi.LifeStarted
+	life.Outcome = hostapi.OutcomeStarted
 	if verb == hostapi.ActionRestart && !vm.Unit.Stopped() {
-		how, life.Outcome = hostapi.ActivateRestart, hostapi.LifeRestarted
+		how, life.Outcome = hostapi.ActivateRestart, hostapi.OutcomeRestarted
 	}
 	if err := disk.Notes().PutToStart(); err != nil {
 		return err
@@ -78,14 +78,14 @@ func (m *Machine) startVM(ctx context.Context, vm *hostapi.VMState, life *hostap
 func (m *Machine) stopVM(ctx context.Context, vm *hostapi.VMState, life *hostapi.Life, log func(string)) error {
 	disk := m.see.VM(life.VM)
 	if vm.Unit.Stopped() {
-		life.Outcome, life.Unit = hostapi.LifeUnchanged, vm.Unit
+		life.Outcome, life.Unit = hostapi.OutcomeUnchanged, vm.Unit
 		return disk.Notes().DropToStart()
 	}
 	ended, err := m.units.Stop(ctx, life.VM, log)
 	if err != nil {
 		return err
 	}
-	life.Outcome, life.Killed = hostapi.LifeStopped, ended.Result == "timeout"
+	life.Outcome, life.Killed = hostapi.OutcomeStopped, ended.Result == "timeout"
 	after, err := m.units.Unit(ctx, life.VM.Unit())
 	if err != nil {
 		return err

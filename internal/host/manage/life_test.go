@@ -34,13 +34,13 @@ func TestLive(t *testing.T) {
 		activeAfter    bool
 		historyEntries int
 	}{
-		{hostapi.ActionStart, hostapi.LifeUnchanged, 2, 0, hosttest.RunnerB, true, 2},
-		{hostapi.ActionRestart, hostapi.LifeRestarted, 3, 0, hosttest.RunnerB, true, 3},
-		{hostapi.ActionStop, hostapi.LifeStopped, 3, 1, "", false, 4},
-		{hostapi.ActionStop, hostapi.LifeUnchanged, 3, 1, "", false, 4},
-		{hostapi.ActionRestart, hostapi.LifeStarted, 4, 1, hosttest.RunnerB, true, 5},
-		{hostapi.ActionStop, hostapi.LifeStopped, 4, 2, "", false, 6},
-		{hostapi.ActionStart, hostapi.LifeStarted, 5, 2, hosttest.RunnerB, true, 7},
+		{hostapi.ActionStart, hostapi.OutcomeUnchanged, 2, 0, hosttest.RunnerB, true, 2},
+		{hostapi.ActionRestart, hostapi.OutcomeRestarted, 3, 0, hosttest.RunnerB, true, 3},
+		{hostapi.ActionStop, hostapi.OutcomeStopped, 3, 1, "", false, 4},
+		{hostapi.ActionStop, hostapi.OutcomeUnchanged, 3, 1, "", false, 4},
+		{hostapi.ActionRestart, hostapi.OutcomeStarted, 4, 1, hosttest.RunnerB, true, 5},
+		{hostapi.ActionStop, hostapi.OutcomeStopped, 4, 2, "", false, 6},
+		{hostapi.ActionStart, hostapi.OutcomeStarted, 5, 2, hosttest.RunnerB, true, 7},
 	} {
 		life, err := machine(h).Live(t.Context(), web, step.verb, hostapi.Claim{By: "ann@laptop"}, quiet)
 		if err != nil {
@@ -128,7 +128,7 @@ func TestLiveOfDeclaredVM(t *testing.T) {
 	h := twoGenerations(t)
 	h.Units.Declared = "install-microvm-web.service"
 	before, _ := h.Layout.VM(web).History().Read(100)
-	if life, err := machine(h).Live(t.Context(), web, hostapi.ActionRestart, hostapi.Claim{By: "ann@laptop"}, quiet); err != nil || life.Outcome != hostapi.LifeRestarted {
+	if life, err := machine(h).Live(t.Context(), web, hostapi.ActionRestart, hostapi.Claim{By: "ann@laptop"}, quiet); err != nil || life.Outcome != hostapi.OutcomeRestarted {
 		t.Fatalf("%+v, %v", life, err)
 	}
 	if after, _ := h.Layout.VM(web).History().Read(100); len(after.Entries) != len(before.Entries) {

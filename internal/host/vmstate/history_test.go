@@ -75,7 +75,7 @@ func TestUndoneRunner(t *testing.T) {
 	want("", "")
 	add(hostapi.ActionSwitch, hostapi.OutcomeRolledBack, "two")
 	want(someRunner, "two")
-	add(hostapi.ActionRestart, hostapi.LifeRestarted, "three")
+	add(hostapi.ActionRestart, hostapi.OutcomeRestarted, "three")
 	want(someRunner, "two")
 	add(hostapi.ActionSwitch, "installed", "four")
 	want("", "")
