@@ -29,8 +29,13 @@ func needsUnits(r hostapi.Request) bool {
 		r.Setup == nil && r.Timers == nil && r.Underway == nil && r.Check == nil && r.Missing == nil && len(r.Kinds()) > 0
 }
 
-// command answers what is no part of a deployment.
-func (s *session) command(ctx context.Context, c hostapi.Commands) (any, error) {
+// commands answers what is no part of a deployment.
+type commands struct {
+	srv *Server
+	out *eventWriter
+}
+
+func (s commands) answer(ctx context.Context, c hostapi.Commands) (any, error) {
 	if n, ok := subject(c); ok {
 		if _, err := microvm.ParseName(string(n)); err != nil {
 			return nil, hostapi.Refuse(err.Error(), "")
@@ -105,17 +110,17 @@ func subject(c hostapi.Commands) (n microvm.Name, ok bool) {
 }
 
 // tell is for work that is not this session's deployment's.
-func (s *session) tell(line string) { s.out.log("host", line) }
+func (s commands) tell(line string) { s.out.log("host", line) }
 
 func claim(r hostapi.LifeRequest) hostapi.Claim {
 	return hostapi.Claim{By: r.By, Wait: time.Duration(r.WaitSeconds) * time.Second}
 }
 
-func (s *session) live(ctx context.Context, r hostapi.LifeRequest, verb hostapi.Action) (*hostapi.Life, error) {
+func (s commands) live(ctx context.Context, r hostapi.LifeRequest, verb hostapi.Action) (*hostapi.Life, error) {
 	return s.srv.Live(ctx, r.Name, verb, claim(r), s.tell)
 }
 
-func (s *session) logs(ctx context.Context, r hostapi.LogsRequest) error {
+func (s commands) logs(ctx context.Context, r hostapi.LogsRequest) error {
 	if err := fewLines(r.Lines); err != nil {
 		return err
 	}
@@ -129,7 +134,7 @@ func fewLines(n int) error {
 	return nil
 }
 
-func (s *session) list(ctx context.Context, r hostapi.ListRequest) error {
+func (s commands) list(ctx context.Context, r hostapi.ListRequest) error {
 	vms, err := s.srv.others.List(ctx, r)
 	if err != nil {
 		return err
@@ -143,7 +148,7 @@ func (s *session) list(ctx context.Context, r hostapi.ListRequest) error {
 }
 
 // registration gives the text in pieces of whole lines.
-func (s *session) registration(ctx context.Context, system microvm.StorePath) error {
+func (s commands) registration(ctx context.Context, system microvm.StorePath) error {
 	if system == "" {
 		return hostapi.Refuse("the request names no system", "")
 	}
