@@ -29,8 +29,13 @@ func needsUnits(r hostapi.Request) bool {
 		r.Setup == nil && r.Timers == nil && r.Underway == nil && r.Check == nil && r.Missing == nil && len(r.Kinds()) > 0
 }
 
-// command answers what is no part of a deployment.
-func (s *session) command(ctx context.Context, c hostapi.Commands) (any, error) {
+// commands answers what is no part of a deployment.
+type commands struct {
+	srv *Server
+	out *eventWriter
+}
+
+func (s commands) answer(ctx context.Context, c hostapi.Commands) (any, error) {
 	if n, ok := subject(c); ok {
 		if _, err := microvm.ParseName(string(n)); err != nil {
 			return nil, hostapi.Refuse(err.Error(), "")
@@ -46,7 +51,7 @@ func (s *session) command(ctx context.Context, c hostapi.Commands) (any, error) 
 	case c.Remove != nil && c.Remove.Look:
 		return s.srv.manage().LookRemove(ctx, c.Remove.Name)
 	case c.Remove != nil:
-		return s.srv.manage().Remove(ctx, c.Remove.Name, claim(c.Remove.LifeRequest), c.Remove.KeepData, s.say)
+		return s.srv.manage().Remove(ctx, c.Remove.Name, claim(c.Remove.LifeRequest), c.Remove.KeepData, s.tell)
 	case c.Autostart != nil:
 		return s.srv.manage().Autostart(ctx, c.Autostart.Name, c.Autostart.On)
 	case c.Generations != nil:
@@ -104,15 +109,18 @@ func subject(c hostapi.Commands) (n microvm.Name, ok bool) {
 	return "", false
 }
 
+// tell is for work that is not this session's deployment's.
+func (s commands) tell(line string) { s.out.log("host", line) }
+
 func claim(r hostapi.LifeRequest) hostapi.Claim {
 	return hostapi.Claim{By: r.By, Wait: time.Duration(r.WaitSeconds) * time.Second}
 }
 
-func (s *session) live(ctx context.Context, r hostapi.LifeRequest, verb hostapi.Action) (*hostapi.Life, error) {
-	return s.srv.manage().Live(ctx, r.Name, verb, claim(r), s.say)
+func (s commands) live(ctx context.Context, r hostapi.LifeRequest, verb hostapi.Action) (*hostapi.Life, error) {
+	return s.srv.manage().Live(ctx, r.Name, verb, claim(r), s.tell)
 }
 
-func (s *session) logs(ctx context.Context, r hostapi.LogsRequest) error {
+func (s commands) logs(ctx context.Context, r hostapi.LogsRequest) error {
 	if err := fewLines(r.Lines); err != nil {
 		return err
 	}
@@ -126,7 +134,7 @@ func fewLines(n int) error {
 	return nil
 }
 
-func (s *session) list(ctx context.Context, r hostapi.ListRequest) error {
+func (s commands) list(ctx context.Context, r hostapi.ListRequest) error {
 	vms, err := s.srv.others.List(ctx, r)
 	if err != nil {
 		return err
@@ -140,7 +148,7 @@ func (s *session) list(ctx context.Context, r hostapi.ListRequest) error {
 }
 
 // registration gives the text in pieces of whole lines.
-func (s *session) registration(ctx context.Context, system microvm.StorePath) error {
+func (s commands) registration(ctx context.Context, system microvm.StorePath) error {
 	if system == "" {
 		return hostapi.Refuse("the request names no system", "")
 	}

@@ -147,7 +147,7 @@ func (s *session) answer(ctx context.Context, req hostapi.Request) (any, error) 
 	case req.Check != nil:
 		return struct{}{}, s.check(ctx, *req.Check)
 	}
-	return s.command(ctx, req.Commands)
+	return commands{srv: s.srv, out: s.out}.answer(ctx, req.Commands)
 }
 
 // holding works on the session's deployment. It refuses work on a VM whose lock
