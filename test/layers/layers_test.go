@@ -49,6 +49,20 @@ var order = []string{
 	"internal/microvm",
 }
 
+// rooms are packages inside a layer, from the top down, that have an order among
+// themselves as well.
+var rooms = []string{
+	"internal/host/setup",
+	"internal/host",
+	"internal/host/manage",
+	"internal/host/inventory",
+	"internal/host/settle",
+	"internal/host/plan",
+	"internal/host/vmstate",
+	"internal/host/step",
+	"internal/host/units",
+}
+
 // lab is beside the order: it may import everything, and ferry nothing of it.
 const lab = "internal/lab"
 
@@ -169,11 +183,20 @@ func forbidden(from, to string) string {
 	case layer(to) == lab:
 		return fmt.Sprintf("%s imports %s, which is never shipped", from, to)
 	case layer(from) == layer(to):
-		return ""
+		return forbiddenInside(from, to)
 	case rank(to) < 0:
 		return fmt.Sprintf("%s imports %s, which has no place among the layers", from, to)
 	case rank(from) >= rank(to):
 		return fmt.Sprintf("%s imports %s, which is above it: a package imports only what stands below it in %s", from, to, "docs/architecture.md")
+	}
+	return ""
+}
+
+// forbiddenInside is forbidden for two packages of one layer.
+func forbiddenInside(from, to string) string {
+	f, t := slices.Index(rooms, from), slices.Index(rooms, to)
+	if f >= 0 && t >= 0 && f > t {
+		return fmt.Sprintf("%s imports %s, which is above it", from, to)
 	}
 	return ""
 }
@@ -205,6 +228,8 @@ func TestCheckFinds(t *testing.T) {
 		{"upwards", pkg{path: "ferry/internal/host", imports: []string{"ferry/internal/deploy"}}, "internal/host imports internal/deploy, which is above it"},
 		{"the bottom", pkg{path: "ferry/internal/microvm", imports: []string{"ferry/internal/nix"}}, "which is above it"},
 		{"inside one layer", pkg{path: "ferry/internal/host", imports: []string{"ferry/internal/host/units"}}, ""},
+		{"from room to room", pkg{path: "ferry/internal/host/manage", imports: []string{"ferry/internal/host/vmstate"}}, ""},
+		{"from room to room upwards", pkg{path: "ferry/internal/host/vmstate", imports: []string{"ferry/internal/host/manage"}}, "which is above it"},
 		{"from inside upwards", pkg{path: "ferry/internal/host/units", imports: []string{"ferry/internal/deploy"}}, "which is above it"},
 		{"the main package", pkg{path: "ferry/cmd/ferry", imports: []string{"ferry/internal/deploy"}}, "only starts internal/cli"},
 		{"the lab in ferry", pkg{path: "ferry/internal/cli", imports: []string{"ferry/internal/lab"}}, "never shipped"},
