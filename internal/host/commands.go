@@ -1,12 +1,12 @@
 package host
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
 	"time"
 
+	"ferry/internal/host/protocol"
 	"ferry/internal/hostapi"
 	"ferry/internal/microvm"
 	"ferry/internal/systemd"
@@ -32,7 +32,7 @@ func needsUnits(r hostapi.Request) bool {
 // commands answers what is no part of a deployment.
 type commands struct {
 	srv *Server
-	out *eventWriter
+	out *protocol.Writer
 }
 
 func (s commands) answer(ctx context.Context, c hostapi.Commands) (any, error) {
@@ -110,7 +110,7 @@ func subject(c hostapi.Commands) (n microvm.Name, ok bool) {
 }
 
 // tell is for work that is not this session's deployment's.
-func (s commands) tell(line string) { s.out.log("host", line) }
+func (s commands) tell(line string) { s.out.Log("host", line) }
 
 func claim(r hostapi.LifeRequest) hostapi.Claim {
 	return hostapi.Claim{By: r.By, Wait: time.Duration(r.WaitSeconds) * time.Second}
@@ -124,7 +124,7 @@ func (s commands) logs(ctx context.Context, r hostapi.LogsRequest) error {
 	if err := fewLines(r.Lines); err != nil {
 		return err
 	}
-	return systemd.Logs(ctx, r.Name, r.Lines, r.Follow, func(l hostapi.LogLine) { _ = s.out.item(l) })
+	return systemd.Logs(ctx, r.Name, r.Lines, r.Follow, func(l hostapi.LogLine) { _ = s.out.Item(l) })
 }
 
 func fewLines(n int) error {
@@ -140,7 +140,7 @@ func (s commands) list(ctx context.Context, r hostapi.ListRequest) error {
 		return err
 	}
 	for _, v := range vms {
-		if err := s.out.item(v); err != nil {
+		if err := s.out.Item(v); err != nil {
 			return err
 		}
 	}
@@ -152,34 +152,9 @@ func (s commands) registration(ctx context.Context, system microvm.StorePath) er
 	if system == "" {
 		return hostapi.Refuse("the request names no system", "")
 	}
-	pieces := &pieceWriter{out: s.out}
+	pieces := s.out.Pieces()
 	if err := s.srv.nix.DumpRegistration(ctx, pieces, system); err != nil {
 		return err
 	}
-	return pieces.flush(len(pieces.text))
-}
-
-// pieceSize is how much text one item has about, in bytes.
-const pieceSize = 256 << 10
-
-type pieceWriter struct {
-	out  *eventWriter
-	text []byte
-}
-
-func (w *pieceWriter) Write(p []byte) (int, error) {
-	w.text = append(w.text, p...)
-	if len(w.text) < pieceSize {
-		return len(p), nil
-	}
-	return len(p), w.flush(bytes.LastIndexByte(w.text, '\n') + 1)
-}
-
-func (w *pieceWriter) flush(n int) error {
-	if n == 0 {
-		return nil
-	}
-	err := w.out.item(string(w.text[:n]))
-	w.text = append(w.text[:0], w.text[n:]...)
-	return err
+	return pieces.End()
 }

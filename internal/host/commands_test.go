@@ -2,6 +2,7 @@ package host
 
 import (
 	"ferry/internal/host/hosttest"
+	"ferry/internal/host/protocol"
 
 	"bytes"
 	"context"
@@ -132,7 +133,7 @@ func TestCommandEndsWithTheSession(t *testing.T) {
 	r, w := io.Pipe()
 	done := make(chan error)
 	var out bytes.Buffer
-	go func() { done <- serve(t.Context(), srv, &eventWriter{w: &out}, r) }()
+	go func() { done <- serve(t.Context(), srv, protocol.NewWriter(&out), r) }()
 	_, _ = io.WriteString(w, `{"id":1,"setup":{}}`+"\n")
 	<-began
 	_ = w.Close()
@@ -145,7 +146,7 @@ func TestCommandEndsWithTheSession(t *testing.T) {
 func TestRegistrationComesInPieces(t *testing.T) {
 	h := newTestHost(t)
 	var text strings.Builder
-	for i := 0; text.Len() < 3*pieceSize; i++ {
+	for i := 0; text.Len() < 3*protocol.PieceSize; i++ {
 		fmt.Fprintf(&text, "/nix/store/%032d-path\n%d\n", i, i)
 	}
 	text.WriteString("the end")
@@ -193,7 +194,7 @@ func TestWithoutSystemd(t *testing.T) {
 		if err := json.Unmarshal([]byte(`{"`+kind+`":{"name":"web","last":1}}`), &req); err != nil {
 			t.Fatal(err)
 		}
-		s := &session{srv: srv, out: &eventWriter{w: io.Discard}}
+		s := &session{srv: srv, out: protocol.NewWriter(io.Discard)}
 		if _, err := s.answer(t.Context(), req); errors.Is(err, srv.noUnits) {
 			needs = append(needs, kind)
 		}

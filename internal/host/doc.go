@@ -1,8 +1,8 @@
 // Package host is the sessions on the server that runs MicroVMs, as root: by the
 // operator's requests a deployment is prepared, built or fetched, activated,
 // committed, and undone or settled where it does not end well. It owns the order
-// of these steps, the units that guard them and the lines of the protocol there.
-// It must not know SSH, flakes or the guest's inside.
+// of these steps and the units that guard them. It must not know SSH, flakes or
+// the guest's inside.
 //
 // Entry points: Serve (one deployment, driven line by line), NewServer (single
 // requests, and deployments of `microvm`), Guard.

@@ -82,7 +82,8 @@ func (s *Server) closureDiff(ctx context.Context, vm hostapi.VMState, p *hostapi
 	}
 	lines, err := s.nix.DiffClosures(ctx, from, to)
 	if err != nil {
-		return []string{"(the closures cannot be compared: " + firstLine(err.Error()) + ")"}
+		line, _, _ := strings.Cut(err.Error(), "\n")
+		return []string{"(the closures cannot be compared: " + line + ")"}
 	}
 	return lines
 }

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"ferry/internal/host/inventory"
+	"ferry/internal/host/protocol"
 	"ferry/internal/host/step"
 	"ferry/internal/host/vmstate"
 	"ferry/internal/hostapi"
@@ -25,7 +26,7 @@ const maxRequest = 32 << 20
 // session answers an operator's requests. It has one deployment at a time.
 type session struct {
 	srv  *Server
-	out  *eventWriter
+	out  *protocol.Writer
 	work *deployment // nil before the first one was prepared
 	// failed is what the last request that failed was answered with.
 	failed *hostapi.Failure
@@ -35,17 +36,17 @@ type session struct {
 // stopped, unless it is past the point from which it must be finished; a build
 // ends and nothing has changed.
 func Serve(ctx context.Context, layout vmstate.Layout, others Others, in io.Reader, out io.Writer) error {
-	ew := &eventWriter{w: out}
-	srv, err := NewServer(ctx, layout, ew.lines("nix"))
+	ew := protocol.NewWriter(out)
+	srv, err := NewServer(ctx, layout, ew.Lines("nix"))
 	if err != nil { // not all that is asked needs systemd
-		srv = &Server{see: &inventory.Observer{Layout: layout}, noUnits: err, nix: &nix.Nix{Program: "nix", Log: ew.lines("nix")}}
+		srv = &Server{see: &inventory.Observer{Layout: layout}, noUnits: err, nix: &nix.Nix{Program: "nix", Log: ew.Lines("nix")}}
 	}
 	srv.others = others
 	defer srv.Close()
 	return serve(ctx, srv, ew, in)
 }
 
-func serve(ctx context.Context, srv *Server, ew *eventWriter, in io.Reader) error {
+func serve(ctx context.Context, srv *Server, ew *protocol.Writer, in io.Reader) error {
 	s := &session{srv: srv, out: ew}
 	defer s.abandon()
 	ctx, cancel := context.WithCancel(ctx)
@@ -56,12 +57,12 @@ func serve(ctx context.Context, srv *Server, ew *eventWriter, in io.Reader) erro
 		defer cancel() // end-of-file: nobody waits for an answer any more
 		sc := bufio.NewScanner(in)
 		sc.Buffer(make([]byte, 0, 64<<10), maxRequest)
-		watch := watch{end: cancel}
-		defer watch.stop()
+		watch := protocol.Watch{End: cancel}
+		defer watch.Stop()
 		for sc.Scan() {
-			if within, ok := signOfLife(sc.Bytes()); ok {
-				watch.feed(within)
-				ew.print(hostapi.Event{Event: hostapi.EventAlive})
+			if within, ok := protocol.SignOfLife(sc.Bytes()); ok {
+				watch.Feed(within)
+				ew.Print(hostapi.Event{Event: hostapi.EventAlive})
 				continue
 			}
 			select {
@@ -88,24 +89,24 @@ func serve(ctx context.Context, srv *Server, ew *eventWriter, in io.Reader) erro
 
 // handle answers one line.
 func (s *session) handle(ctx context.Context, line []byte) {
-	req, err := decodeRequest(line)
-	s.out.answering(req.ID)
-	defer s.out.answering(0)
+	req, err := protocol.Decode(line)
+	s.out.Answering(req.ID)
+	defer s.out.Answering(0)
 	if err != nil {
-		s.out.fail(err)
+		s.out.Fail(err)
 		return
 	}
 	result, err := s.answer(ctx, req)
 	if err != nil {
 		s.failed = asFailure(err)
-		s.out.fail(err)
+		s.out.Fail(err)
 		return
 	}
-	s.out.result(result)
+	s.out.Result(result)
 }
 
 // say tells the operator.
-func (s *session) say(line string) { s.out.log("host", line) }
+func (s *session) say(line string) { s.out.Log("host", line) }
 
 func (s *session) answer(ctx context.Context, req hostapi.Request) (any, error) {
 	if s.srv.noUnits != nil && needsUnits(req) {

@@ -2,6 +2,7 @@ package host
 
 import (
 	"ferry/internal/host/hosttest"
+	"ferry/internal/host/protocol"
 	"ferry/internal/microvm"
 
 	"bufio"
@@ -35,7 +36,7 @@ func (h *testHost) session() *client {
 	c := &client{t: h.T, in: reqW, events: bufio.NewScanner(evR), done: make(chan error, 1), id: "one"}
 	c.events.Buffer(nil, maxRequest)
 	go func() {
-		c.done <- serve(context.Background(), h.server(), &eventWriter{w: evW}, reqR)
+		c.done <- serve(context.Background(), h.server(), protocol.NewWriter(evW), reqR)
 		_ = evW.Close()
 	}()
 	return c

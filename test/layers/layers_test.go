@@ -55,6 +55,7 @@ var rooms = []string{
 	"internal/host/setup",
 	"internal/host",
 	"internal/host/manage",
+	"internal/host/protocol",
 	"internal/host/inventory",
 	"internal/host/settle",
 	"internal/host/plan",

@@ -1,4 +1,4 @@
-package host
+package protocol
 
 import (
 	"bytes"
@@ -12,10 +12,9 @@ import (
 	"ferry/internal/hostapi"
 )
 
-// decodeRequest reads one line: exactly one request that this version knows, and
-// nothing after it.
-// Whose request it is, is known also where it can't be read.
-func decodeRequest(line []byte) (hostapi.Request, error) {
+// Decode reads one line: exactly one request that this version knows, and nothing
+// after it. Whose request it is, is known also where it can't be read.
+func Decode(line []byte) (hostapi.Request, error) {
 	var from struct {
 		ID       uint64 `json:"id"`
 		Protocol int    `json:"protocol"`

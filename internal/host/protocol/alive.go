@@ -1,4 +1,4 @@
-package host
+package protocol
 
 import (
 	"bytes"
@@ -8,8 +8,8 @@ import (
 	"ferry/internal/hostapi"
 )
 
-// signOfLife reads a line that may be one.
-func signOfLife(line []byte) (within time.Duration, ok bool) {
+// SignOfLife reads a line that may be one.
+func SignOfLife(line []byte) (within time.Duration, ok bool) {
 	if !bytes.HasPrefix(line, []byte(`{"alive":`)) {
 		return 0, false
 	}
@@ -20,18 +20,20 @@ func signOfLife(line []byte) (within time.Duration, ok bool) {
 	return time.Duration(min(req.Alive.Seconds, 24*60*60)) * time.Second, true
 }
 
-// watch ends something unless it is fed in time. It is for one goroutine.
-type watch struct {
+// Watch ends something unless it is fed in time. It is for one goroutine.
+type Watch struct {
 	timer *time.Timer
-	end   func()
+	End   func()
 }
 
-func (w *watch) feed(within time.Duration) {
-	w.stop()
-	w.timer = time.AfterFunc(within, w.end)
+// Feed gives it that long from now.
+func (w *Watch) Feed(within time.Duration) {
+	w.Stop()
+	w.timer = time.AfterFunc(within, w.End)
 }
 
-func (w *watch) stop() {
+// Stop ends the watch.
+func (w *Watch) Stop() {
 	if w.timer != nil {
 		w.timer.Stop()
 	}

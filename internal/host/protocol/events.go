@@ -1,4 +1,4 @@
-package host
+package protocol
 
 import (
 	"bytes"
@@ -11,22 +11,26 @@ import (
 	"ferry/internal/hostapi"
 )
 
-// eventWriter prints events, one a line. A reader that is gone is no error: the
+// Writer prints events, one a line. A reader that is gone is no error: the
 // work that must be finished goes on without it.
-type eventWriter struct {
+type Writer struct {
 	mu sync.Mutex
 	w  io.Writer
 	id uint64 // of the request that is being answered; 0: none, or it had none
 }
 
-// answering says whose answer all is that comes from now on.
-func (e *eventWriter) answering(id uint64) {
+// NewWriter prints to w.
+func NewWriter(w io.Writer) *Writer { return &Writer{w: w} }
+
+// Answering says whose answer all is that comes from now on.
+func (e *Writer) Answering(id uint64) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	e.id = id
 }
 
-func (e *eventWriter) print(ev hostapi.Event) {
+// Print prints one event, as the answer to the request that is being answered.
+func (e *Writer) Print(ev hostapi.Event) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if ev.Event != hostapi.EventAlive {
@@ -39,44 +43,48 @@ func (e *eventWriter) print(ev hostapi.Event) {
 	_, _ = e.w.Write(append(b, '\n'))
 }
 
-func (e *eventWriter) log(source, line string) {
-	e.print(hostapi.Event{Event: hostapi.EventLog, Source: source, Line: line})
+// Log tells people how it goes on.
+func (e *Writer) Log(source, line string) {
+	e.Print(hostapi.Event{Event: hostapi.EventLog, Source: source, Line: line})
 }
 
-// item gives a part of an answer that comes in parts.
-func (e *eventWriter) item(v any) error {
+// Item gives a part of an answer that comes in parts.
+func (e *Writer) Item(v any) error {
 	b, err := json.Marshal(v)
 	if err == nil {
-		e.print(hostapi.Event{Event: hostapi.EventItem, Item: b})
+		e.Print(hostapi.Event{Event: hostapi.EventItem, Item: b})
 	}
 	return err
 }
 
-func (e *eventWriter) result(v any) {
+// Result answers the request.
+func (e *Writer) Result(v any) {
 	b, err := json.Marshal(v)
 	if err != nil {
-		e.fail(err)
+		e.Fail(err)
 		return
 	}
-	e.print(hostapi.Event{Event: hostapi.EventResult, Result: b})
+	e.Print(hostapi.Event{Event: hostapi.EventResult, Result: b})
 }
 
-func (e *eventWriter) fail(err error) {
+// Fail answers the request with why it failed; where err is no *Failure it becomes
+// one of KindFailed.
+func (e *Writer) Fail(err error) {
 	var f *hostapi.Failure
 	if !errors.As(err, &f) {
 		f = &hostapi.Failure{Kind: hostapi.KindFailed, Message: err.Error()}
 	}
-	e.print(hostapi.Event{Event: hostapi.EventError, Error: f})
+	e.Print(hostapi.Event{Event: hostapi.EventError, Error: f})
 }
 
-// lines is a writer that prints each line as a log event.
-func (e *eventWriter) lines(source string) io.Writer { return &lineWriter{out: e, source: source} }
+// Lines is a writer that prints each line as a log event.
+func (e *Writer) Lines(source string) io.Writer { return &lineWriter{out: e, source: source} }
 
 // maxLogLine bounds the text of one log event, in bytes.
 const maxLogLine = 4096
 
 type lineWriter struct {
-	out    *eventWriter
+	out    *Writer
 	source string
 	rest   []byte
 }
@@ -92,12 +100,7 @@ func (l *lineWriter) Write(p []byte) (int, error) {
 		if i < 0 || i > maxLogLine { // too long for one event: the rest goes into further ones
 			i, next = maxLogLine, maxLogLine
 		}
-		l.out.log(l.source, strings.ToValidUTF8(strings.TrimRight(string(l.rest[:i]), "\r"), "�"))
+		l.out.Log(l.source, strings.ToValidUTF8(strings.TrimRight(string(l.rest[:i]), "\r"), "�"))
 		l.rest = l.rest[next:]
 	}
-}
-
-func firstLine(s string) string {
-	line, _, _ := strings.Cut(s, "\n")
-	return line
 }

@@ -1,4 +1,4 @@
-package host
+package protocol
 
 import (
 	"encoding/json"
@@ -14,10 +14,10 @@ func FuzzRequests(f *testing.F) {
 		f.Add([]byte(line))
 	}
 	f.Fuzz(func(t *testing.T, line []byte) {
-		if within, ok := signOfLife(line); ok && within <= 0 {
+		if within, ok := SignOfLife(line); ok && within <= 0 {
 			t.Errorf("a sign of life for %s", within)
 		}
-		req, err := decodeRequest(line)
+		req, err := Decode(line)
 		if err != nil {
 			return
 		}
@@ -25,7 +25,7 @@ func FuzzRequests(f *testing.F) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		req2, err := decodeRequest(again)
+		req2, err := Decode(again)
 		if err != nil {
 			t.Fatalf("%s: %v", again, err)
 		}
