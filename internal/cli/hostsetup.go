@@ -8,7 +8,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"ferry/internal/host"
+	"ferry/internal/cmdline"
 	"ferry/internal/host/setup"
 	"ferry/internal/hostapi"
 	"ferry/internal/manage"
@@ -38,7 +38,7 @@ units run MicroVMs, it changes nothing; on NixOS it shows what to configure inst
 			word := "local"
 			switch {
 			case len(args) > 1:
-				return &usageError{err: errors.New("setup takes one host"), hint: "usage: " + cmd.UseLine()}
+				return &cmdline.UsageError{Err: errors.New("setup takes one host"), Next: "usage: " + cmd.UseLine()}
 			case len(args) == 1:
 				word = args[0]
 			}
@@ -134,35 +134,4 @@ func writeDiff(b *strings.Builder, c setup.Change) {
 	for line := range strings.Lines(c.Diff) {
 		b.WriteString("    " + ui.Clean(strings.TrimRight(line, "\n")) + "\n")
 	}
-}
-
-// hostSetupHere is the part of setup that runs on the host.
-func (a *app) hostSetupHere() *cobra.Command {
-	var remove, dryRun bool
-	cmd := &cobra.Command{
-		Use:    "setup-here",
-		Short:  "Set this machine up; ferry host setup starts it",
-		Hidden: true,
-		Args:   cobra.NoArgs,
-	}
-	cmd.Flags().BoolVar(&remove, "remove", false, "undo what setup did")
-	cmd.Flags().BoolVar(&dryRun, "dry-run", false, "change nothing")
-	cmd.RunE = a.answering(func(ctx context.Context, _ []string, answers *host.Answers) error {
-		s, err := setup.New(ctx)
-		if err != nil {
-			return err
-		}
-		defer s.Close()
-		do := s.Apply
-		if remove {
-			do = s.Remove
-		}
-		r, err := do(ctx, dryRun)
-		if err != nil {
-			return err
-		}
-		answers.Result(r)
-		return nil
-	})
-	return cmd
 }

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	"ferry/internal/helperbin"
 	"ferry/internal/hostapi"
 	"ferry/internal/remote"
 )
@@ -62,7 +63,7 @@ func openSession(ctx context.Context, c remote.Conn, noTrace bool, log func(sour
 	start := remote.StartHelper
 	if noTrace {
 		start = func(ctx context.Context, c remote.Conn, args []string) (*remote.Process, bool, error) {
-			p, err := remote.StartHelperOnce(ctx, c, args)
+			p, err := remote.StartProgramOnce(ctx, c, helperbin.For, args)
 			return p, false, err
 		}
 	}

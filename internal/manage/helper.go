@@ -11,6 +11,7 @@ import (
 	"strconv"
 	"time"
 
+	"ferry/internal/helperbin"
 	"ferry/internal/hostapi"
 	"ferry/internal/remote"
 )
@@ -38,6 +39,8 @@ type Host struct {
 	// NoTrace leaves nothing of the helper on a host that lacks it: for runs
 	// that must change nothing.
 	NoTrace bool
+	// Program chooses what is run there instead of the helper; nil: that.
+	Program helperbin.Find
 
 	conn   remote.Conn
 	report Reporter
@@ -134,10 +137,14 @@ func (h *Host) start(ctx, own context.Context, cancel context.CancelCauseFunc, a
 	var p *remote.Process
 	var uploaded bool
 	var err error
+	find := h.Program
+	if find == nil {
+		find = helperbin.For
+	}
 	if h.NoTrace {
-		p, err = remote.StartHelperOnce(own, h.conn, args)
+		p, err = remote.StartProgramOnce(own, h.conn, find, args)
 	} else {
-		p, uploaded, err = remote.StartHelper(own, h.conn, args)
+		p, uploaded, err = remote.StartProgram(own, h.conn, find, args)
 	}
 	if err != nil || !starting() {
 		cancel(errStopped)

@@ -73,6 +73,9 @@ func (e *PartialError) Error() string {
 	return fmt.Sprintf("%d of %d MicroVMs failed: %s", len(e.Failed), len(e.Failed)+e.Done, join(e.Failed))
 }
 
+// SomeDone reports whether others did not.
+func (e *PartialError) SomeDone() bool { return e.Done > 0 }
+
 // Unwrap gives the error of the first VM that failed, unless others are done.
 func (e *PartialError) Unwrap() error {
 	if e.Done > 0 {

@@ -3,20 +3,17 @@ package remote
 import (
 	"bufio"
 	"cmp"
-	"compress/gzip"
 	"context"
-	"crypto/sha256"
 	_ "embed"
-	"encoding/hex"
 	"errors"
 	"fmt"
-	"io"
 	"os"
-	"path/filepath"
 	"runtime"
 	"strings"
-	"sync"
 	"time"
+
+	"ferry/internal/helperbin"
+	"ferry/internal/shell"
 )
 
 // helperBase is where hosts keep ferry's helper: BASE/bin/SHA256/ferry.
@@ -24,58 +21,6 @@ const helperBase = "/var/lib/ferry"
 
 //go:embed helper.sh
 var helperScript string
-
-// Helper is a ferry binary on this machine that can run on a host.
-type Helper struct {
-	Path   string
-	SHA256 string // lower-case hexadecimal
-	Size   int64  // bytes
-}
-
-var ownHelper = sync.OnceValues(func() (Helper, error) {
-	path, err := os.Executable()
-	if err != nil {
-		return Helper{}, fmt.Errorf("finding ferry's own binary: %w", err)
-	}
-	return readHelper(path)
-})
-
-// OwnHelper is the running program itself. It is read once.
-func OwnHelper() (Helper, error) { return ownHelper() }
-
-func readHelper(path string) (Helper, error) {
-	f, err := os.Open(path)
-	if err != nil {
-		return Helper{}, fmt.Errorf("reading ferry's helper: %w", err)
-	}
-	defer func() { _ = f.Close() }()
-	sum := sha256.New()
-	n, err := io.Copy(sum, f)
-	if err != nil {
-		return Helper{}, fmt.Errorf("reading ferry's helper: %w", err)
-	}
-	return Helper{Path: path, SHA256: hex.EncodeToString(sum.Sum(nil)), Size: n}, nil
-}
-
-// For is the helper for a platform such as linux/arm64: h itself where that is
-// ours, else the file ferry-linux-arm64 in $FERRY_HELPER_DIR or beside h.
-func (h Helper) For(platform string) (Helper, error) {
-	if platform == runtime.GOOS+"/"+runtime.GOARCH {
-		return h, nil
-	}
-	name := "ferry-" + strings.ReplaceAll(platform, "/", "-")
-	dirs := []string{os.Getenv("FERRY_HELPER_DIR"), filepath.Dir(h.Path)}
-	for _, dir := range dirs {
-		if dir == "" {
-			continue
-		}
-		other, err := readHelper(filepath.Join(dir, name))
-		if !errors.Is(err, os.ErrNotExist) {
-			return other, err
-		}
-	}
-	return Helper{}, fmt.Errorf("no ferry for %s was found: put `%s` from the same release beside %s, or name its directory in FERRY_HELPER_DIR", platform, name, h.Path)
-}
 
 // platforms maps `uname -s` and `uname -m` to Go's names.
 var platforms = map[string]string{
@@ -88,43 +33,47 @@ var platforms = map[string]string{
 	"Linux s390x":   "linux/s390x",
 }
 
-// StartHelper starts this ferry as root on the machine, with the given
-// arguments, and uploads it before if the machine lacks exactly this build. On
-// the local machine it starts the running program's file. The process's Stdout
-// begins with the helper's own output.
+// StartHelper starts the helper as root on the machine, with the given arguments,
+// and uploads it before if the machine lacks exactly this build. On the local
+// machine it starts ferry itself, which has the helper's commands, too. The
+// process's Stdout begins with the helper's own output.
 func StartHelper(ctx context.Context, c Conn, args []string) (p *Process, uploaded bool, err error) {
-	own, err := OwnHelper()
-	if err != nil {
-		return nil, false, err
-	}
-	if c.Address().Local {
-		if err := c.Root(ctx); err != nil {
-			return nil, false, err
-		}
-		p, err = c.Start(ctx, Command{Args: append([]string{own.Path}, args...), AsRoot: true})
-		return p, false, err
-	}
-	return starter{c: c, own: own, base: helperBase}.start(ctx, args)
+	return StartProgram(ctx, c, helperbin.For, args)
 }
 
-// StartHelperOnce is StartHelper for runs that must leave no trace: a machine
-// that lacks this build gets it for this one process only.
-func StartHelperOnce(ctx context.Context, c Conn, args []string) (*Process, error) {
+// StartProgram is StartHelper with the choice of another program.
+func StartProgram(ctx context.Context, c Conn, find helperbin.Find, args []string) (p *Process, uploaded bool, err error) {
 	if c.Address().Local {
-		p, _, err := StartHelper(ctx, c, args)
-		return p, err
+		p, err = startLocal(ctx, c, args)
+		return p, false, err
 	}
-	own, err := OwnHelper()
+	return starter{c: c, find: find, base: helperBase}.start(ctx, args)
+}
+
+// StartProgramOnce is StartProgram for runs that must leave no trace: a machine
+// that lacks this build gets it for this one process only.
+func StartProgramOnce(ctx context.Context, c Conn, find helperbin.Find, args []string) (*Process, error) {
+	if c.Address().Local {
+		return startLocal(ctx, c, args)
+	}
+	return starter{c: c, find: find, base: helperBase}.startOnce(ctx, args)
+}
+
+func startLocal(ctx context.Context, c Conn, args []string) (*Process, error) {
+	own, err := os.Executable()
 	if err != nil {
+		return nil, fmt.Errorf("finding ferry's own file: %w", err)
+	}
+	if err := c.Root(ctx); err != nil {
 		return nil, err
 	}
-	return starter{c: c, own: own, base: helperBase}.startOnce(ctx, args)
+	return c.Start(ctx, Command{Args: append([]string{own}, args...), AsRoot: true})
 }
 
 // starter starts a helper; tests have a base and a binary of their own.
 type starter struct {
 	c    Conn
-	own  Helper
+	find helperbin.Find
 	base string
 	// limit is for the script's answer where the Conn has none; 0: answerLimit.
 	limit time.Duration
@@ -140,7 +89,7 @@ func (s starter) start(ctx context.Context, args []string) (*Process, bool, erro
 		if err != nil || missing == nil {
 			return p, uploaded, err
 		}
-		right, err := s.own.For(missing.platform)
+		right, err := s.find(missing.platform)
 		if err != nil {
 			return nil, uploaded, fmt.Errorf("%s: %w", s.c.Address(), err)
 		}
@@ -159,7 +108,7 @@ func (s starter) start(ctx context.Context, args []string) (*Process, bool, erro
 
 // firstGuess is the helper for the platform that the machine is known or
 // supposed to have. Where there is none, the script says which one is needed.
-func (s starter) firstGuess() Helper {
+func (s starter) firstGuess() helperbin.Program {
 	platform := "linux/" + runtime.GOARCH
 	if m, ok := s.c.(*machine); ok {
 		m.platformMu.Lock()
@@ -168,9 +117,9 @@ func (s starter) firstGuess() Helper {
 			platform = m.platform
 		}
 	}
-	h, err := s.own.For(platform)
+	h, err := s.find(platform)
 	if err != nil {
-		return Helper{SHA256: "unknown"}
+		return helperbin.Program{SHA256: "unknown"}
 	}
 	return h
 }
@@ -190,7 +139,7 @@ type missingHelper struct {
 }
 
 // try starts the helper or finds it missing.
-func (s starter) try(ctx context.Context, h Helper, args []string) (*Process, *missingHelper, error) {
+func (s starter) try(ctx context.Context, h helperbin.Program, args []string) (*Process, *missingHelper, error) {
 	own, stop := context.WithCancelCause(ctx) // lives as long as the helper
 	p, err := s.c.Start(own, s.command("run", h, args...))
 	if err != nil {
@@ -257,23 +206,22 @@ func (s starter) refusal(answer string) error {
 	return fmt.Errorf("%s: the helper is not used: %s", s.c.Address(), strings.TrimPrefix(answer, "refused "))
 }
 
-func (s starter) command(what string, h Helper, args ...string) Command {
+func (s starter) command(what string, h helperbin.Program, args ...string) Command {
 	words := []string{"sh", "-c", helperScript, "ferry-helper", what, s.base, h.SHA256}
 	return Command{Args: append(words, args...), AsRoot: true,
-		Shown: "ferry-helper " + what + " " + Quote(args...)}
+		Shown: "ferry-helper " + what + " " + shell.Quote(args...)}
 }
 
-func (s starter) upload(ctx context.Context, h Helper, compressed bool) error {
-	f, err := os.Open(h.Path)
+func (s starter) upload(ctx context.Context, h helperbin.Program, compressed bool) error {
+	how, open := "plain", h.Open
+	if compressed {
+		how, open = "gzip", h.Gzip
+	}
+	in, err := open()
 	if err != nil {
 		return fmt.Errorf("uploading the helper: %w", err)
 	}
-	defer func() { _ = f.Close() }()
-	how, in := "plain", io.ReadCloser(f)
-	if compressed {
-		how, in = "gzip", gzipped(f)
-		defer func() { _ = in.Close() }() // ends its goroutine
-	}
+	defer func() { _ = in.Close() }()
 	own, stop := context.WithCancelCause(ctx)
 	defer stop(nil)
 	stall := NewPatience(uploadStall, func() { stop(fmt.Errorf("nothing of it was taken for %s", uploadStall)) })
@@ -293,21 +241,6 @@ func (s starter) upload(ctx context.Context, h Helper, compressed bool) error {
 		return fmt.Errorf("uploading the helper to %s: %w", s.c.Address(), silent)
 	}
 	return nil
-}
-
-// gzipped compresses r as it is read. A failure to read r breaks the stream, so
-// that it cannot arrive as a whole.
-func gzipped(r io.Reader) io.ReadCloser {
-	pr, pw := io.Pipe()
-	go func() {
-		z, _ := gzip.NewWriterLevel(pw, gzip.BestSpeed) // the level is valid
-		_, err := io.Copy(z, r)
-		if err == nil {
-			err = z.Close()
-		}
-		_ = pw.CloseWithError(err)
-	}()
-	return pr
 }
 
 var errMuchOutput = errors.New("no answer from the script in much output")

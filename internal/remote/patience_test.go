@@ -11,7 +11,9 @@ import (
 	"testing/synctest"
 	"time"
 
+	"ferry/internal/helperbin"
 	"ferry/internal/microvm"
+	"ferry/internal/shell"
 )
 
 // shellWire is a machine whose login shell runs a script of the test's in place
@@ -23,7 +25,7 @@ type shellWire struct {
 
 func (w shellWire) prepare(args []string) (*child, error) {
 	return &child{
-		argv: []string{"sh", "-c", w.script, Quote(args...)},
+		argv: []string{"sh", "-c", w.script, shell.Quote(args...)},
 		attr: &syscall.SysProcAttr{Setpgid: true}, stop: stopGroup,
 	}, nil
 }
@@ -56,14 +58,18 @@ func TestStartUpFilesOfALoginShell(t *testing.T) {
 	ways := map[string]func(m *machine) error{
 		"sudo": func(m *machine) error { return m.Root(ctx) },
 		"helper": func(m *machine) error {
-			p, missing, err := starter{c: plainConn{m}, base: "/nonexistent", limit: m.o.AnswerLimit}.try(ctx, Helper{SHA256: "none"}, nil)
+			p, missing, err := starter{c: plainConn{m}, base: "/nonexistent", limit: m.o.AnswerLimit}.try(ctx, helperbin.Program{SHA256: "none"}, nil)
 			if err == nil && p == nil && missing == nil {
 				return errors.New("nothing came of it")
 			}
 			return err
 		},
 		"upload": func(m *machine) error {
-			return starter{c: plainConn{m}, base: "/nonexistent", limit: m.o.AnswerLimit}.upload(ctx, Helper{Path: os.Args[0]}, false)
+			h, err := helperbin.FromFile(os.Args[0])
+			if err != nil {
+				return err
+			}
+			return starter{c: plainConn{m}, base: "/nonexistent", limit: m.o.AnswerLimit}.upload(ctx, h, false)
 		},
 	}
 	for name, way := range ways {
