@@ -103,6 +103,16 @@ func TestBareDebianBecomesAHostAndIsBareAgain(t *testing.T) {
 		t.Errorf("the state directory is %s", got)
 	}
 
+	for _, line := range []string{"ferry version", "ferry-helper --version", "ferry host --version", "ferry-helper host --version"} {
+		_, ours, _ := strings.Cut(in.ferry("version").want(0).stdout, " ")
+		if _, theirs, _ := strings.Cut(output(t, bare, strings.Fields(line)...)+"\n", " "); theirs != ours {
+			t.Errorf("%s on the host says %q, the operator's %q", line, theirs, ours)
+		}
+	}
+	if got := output(t, bare, "readlink", "/usr/local/bin/microvm"); got != "ferry-helper" {
+		t.Errorf("microvm is %s", got)
+	}
+
 	in.deploy(deploy.OutcomeStarted, "rebuild", "setup")
 	in.write("setup.nix", vmModule("setup", `lab.note = "2";`))
 	in.deploy(deploy.OutcomeRestarted, "rebuild", "setup")
