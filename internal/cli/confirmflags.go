@@ -7,8 +7,7 @@ import (
 
 	"ferry/internal/cmdline"
 	"ferry/internal/deploy"
-	"ferry/internal/flake"
-	"ferry/internal/hostapi"
+	"ferry/internal/health"
 )
 
 // confirmHelp is what the commands that activate say of it.
@@ -28,17 +27,18 @@ type confirmOptions struct {
 	acceptFailedUnits bool
 	timeout           time.Duration
 	activationLimit   time.Duration
-	tcp, http         []string
+	checks            health.Checks
 	command           string
 }
 
 func (o *confirmOptions) addFlags(fs *pflag.FlagSet) {
 	fs.BoolVar(&o.noRollback, "no-rollback", false, "leave a deployment that failed as it is instead of undoing it")
 	fs.BoolVar(&o.acceptFailedUnits, "accept-failed-units", false, "accept a live switch even if units failed in the guest")
-	fs.Var(&cmdline.Duration{To: &o.timeout, Most: flake.MaxHealthTimeout}, "confirm-timeout", "how long the guest and all checks may take to answer, such as 30s or 2m (default: the flake's, else 1m after a live switch and 3m after a restart)")
-	fs.Var(&cmdline.Duration{To: &o.activationLimit, Most: flake.MaxHealthTimeout}, "activation-limit", "how long the switch in the guest may take (default: no limit)")
-	fs.Var(&checkValue{to: &o.tcp, check: flake.CheckHostPort, kind: "HOST:PORT"}, "check-tcp", "what must take a connection from the host (repeatable; instead of the flake's)")
-	fs.Var(&checkValue{to: &o.http, check: flake.CheckWebURL, kind: "URL"}, "check-http", "what must answer the host with a status below 400 (repeatable; instead of the flake's)")
+	fs.Var(&cmdline.Duration{To: &o.timeout, Most: health.MaxTimeout}, "confirm-timeout", "how long the guest and all checks may take to answer, such as 30s or 2m (default: the flake's, else 1m after a live switch and 3m after a restart)")
+	fs.Var(&cmdline.Duration{To: &o.activationLimit, Most: health.MaxTimeout}, "activation-limit", "how long the switch in the guest may take (default: no limit)")
+	for _, k := range health.Kinds() {
+		fs.Var(&checkValue{to: k.Of(&o.checks), check: k.Valid, kind: k.Value}, "check-"+k.Name, k.Help+" (repeatable; instead of the flake's)")
+	}
 	fs.Var(&commandValue{to: &o.command}, "check-command", "a shell command that must succeed in the guest, as root (instead of the flake's)")
 }
 
@@ -47,7 +47,7 @@ func (o *confirmOptions) confirm() deploy.Confirm {
 	return deploy.Confirm{
 		NoRollback: o.noRollback, AcceptFailedUnits: o.acceptFailedUnits,
 		Timeout: o.timeout, ActivationLimit: o.activationLimit,
-		Checks: hostapi.Checks{TCP: o.tcp, HTTP: o.http}, Command: o.command,
+		Checks: o.checks, Command: o.command,
 	}
 }
 
@@ -75,7 +75,7 @@ func (v *commandValue) String() string { return "" }
 func (v *commandValue) Type() string   { return "COMMAND" }
 
 func (v *commandValue) Set(s string) error {
-	if err := flake.CheckCommand(s); err != nil {
+	if err := health.ValidCommand(s); err != nil {
 		return err
 	}
 	*v.to = s

@@ -12,7 +12,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"ferry/internal/cmdline"
-	"ferry/internal/flake"
+	"ferry/internal/health"
 	"ferry/internal/hostapi"
 	"ferry/internal/manage"
 	"ferry/internal/timers"
@@ -46,7 +46,7 @@ func (o *timerOptions) addFlags(cmd *cobra.Command) {
 	o.place.addFlakeFlags(cmd)
 	fs := cmd.Flags()
 	fs.StringArrayVar(&o.calendar, "on-calendar", nil, "when it runs, in the form of systemd.time(7): daily, Mon..Fri 03:00 (repeatable)")
-	fs.Var(&cmdline.Duration{To: &o.delay, Most: flake.MaxHealthTimeout}, "randomized-delay", "wait a random time up to this before each run")
+	fs.Var(&cmdline.Duration{To: &o.delay, Most: health.MaxTimeout}, "randomized-delay", "wait a random time up to this before each run")
 	fs.BoolVar(&o.remove, "remove", false, "remove the timer")
 	fs.BoolVar(&o.dryRun, "dry-run", false, "show what would be done, every file with a diff, and change nothing")
 }

@@ -15,6 +15,7 @@ import (
 	"ferry/internal/deploy"
 	"ferry/internal/fetch"
 	"ferry/internal/flake"
+	"ferry/internal/health"
 	"ferry/internal/hostapi"
 	"ferry/internal/microvm"
 	"ferry/internal/nix"
@@ -88,7 +89,7 @@ restarted unless --restart=never: then it is installed only.` + confirmHelp,
 	o.source.addFlags(cmd)
 	fs.StringVar(&o.cache, "cache", "", "the binary cache that has the builds (default: the host's own substituters)")
 	fs.StringVar(&o.relay, "relay", string(deploy.RelayAuto), "copy through this machine: auto (where the host can't reach the cache), always, never")
-	most := flake.MaxHealthTimeout
+	most := health.MaxTimeout
 	fs.Var(&cmdline.Duration{To: &o.stall, Most: most}, "stall-timeout", "how long a download may stall (default: 1m)")
 	fs.Var(&cmdline.Duration{To: &o.limit, Most: most}, "fetch-limit", "how long the download for a VM may take (default: 6h)")
 	o.confirm.addFlags(fs)

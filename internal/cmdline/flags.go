@@ -9,7 +9,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"ferry/internal/flake"
+	"ferry/internal/health"
 )
 
 const defaultWait = "30m"
@@ -17,7 +17,7 @@ const defaultWait = "30m"
 // AddWaitFlag is for commands that take the VM's lock.
 func AddWaitFlag(cmd *cobra.Command, wait *time.Duration) {
 	fs := cmd.Flags()
-	fs.Var(&Duration{To: wait, Most: flake.MaxHealthTimeout}, "wait", "wait for another deployment of the VM to end, at most this long (--wait alone: 30m), instead of failing with exit code 5")
+	fs.Var(&Duration{To: wait, Most: health.MaxTimeout}, "wait", "wait for another deployment of the VM to end, at most this long (--wait alone: 30m), instead of failing with exit code 5")
 	fs.Lookup("wait").NoOptDefVal = defaultWait
 }
 

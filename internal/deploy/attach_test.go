@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"ferry/internal/flake"
+	"ferry/internal/health"
 	"ferry/internal/hostapi"
 	"ferry/internal/microvm"
 	"ferry/internal/remembered"
@@ -206,7 +207,7 @@ func liar(t *testing.T, phase hostapi.Phase) *stage {
 					Record: &microvm.Record{HostName: "bait"},
 					Confirm: hostapi.Confirmation{
 						Await: true, Command: "touch /bait", AcceptFailedUnits: true, NoRollback: true,
-						Checks: hostapi.Checks{TCP: []string{"bait:1"}},
+						Checks: health.Checks{TCP: []string{"bait:1"}},
 					},
 				},
 			},
@@ -226,7 +227,7 @@ func remembers(t *testing.T, how hostapi.Activation) remembered.Store {
 	d := &deployment{
 		Deployer: &Deployer{Memory: s, Report: &silent{}}, id: leftID, guest: &guestSide{},
 		req: Request{Attribute: "web", Name: "web", Host: ptr(address(t, "root@host1")), Target: &web, Action: hostapi.ActionSwitch,
-			Confirm: Confirm{Command: "true # mine", Timeout: time.Minute, Checks: hostapi.Checks{TCP: []string{"web:80"}}}},
+			Confirm: Confirm{Command: "true # mine", Timeout: time.Minute, Checks: health.Checks{TCP: []string{"web:80"}}}},
 		record: microvm.Record{Name: "web", HostName: "web"},
 		plan:   hostapi.Plan{Runner: leftRun, System: leftSys, HostName: "web", Install: true, Activation: how},
 	}

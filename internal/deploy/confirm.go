@@ -3,7 +3,7 @@ package deploy
 import (
 	"time"
 
-	"ferry/internal/hostapi"
+	"ferry/internal/health"
 )
 
 // Confirm says what shows that a deployment is well, and what becomes of one
@@ -21,7 +21,7 @@ type Confirm struct {
 	// it wants, since a database migration must not be killed.
 	ActivationLimit time.Duration
 	// Checks are made on the host.
-	Checks hostapi.Checks
+	Checks health.Checks
 	// Command is a shell command that must succeed in the guest, as root; empty:
 	// none.
 	Command string

@@ -38,12 +38,7 @@ func (c Confirm) Or(h *flake.Health) Confirm {
 	if h == nil {
 		return c
 	}
-	if len(c.Checks.TCP) == 0 {
-		c.Checks.TCP = h.TCP
-	}
-	if len(c.Checks.HTTP) == 0 {
-		c.Checks.HTTP = h.HTTP
-	}
+	c.Checks = c.Checks.Or(h.Checks)
 	if c.Command == "" {
 		c.Command = h.Command
 	}

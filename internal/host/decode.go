@@ -4,9 +4,10 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
-	"ferry/internal/hostapi"
 	"fmt"
 	"io"
+
+	"ferry/internal/hostapi"
 )
 
 // decodeRequest reads one line: exactly one request that this version knows, and

@@ -4,10 +4,11 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
-	"ferry/internal/hostapi"
 	"io"
 	"strings"
 	"sync"
+
+	"ferry/internal/hostapi"
 )
 
 // eventWriter prints events, one a line. A reader that is gone is no error: the

@@ -15,6 +15,14 @@ import (
 	"ferry/internal/hostapi"
 	"ferry/internal/microvm"
 	"ferry/internal/nix"
+	"ferry/internal/systemd"
+)
+
+const (
+	runnerA = microvm.StorePath("/nix/store/aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa-microvm-qemu-web")
+	runnerB = microvm.StorePath("/nix/store/bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb-microvm-qemu-web")
+	systemA = microvm.StorePath("/nix/store/1111111111111111111111111111111a-nixos-system-web")
+	systemB = microvm.StorePath("/nix/store/2222222222222222222222222222222b-nixos-system-web")
 )
 
 // testHost is a host in a directory: a store with hand-made runners, and fakes
@@ -94,18 +102,18 @@ type fakeUnits struct {
 	asked    func() error // before each look at a unit
 }
 
-func (f *fakeUnits) unit(context.Context, string) (unitFacts, error) {
+func (f *fakeUnits) Unit(context.Context, string) (systemd.Unit, error) {
 	if f.asked != nil {
 		if err := f.asked(); err != nil {
-			return unitFacts{}, err
+			return systemd.Unit{}, err
 		}
 	}
-	return unitFacts{UnitState: f.state}, nil
+	return systemd.Unit{UnitState: f.state}, nil
 }
 
-func (f *fakeUnits) declaredBy(context.Context, microvm.Name) (string, error) { return f.declared, nil }
+func (f *fakeUnits) DeclaredBy(context.Context, microvm.Name) (string, error) { return f.declared, nil }
 
-func (f *fakeUnits) run(_ context.Context, n microvm.Name, how hostapi.Activation, _ func(string)) (hostapi.UnitState, error) {
+func (f *fakeUnits) Run(_ context.Context, n microvm.Name, how hostapi.Activation, _ func(string)) (hostapi.UnitState, error) {
 	f.starts = append(f.starts, how)
 	if err := f.failOnce; err != nil {
 		f.failOnce = nil
@@ -123,7 +131,7 @@ func (f *fakeUnits) run(_ context.Context, n microvm.Name, how hostapi.Activatio
 	return f.state, nil
 }
 
-func (f *fakeUnits) stop(_ context.Context, n microvm.Name, log func(string)) (hostapi.UnitState, error) {
+func (f *fakeUnits) Stop(_ context.Context, n microvm.Name, log func(string)) (hostapi.UnitState, error) {
 	f.stops++
 	if f.fail != nil {
 		return hostapi.UnitState{}, f.fail
@@ -134,23 +142,23 @@ func (f *fakeUnits) stop(_ context.Context, n microvm.Name, log func(string)) (h
 	return last, nil
 }
 
-func (f *fakeUnits) reload(context.Context) error { f.reloads++; return nil }
+func (f *fakeUnits) Reload(context.Context) error { f.reloads++; return nil }
 
-func (f *fakeUnits) disable(context.Context, microvm.Name) error {
+func (f *fakeUnits) Disable(context.Context, microvm.Name) error {
 	f.disabled = true
 	return nil
 }
 
-func (f *fakeUnits) transient(_ context.Context, u transientUnit) error {
-	f.guards = append(f.guards, u.name)
+func (f *fakeUnits) Transient(_ context.Context, u systemd.TransientUnit) error {
+	f.guards = append(f.guards, u.Name)
 	return nil
 }
 
-func (f *fakeUnits) failure(_ context.Context, _ microvm.Name, _ time.Time, message string) *hostapi.Failure {
+func (f *fakeUnits) Failure(_ context.Context, _ microvm.Name, _ time.Time, message string) *hostapi.Failure {
 	return &hostapi.Failure{Kind: hostapi.KindUnit, Message: message}
 }
 
-func (f *fakeUnits) close() {}
+func (f *fakeUnits) Close() {}
 
 // fakeNix builds what the store has already, and notes what it was asked.
 type fakeNix struct {

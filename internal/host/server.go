@@ -8,6 +8,7 @@ import (
 	"ferry/internal/hostapi"
 	"ferry/internal/microvm"
 	"ferry/internal/nix"
+	"ferry/internal/systemd"
 )
 
 // Server answers requests about the VMs of this machine. It belongs to one
@@ -20,15 +21,15 @@ type Server struct {
 
 // unitManager is what Server needs of systemd.
 type unitManager interface {
-	unit(ctx context.Context, name string) (unitFacts, error)
-	declaredBy(ctx context.Context, n microvm.Name) (string, error)
-	run(ctx context.Context, n microvm.Name, how hostapi.Activation, log func(string)) (hostapi.UnitState, error)
-	stop(ctx context.Context, n microvm.Name, log func(string)) (hostapi.UnitState, error)
-	disable(ctx context.Context, n microvm.Name) error
-	reload(ctx context.Context) error
-	transient(ctx context.Context, u transientUnit) error
-	failure(ctx context.Context, n microvm.Name, since time.Time, message string) *hostapi.Failure
-	close()
+	Unit(ctx context.Context, name string) (systemd.Unit, error)
+	DeclaredBy(ctx context.Context, n microvm.Name) (string, error)
+	Run(ctx context.Context, n microvm.Name, how hostapi.Activation, log func(string)) (hostapi.UnitState, error)
+	Stop(ctx context.Context, n microvm.Name, log func(string)) (hostapi.UnitState, error)
+	Disable(ctx context.Context, n microvm.Name) error
+	Reload(ctx context.Context) error
+	Transient(ctx context.Context, u systemd.TransientUnit) error
+	Failure(ctx context.Context, n microvm.Name, since time.Time, message string) *hostapi.Failure
+	Close()
 }
 
 // nixTool is what Server needs of the nix command line.
@@ -52,7 +53,7 @@ type nixTool interface {
 func NewServer(ctx context.Context, layout Layout, log io.Writer) (*Server, error) {
 	// The connection would end with its context, but what must be finished goes
 	// on when this process is told to end.
-	units, err := connectSystemd(context.WithoutCancel(ctx))
+	units, err := systemd.Connect(context.WithoutCancel(ctx))
 	if err != nil {
 		return nil, err
 	}
@@ -60,4 +61,4 @@ func NewServer(ctx context.Context, layout Layout, log io.Writer) (*Server, erro
 }
 
 // Close lets go of systemd.
-func (s *Server) Close() { s.units.close() }
+func (s *Server) Close() { s.units.Close() }

@@ -13,6 +13,7 @@ import (
 	"slices"
 	"time"
 
+	"ferry/internal/host/step"
 	"ferry/internal/hostapi"
 	"ferry/internal/microvm"
 	"ferry/internal/nix"
@@ -189,7 +190,7 @@ func (s *session) prepare(ctx context.Context, req hostapi.PrepareRequest) (*hos
 	d := req.Deployment
 	var lock *vmLock
 	var waited bool
-	err = do(StepLock, func() error {
+	err = step.Do(step.Lock, func() error {
 		mine := hostapi.Lock{By: d.By, Deployment: d.ID, Since: d.Started, PID: os.Getpid()}
 		lock, waited, err = s.srv.layout.waitVM(ctx, req.Name, mine, time.Duration(req.WaitSeconds)*time.Second, s.log)
 		return err
@@ -228,9 +229,9 @@ func (s *session) begin(ctx context.Context, req hostapi.PrepareRequest, work un
 	if err := s.settleEarlier(ctx, vm, req, log); err != nil {
 		return nil, err
 	}
-	err = do(StepNote, func() error { return l.writeNote(req.Name, noteDeployment, work) })
+	err = step.Do(step.Note, func() error { return l.writeNote(req.Name, noteDeployment, work) })
 	if err == nil {
-		err = do(StepPending, func() error { return l.rootPending(req.Name, req.Runner, req.Derivations) })
+		err = step.Do(step.Pending, func() error { return l.rootPending(req.Name, req.Runner, req.Derivations) })
 	}
 	if err != nil { // there is no earlier deployment any more: note and roots are this one's
 		entry := hostapi.HistoryEntry{Deployment: work.Deployment, Ended: time.Now().UTC(), Outcome: hostapi.OutcomeFailed, Error: err.Error(), Runner: work.Runner}
@@ -274,7 +275,7 @@ func (s *session) build(ctx context.Context, req hostapi.BuildRequest) (*hostapi
 	}
 	pending := filepath.Join(s.srv.layout.ferryRoots(req.Name), "pending")
 	var outs []microvm.StorePath
-	err := do(StepBuild, func() (err error) {
+	err := step.Do(step.Build, func() (err error) {
 		outs, err = s.srv.nix.Build(ctx, pending, req.Derivations...)
 		return err
 	})
@@ -318,7 +319,7 @@ func (s *session) activate(ctx context.Context, req hostapi.ActivateRequest) (*h
 		return nil, err
 	}
 	s.work.Activating, s.work.Runner, s.work.Commit = true, req.Runner, req.Commit
-	if err := do(StepActivate, func() error { return s.srv.layout.writeNote(req.Name, noteDeployment, s.work) }); err != nil {
+	if err := step.Do(step.Activate, func() error { return s.srv.layout.writeNote(req.Name, noteDeployment, s.work) }); err != nil {
 		return nil, err
 	}
 	if err := s.srv.nix.AddRoot(ctx, filepath.Join(s.srv.layout.ferryRoots(req.Name), "pending"), req.Runner); err != nil {
@@ -347,8 +348,8 @@ func (s *session) observe(ctx context.Context, req hostapi.ObserveRequest) (stru
 }
 
 func (s *session) check(ctx context.Context, req hostapi.CheckRequest) error {
-	return do(StepCheck, func() error {
+	return step.Do(step.Check, func() error {
 		within := time.Duration(req.Seconds) * time.Second
-		return await(ctx, req.Checks, within, func(line string) { s.out.log("host", line) })
+		return askAll(ctx, req.Checks, within, func(line string) { s.out.log("host", line) })
 	})
 }

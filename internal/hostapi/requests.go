@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"time"
 
+	"ferry/internal/health"
 	"ferry/internal/microvm"
 )
 
@@ -334,8 +335,8 @@ type CommitRequest struct {
 
 // Confirmation says what shows that a VM is well after its unit was started.
 type Confirmation struct {
-	NoRollback bool   `json:"noRollback,omitempty"` // leave a failure as it is
-	Checks     Checks `json:"checks,omitzero"`
+	NoRollback bool          `json:"noRollback,omitempty"` // leave a failure as it is
+	Checks     health.Checks `json:"checks,omitzero"`
 	// Seconds is the time that the checks may take, and then the operator's
 	// answer; 0: a minute.
 	Seconds int `json:"seconds,omitempty"`
@@ -409,9 +410,9 @@ type Resumed struct {
 // CheckRequest asks the VM's checks from the host until all pass, for at most
 // Seconds. The answer is empty, the error of KindHealth.
 type CheckRequest struct {
-	Name    microvm.Name `json:"name"`
-	Checks  Checks       `json:"checks"`
-	Seconds int          `json:"seconds"`
+	Name    microvm.Name  `json:"name"`
+	Checks  health.Checks `json:"checks"`
+	Seconds int           `json:"seconds"`
 }
 
 // FinishRequest ends the deployment and writes it to the history.

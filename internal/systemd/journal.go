@@ -1,4 +1,4 @@
-package host
+package systemd
 
 import (
 	"bufio"
@@ -16,6 +16,22 @@ import (
 	"ferry/internal/hostapi"
 	"ferry/internal/microvm"
 )
+
+const journalLines = "25"
+
+func journal(ctx context.Context, unit string, since time.Time) []string {
+	cmd := exec.CommandContext(ctx, "journalctl", "--no-pager", "--quiet", "-o", "cat",
+		"-u", unit, "-n", journalLines, fmt.Sprintf("--since=@%d", since.Unix()-1))
+	out, err := cmd.Output()
+	if err != nil {
+		return []string{fmt.Sprintf("(the journal of %s cannot be read: %v)", unit, err)}
+	}
+	text := strings.TrimRight(string(out), "\n")
+	if text == "" {
+		return nil
+	}
+	return strings.Split(text, "\n")
+}
 
 // maxJournalEntry bounds one entry as journalctl prints it, in bytes; a longer
 // one ends the reading.
@@ -55,7 +71,7 @@ func Logs(ctx context.Context, n microvm.Name, last int, follow bool, each func(
 	case readErr != nil:
 		return readErr
 	case err != nil:
-		return fmt.Errorf("journalctl: %w: %s", err, firstLine(messages.String()))
+		return fmt.Errorf("journalctl: %w: %s", err, strings.SplitN(messages.String(), "\n", 2)[0])
 	}
 	return nil
 }

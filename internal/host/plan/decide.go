@@ -1,4 +1,7 @@
-package host
+// Package plan decides what a deployment does: what differs between two runners, and
+// whether what runs is switched live, restarted or left alone. It owns these rules and
+// touches nothing: it must not know of units, links or guests.
+package plan
 
 import (
 	"fmt"
@@ -9,9 +12,9 @@ import (
 	"ferry/internal/microvm"
 )
 
-// situation is all that a decision rests on; docs/architecture.md has its place in
+// Situation is all that a decision rests on; docs/architecture.md has its place in
 // a deployment.
-type situation struct {
+type Situation struct {
 	hostapi.Intent
 	VM      hostapi.VMState
 	New     microvm.StorePath // runner; empty where only the build will tell
@@ -27,8 +30,8 @@ type situation struct {
 	FlakeDiffers bool // `flake` does not hold Intent.UpdateFlake
 }
 
-// decide turns a situation into what to do. It never touches anything.
-func decide(s situation) (hostapi.Plan, error) {
+// Decide turns a situation into what to do. It never touches anything.
+func Decide(s Situation) (hostapi.Plan, error) {
 	p := hostapi.Plan{
 		Install:    !s.SameAsCurrent,
 		WriteFlake: s.FlakeDiffers,
@@ -83,7 +86,7 @@ func decide(s situation) (hostapi.Plan, error) {
 
 // decideTrial is for the actions that leave `current` alone: they only exist
 // inside a running guest.
-func decideTrial(p hostapi.Plan, s situation) (hostapi.Plan, error) {
+func decideTrial(p hostapi.Plan, s Situation) (hostapi.Plan, error) {
 	switch {
 	case !s.VM.Unit.Up():
 		return p, hostapi.Refuse(fmt.Sprintf("%s: the VM is not running", s.Action), "start it first: ferry start NAME")
@@ -100,7 +103,7 @@ func decideTrial(p hostapi.Plan, s situation) (hostapi.Plan, error) {
 }
 
 // decideDown is for a VM whose unit is not up.
-func decideDown(p hostapi.Plan, s situation) hostapi.Plan {
+func decideDown(p hostapi.Plan, s Situation) hostapi.Plan {
 	switch {
 	case !s.VM.Exists:
 		p.Activation, p.Reason = hostapi.ActivateStart, "the VM is new"
@@ -119,7 +122,7 @@ func decideDown(p hostapi.Plan, s situation) hostapi.Plan {
 	return p
 }
 
-func waits(s situation, systemChanged bool) []string {
+func waits(s Situation, systemChanged bool) []string {
 	w := slices.Clone(s.Hardware)
 	if systemChanged {
 		w = append(w, "the system inside")

@@ -1,4 +1,4 @@
-package host
+package plan
 
 import (
 	"fmt"
@@ -8,10 +8,10 @@ import (
 	"ferry/internal/microvm"
 )
 
-// recordChanges names what differs in hardware between two records, in words
+// RecordChanges names what differs in hardware between two records, in words
 // such as `memory 512 → 768 MiB`. Nil where one record is missing or they agree
 // in all that a record knows.
-func recordChanges(from, to *microvm.Record) []string {
+func RecordChanges(from, to *microvm.Record) []string {
 	if from == nil || to == nil {
 		return nil
 	}

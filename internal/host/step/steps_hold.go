@@ -1,6 +1,6 @@
 //go:build faults
 
-package host
+package step
 
 import (
 	"fmt"

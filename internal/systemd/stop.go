@@ -1,4 +1,4 @@
-package host
+package systemd
 
 import (
 	"context"
@@ -22,21 +22,21 @@ const (
 // the unit's own TimeoutStopSec lets it, and until the helper services have
 // ended. The state is the unit's as it ended, before failures were reset: a
 // Result of "timeout" is a guest that had to be killed.
-func (s *systemd) stop(ctx context.Context, n microvm.Name, log func(string)) (hostapi.UnitState, error) {
+func (s *Manager) Stop(ctx context.Context, n microvm.Name, log func(string)) (hostapi.UnitState, error) {
 	began := time.Now()
 	log("stopping " + n.Unit())
 	done := make(chan string, 1)
 	if _, err := s.conn.StopUnitContext(ctx, n.Unit(), "replace", done); err != nil {
-		return hostapi.UnitState{}, s.failure(ctx, n, began, fmt.Sprintf("systemd refused to stop %s: %v", n.Unit(), err))
+		return hostapi.UnitState{}, s.Failure(ctx, n, began, fmt.Sprintf("systemd refused to stop %s: %v", n.Unit(), err))
 	}
 	result, err := awaitJob(ctx, done, func(sofar time.Duration) { log(fmt.Sprintf("the guest is still shutting down (%s)", sofar)) })
 	if err != nil {
 		return hostapi.UnitState{}, fmt.Errorf("waiting for %s to stop (systemd goes on with it): %w", n.Unit(), err)
 	}
 	if result != "done" {
-		return hostapi.UnitState{}, s.failure(ctx, n, began, fmt.Sprintf("stopping %s: the stop %s", n.Unit(), result))
+		return hostapi.UnitState{}, s.Failure(ctx, n, began, fmt.Sprintf("stopping %s: the stop %s", n.Unit(), result))
 	}
-	ended, err := s.unit(ctx, n.Unit())
+	ended, err := s.Unit(ctx, n.Unit())
 	if err != nil {
 		return hostapi.UnitState{}, err
 	}
@@ -62,14 +62,14 @@ func awaitJob(ctx context.Context, done <-chan string, say func(sofar time.Durat
 
 // awaitHelpers waits until a stopped VM's helper services have ended, and
 // forgets their failures and the VM's: what is stopped on purpose has not failed.
-func (s *systemd) awaitHelpers(ctx context.Context, n microvm.Name, began time.Time) error {
+func (s *Manager) awaitHelpers(ctx context.Context, n microvm.Name, began time.Time) error {
 	tick := time.NewTicker(100 * time.Millisecond)
 	defer tick.Stop()
 	deadline := time.Now().Add(helpersStop)
 	for {
 		var busy, failed []string
 		for _, unit := range append(helpersOf(n), n.Unit()) {
-			u, err := s.unit(ctx, unit)
+			u, err := s.Unit(ctx, unit)
 			switch {
 			case err != nil:
 				return err
@@ -116,7 +116,7 @@ func helpersOf(n microvm.Name) []string {
 
 // disable takes the VM out of what starts with the machine, whatever put it
 // there with links that systemd keeps in /etc.
-func (s *systemd) disable(ctx context.Context, n microvm.Name) error {
+func (s *Manager) Disable(ctx context.Context, n microvm.Name) error {
 	changes, err := s.conn.DisableUnitFilesContext(ctx, []string{n.Unit()}, false)
 	if err != nil {
 		return fmt.Errorf("taking %s out of what starts with the machine: %w", n.Unit(), err)

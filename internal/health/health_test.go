@@ -1,9 +1,8 @@
-package host
+package health
 
 import (
 	"context"
 	"errors"
-	"ferry/internal/hostapi"
 	"io"
 	"log"
 	"net"
@@ -29,11 +28,11 @@ func TestHealthy(t *testing.T) {
 	}))
 	defer web.Close()
 	t.Setenv("http_proxy", "http://127.0.0.1:1")
-	checks := hostapi.Checks{TCP: []string{web.Listener.Addr().String()}, HTTP: []string{web.URL, web.URL + "/moved"}}
-	if err := await(t.Context(), checks, 5*time.Second, quiet); err != nil {
+	checks := Checks{TCP: []string{web.Listener.Addr().String()}, HTTP: []string{web.URL, web.URL + "/moved"}}
+	if err := Await(t.Context(), checks, 5*time.Second, quiet); err != nil {
 		t.Fatal(err)
 	}
-	if err := await(t.Context(), hostapi.Checks{}, time.Second, quiet); err != nil {
+	if err := Await(t.Context(), Checks{}, time.Second, quiet); err != nil {
 		t.Fatalf("nothing to check: %v", err)
 	}
 }
@@ -51,7 +50,7 @@ func TestHealthComesUp(t *testing.T) {
 	}))
 	defer web.Close()
 	var said []string
-	err := await(t.Context(), hostapi.Checks{HTTP: []string{web.URL, web.URL + "/other"}}, 20*time.Second, func(s string) { said = append(said, s) })
+	err := Await(t.Context(), Checks{HTTP: []string{web.URL, web.URL + "/other"}}, 20*time.Second, func(s string) { said = append(said, s) })
 	if err != nil || asked.Load() != 4 || other.Load() != 4 {
 		t.Fatalf("%v after %d and %d tries", err, asked.Load(), other.Load())
 	}
@@ -81,38 +80,38 @@ func TestUnhealthy(t *testing.T) {
 	evil := func(talk func(net.Conn)) string { return "http://u:secret@" + talking(t, talk) + "/x?token=secret" }
 	for _, c := range []struct {
 		name   string
-		checks hostapi.Checks
+		checks Checks
 		want   string
 	}{
-		{"an error with gigabytes", hostapi.Checks{HTTP: []string{broken.URL}}, "status 500 Internal Server Error"},
-		{"an unknown authority", hostapi.Checks{HTTP: []string{tls.URL}}, "certificate"},
-		{"TLS expected, not spoken", hostapi.Checks{HTTP: []string{strings.Replace(broken.URL, "http", "https", 1)}}, "HTTPS"},
-		{"refused", hostapi.Checks{TCP: []string{refused}, HTTP: []string{"http://" + refused}}, "TCP " + refused + ": connect: connection refused; HTTP http://" + refused + ": connect"},
-		{"a black hole", hostapi.Checks{TCP: []string{blackHole(t)}}, "no answer in time"},
-		{"silent", hostapi.Checks{HTTP: []string{evil(func(c net.Conn) { _, _ = io.Copy(io.Discard, c) })}}, "no answer in time"},
-		{"silent in the header", hostapi.Checks{HTTP: []string{evil(func(c net.Conn) {
+		{"an error with gigabytes", Checks{HTTP: []string{broken.URL}}, "status 500 Internal Server Error"},
+		{"an unknown authority", Checks{HTTP: []string{tls.URL}}, "certificate"},
+		{"TLS expected, not spoken", Checks{HTTP: []string{strings.Replace(broken.URL, "http", "https", 1)}}, "HTTPS"},
+		{"refused", Checks{TCP: []string{refused}, HTTP: []string{"http://" + refused}}, "TCP " + refused + ": connect: connection refused; HTTP http://" + refused + ": connect"},
+		{"a black hole", Checks{TCP: []string{blackHole(t)}}, "no answer in time"},
+		{"silent", Checks{HTTP: []string{evil(func(c net.Conn) { _, _ = io.Copy(io.Discard, c) })}}, "no answer in time"},
+		{"silent in the header", Checks{HTTP: []string{evil(func(c net.Conn) {
 			_, _ = io.WriteString(c, "HTTP/1.1 200 OK\r\nServer: x\r\n")
 			_, _ = io.Copy(io.Discard, c)
 		})}}, "no answer in time"},
-		{"a header without end", hostapi.Checks{HTTP: []string{evil(func(c net.Conn) { pour(c, "HTTP/1.1 200 OK\r\n", "A: "+big) })}}, "headers exceeded"},
-		{"headers without end", hostapi.Checks{HTTP: []string{evil(func(c net.Conn) { pour(c, "HTTP/1.1 200 OK\r\n", "A: b\r\n") })}}, "headers exceeded"},
-		{"preliminary answers without end", hostapi.Checks{HTTP: []string{evil(func(c net.Conn) { pour(c, "", "HTTP/1.1 102 Processing\r\n\r\n") })}}, ""},
-		{"escape sequences", hostapi.Checks{HTTP: []string{evil(func(c net.Conn) { _, _ = io.WriteString(c, "HTTP/1.1 \x1b[2J\x1b]0;x\a"+big[:2000]+"\r\n\r\n") })}}, "malformed HTTP"},
-		{"no address", hostapi.Checks{TCP: []string{"nonsense"}, HTTP: []string{"http://[", "file:///etc/passwd"}}, "HTTP file:///etc/passwd: unsupported protocol"},
+		{"a header without end", Checks{HTTP: []string{evil(func(c net.Conn) { pour(c, "HTTP/1.1 200 OK\r\n", "A: "+big) })}}, "headers exceeded"},
+		{"headers without end", Checks{HTTP: []string{evil(func(c net.Conn) { pour(c, "HTTP/1.1 200 OK\r\n", "A: b\r\n") })}}, "headers exceeded"},
+		{"preliminary answers without end", Checks{HTTP: []string{evil(func(c net.Conn) { pour(c, "", "HTTP/1.1 102 Processing\r\n\r\n") })}}, ""},
+		{"escape sequences", Checks{HTTP: []string{evil(func(c net.Conn) { _, _ = io.WriteString(c, "HTTP/1.1 \x1b[2J\x1b]0;x\a"+big[:2000]+"\r\n\r\n") })}}, "malformed HTTP"},
+		{"no address", Checks{TCP: []string{"nonsense"}, HTTP: []string{"http://[", "file:///etc/passwd"}}, "HTTP file:///etc/passwd: unsupported protocol"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
 			began := time.Now()
-			err := await(t.Context(), c.checks, 2*time.Second, quiet)
-			var f *hostapi.Failure
-			if !errors.As(err, &f) || f.Kind != hostapi.KindHealth || !strings.Contains(f.Message, c.want) {
+			err := Await(t.Context(), c.checks, 2*time.Second, quiet)
+			var f *Error
+			if !errors.As(err, &f) || !strings.Contains(f.Error(), c.want) {
 				t.Fatalf("got %v", err)
 			}
 			if took := time.Since(began); took > time.Minute { // a bound, not a speed
 				t.Errorf("took %s", took)
 			}
-			if strings.ContainsAny(f.Message, "\x1b\a\n") || len(f.Message) > 2000 || strings.Contains(f.Message, "secret") {
-				t.Errorf("the message: %.3000q", f.Message)
+			if strings.ContainsAny(f.Error(), "\x1b\a\n") || len(f.Error()) > 2000 || strings.Contains(f.Error(), "secret") {
+				t.Errorf("the message: %.3000q", f.Error())
 			}
 		})
 	}
@@ -134,7 +133,7 @@ func TestHealthReadsNoBody(t *testing.T) {
 	})
 	var before, after runtime.MemStats
 	runtime.ReadMemStats(&before)
-	if err := await(t.Context(), hostapi.Checks{HTTP: []string{"http://" + address}}, 10*time.Second, quiet); err != nil {
+	if err := Await(t.Context(), Checks{HTTP: []string{"http://" + address}}, 10*time.Second, quiet); err != nil {
 		t.Fatal(err)
 	}
 	runtime.ReadMemStats(&after)
@@ -147,11 +146,11 @@ func TestHealthReadsNoBody(t *testing.T) {
 }
 
 func TestManyChecksAreNamedBriefly(t *testing.T) {
-	checks := hostapi.Checks{}
+	checks := Checks{}
 	for range 100 {
 		checks.TCP = append(checks.TCP, strings.Repeat("nonsense", 100))
 	}
-	err := await(t.Context(), checks, 100*time.Millisecond, quiet)
+	err := Await(t.Context(), checks, 100*time.Millisecond, quiet)
 	if err == nil || !strings.Contains(err.Error(), "and 88 more") || len(err.Error()) > 20_000 {
 		t.Fatalf("got %.500v", err)
 	}
@@ -168,7 +167,7 @@ func TestChecksEndWithTheirContext(t *testing.T) {
 	})
 	go func() { <-asked; cancel() }()
 	began := time.Now()
-	err := await(ctx, hostapi.Checks{HTTP: []string{"http://" + address}}, time.Hour, quiet)
+	err := Await(ctx, Checks{HTTP: []string{"http://" + address}}, time.Hour, quiet)
 	if !errors.Is(err, context.Canceled) || time.Since(began) > 4*time.Second {
 		t.Fatalf("%v after %s", err, time.Since(began))
 	}
@@ -244,8 +243,10 @@ func TestDurationsForPeople(t *testing.T) {
 		time.Second: "1s", time.Minute: "1m", 90 * time.Second: "1m30s", time.Hour: "1h", 30 * time.Minute: "30m",
 		10 * time.Second: "10s", 70 * time.Minute: "1h10m", 0: "0s", 110 * time.Second: "1m50s",
 	} {
-		if got := brief(d); got != want {
+		if got := Brief(d); got != want {
 			t.Errorf("%s: %q", d, got)
 		}
 	}
 }
+
+func quiet(string) {}

@@ -1,4 +1,4 @@
-package host
+package health
 
 import (
 	"context"
@@ -10,10 +10,9 @@ import (
 	"strings"
 	"time"
 
-	"golang.org/x/sync/errgroup"
-
-	"ferry/internal/hostapi"
 	"ferry/internal/ui"
+
+	"golang.org/x/sync/errgroup"
 )
 
 const (
@@ -26,22 +25,23 @@ const (
 	maxFailedShow = 12       // failed checks that a message names
 )
 
-// check is one question: what it asks, for people, and the asking.
+// check is one question.
 type check struct {
-	name string
-	ask  func(context.Context) error
+	kind  Kind
+	value string
 }
 
-// await asks all checks, again and again until all have passed in one round, for
-// at most within; each has 5 s. The error is a *Failure of KindHealth that names
-// the checks which failed in the last round and why, or ctx's.
-func await(ctx context.Context, c hostapi.Checks, within time.Duration, log func(string)) error {
+func (c check) name() string { return strings.ToUpper(c.kind.Name) + " " + c.kind.show(c.value) }
+
+// Await asks all checks, again and again until all have passed in one round, for
+// at most within; each has 5 s. The error is an *Error, or ctx's.
+func Await(ctx context.Context, c Checks, within time.Duration, log func(string)) error {
 	if c.Empty() {
 		return nil
 	}
 	client := checkClient()
 	defer client.CloseIdleConnections()
-	checks := list(c, client)
+	checks := c.list()
 	end := time.Now().Add(within)
 	window, cancel := context.WithDeadline(ctx, end)
 	defer cancel()
@@ -49,7 +49,7 @@ func await(ctx context.Context, c hostapi.Checks, within time.Duration, log func
 	var said time.Time
 	for {
 		last := failed
-		failed = round(window, checks)
+		failed = round(window, client, checks)
 		switch {
 		case len(failed) == 0:
 			return nil
@@ -59,7 +59,7 @@ func await(ctx context.Context, c hostapi.Checks, within time.Duration, log func
 			if len(last) > 0 { // this round was cut short
 				failed = last
 			}
-			return unhealthy(failed, within)
+			return &Error{Within: within, Failed: failed}
 		}
 		if time.Since(said) >= checkReport {
 			log("not well yet: " + strings.Join(failed, "; "))
@@ -72,16 +72,23 @@ func await(ctx context.Context, c hostapi.Checks, within time.Duration, log func
 	}
 }
 
-func unhealthy(failed []string, within time.Duration) *hostapi.Failure {
-	return &hostapi.Failure{
-		Kind:    hostapi.KindHealth,
-		Message: fmt.Sprintf("health checks failed for %s: %s", brief(within.Round(time.Second)), strings.Join(failed, "; ")),
-		Hint:    "the checks are asked from the host; see what serves them in the VM",
-	}
+// Error is a VM that did not answer in time.
+type Error struct {
+	Within time.Duration
+	Failed []string // the checks that failed in the last round, and why
 }
 
-// brief is a duration for people: 30m, not 30m0s.
-func brief(d time.Duration) string {
+func (e *Error) Error() string {
+	return fmt.Sprintf("health checks failed for %s: %s", Brief(e.Within.Round(time.Second)), strings.Join(e.Failed, "; "))
+}
+
+// Hint is what to do next.
+func (e *Error) Hint() string {
+	return "the checks are asked from the host; see what serves them in the VM"
+}
+
+// Brief is a duration for people: 30m, not 30m0s.
+func Brief(d time.Duration) string {
 	s := d.String()
 	if strings.HasSuffix(s, "m0s") {
 		s = strings.TrimSuffix(s, "0s")
@@ -93,7 +100,7 @@ func brief(d time.Duration) string {
 }
 
 // round asks each check once and tells those that failed.
-func round(ctx context.Context, checks []check) []string {
+func round(ctx context.Context, client *http.Client, checks []check) []string {
 	reasons := make([]error, len(checks))
 	var all errgroup.Group
 	all.SetLimit(checksAtOnce)
@@ -101,7 +108,7 @@ func round(ctx context.Context, checks []check) []string {
 		all.Go(func() error {
 			try, cancel := context.WithTimeout(ctx, checkTry)
 			defer cancel()
-			reasons[i] = c.ask(try)
+			reasons[i] = c.kind.ask(try, client, c.value)
 			return nil
 		})
 	}
@@ -114,7 +121,7 @@ func round(ctx context.Context, checks []check) []string {
 		case len(failed) == maxFailedShow:
 			more++
 		default:
-			failed = append(failed, bounded(checks[i].name)+": "+bounded(plainReason(reason)))
+			failed = append(failed, bounded(checks[i].name())+": "+bounded(plainReason(reason)))
 		}
 	}
 	if more > 0 {
@@ -123,13 +130,12 @@ func round(ctx context.Context, checks []check) []string {
 	return failed
 }
 
-func list(c hostapi.Checks, client *http.Client) []check {
+func (c Checks) list() []check {
 	var checks []check
-	for _, address := range c.TCP {
-		checks = append(checks, check{"TCP " + address, func(ctx context.Context) error { return askTCP(ctx, address) }})
-	}
-	for _, u := range c.HTTP {
-		checks = append(checks, check{"HTTP " + shownURL(u), func(ctx context.Context) error { return askHTTP(ctx, client, u) }})
+	for _, k := range kinds {
+		for _, value := range *k.of(&c) {
+			checks = append(checks, check{k, value})
+		}
 	}
 	return checks
 }
