@@ -15,10 +15,8 @@ import (
 // this machine, and hosts that an older ferry has set up start them in ferry.
 func (a *app) hostCommand() *cobra.Command {
 	cmd := &cobra.Command{
-		Use:         "host",
-		Short:       "Set a host up, and what ferry runs on one (as root)",
-		Version:     cmdline.ThisBuild().String(),
-		Annotations: map[string]string{cobra.CommandDisplayNameAnnotation: "ferry"}, // for --version
+		Use:   "host",
+		Short: "Set a host up, and what ferry runs on one (as root)",
 		Long: "`ferry host setup HOST` makes a machine a host. The other commands run on a host, as\n" +
 			"root, where ferry starts them itself; by hand, `ferry host probe NAME` tells what\nferry sees of a VM.",
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -28,5 +26,6 @@ func (a *app) hostCommand() *cobra.Command {
 	cmd.AddCommand(a.hostSetup(), a.hostTimer())
 	h := &helper.Helper{In: a.in, Out: a.out, Err: a.err, UI: a.ui, Programs: setup.Programs{Helper: helperbin.Here, Ferry: setup.Running}}
 	h.AddTo(cmd)
+	cmdline.AddVersion(cmd)
 	return cmd
 }

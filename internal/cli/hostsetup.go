@@ -23,8 +23,9 @@ func (a *app) hostSetup() *cobra.Command {
 		Short: "Make a Linux machine with systemd and Nix a host of MicroVMs",
 		Long: `Makes HOST (an address, a name of ferry.hosts in the flake, or ` + "`local`" + `; default:
 local) a host of MicroVMs: the user microvm and the group kvm, /var/lib/microvms,
-the units that run VMs, microvms.target, ferry itself in /usr/local/bin, and
-` + "`microvm`" + `, which is ferry under the name of microvm.nix's command.
+the units that run VMs, microvms.target, ferry's helper in /usr/local/bin, which
+is microvm.nix's command under the name ` + "`microvm`" + `, and ferry itself where yours
+can run on HOST: timers and ` + "`ferry … local`" + ` need it there.
 
 Run again it does what is missing, and brings a newer ferry's units; no VM is
 restarted. A file that you changed stays as it is. On NixOS, and where other

@@ -1,8 +1,11 @@
 package cmdline
 
 import (
+	"fmt"
 	"runtime/debug"
 	"strings"
+
+	"github.com/spf13/cobra"
 )
 
 // release is set by release builds: -ldflags "-X ferry/internal/cmdline.release=v1.2.0".
@@ -67,4 +70,17 @@ func (b Build) String() string {
 		s += ", with changes"
 	}
 	return s + ")"
+}
+
+// AddVersion gives a command below the program's own the option --version, too.
+func AddVersion(cmd *cobra.Command) {
+	show := cmd.Flags().Bool("version", false, "version for "+cmd.Name())
+	run := cmd.RunE
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		if !*show {
+			return run(cmd, args)
+		}
+		_, err := fmt.Fprintf(cmd.OutOrStdout(), "%s version %s\n", cmd.Root().Name(), ThisBuild())
+		return err
+	}
 }

@@ -67,10 +67,8 @@ itself, and under the name ` + "`microvm`" + ` it is microvm.nix's command.`,
 		},
 	}
 	host := &cobra.Command{
-		Use:         "host",
-		Short:       "The commands, as root",
-		Version:     cmdline.ThisBuild().String(),
-		Annotations: map[string]string{cobra.CommandDisplayNameAnnotation: "ferry-helper"}, // for --version
+		Use:   "host",
+		Short: "The commands, as root",
 		Long: "The commands, as root. `ferry` starts them itself; by hand,\n" +
 			"`ferry-helper host probe NAME` tells what ferry sees of a VM.",
 		RunE: func(*cobra.Command, []string) error {
@@ -78,6 +76,7 @@ itself, and under the name ` + "`microvm`" + ` it is microvm.nix's command.`,
 		},
 	}
 	h.AddTo(host)
+	cmdline.AddVersion(host)
 	root.AddCommand(host)
 	cmdline.Strict(root)
 	return root

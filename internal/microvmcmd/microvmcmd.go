@@ -54,7 +54,7 @@ type Command struct {
 	// Exec replaces this process: a program, its arguments with argv 0, and the
 	// working directory (empty: this one).
 	Exec func(program string, argv []string, dir string) error
-	// Program is ferry's own file, Lib ferry's own directory.
+	// Program is this program's own file, Lib ferry's own directory.
 	Program, Lib string
 	Root         bool // whether this process is root's
 }
