@@ -167,7 +167,7 @@ func TestSetupWithoutFerryItself(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	t.Cleanup(func() { output(t, world.operator, "rm", "-rf", plain) })
+	t.Cleanup(func() { _, _ = world.operator.Output(context.Background(), "rm", "-rf", plain) })
 	in := newInfra(t, "", map[string]string{"alone": vmModule("alone")})
 	bare := bareHost(t)
 	with := lab.Cmd{Args: []string{"env", "PATH=" + plain + ":/usr/bin:/bin"}}
