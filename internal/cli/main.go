@@ -1,6 +1,6 @@
-// Package cli is ferry's command line: one file per command, the exit codes in
-// one place. It parses, calls internal/deploy or internal/host, and prints; it
-// decides nothing about deployments.
+// Package cli is the operator's command line: one file per command. It parses,
+// calls internal/deploy or internal/manage, and prints; it decides nothing about
+// deployments.
 package cli
 
 import (
