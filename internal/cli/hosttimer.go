@@ -134,16 +134,11 @@ func (a *app) setTimer(ctx context.Context, o *timerOptions, word string, req ti
 		}
 	}
 	return a.onPlace(ctx, &o.place, word, func(h *manage.Host) error {
-		b, err := json.Marshal(req)
+		r, err := h.SetTimer(ctx, req)
 		if err != nil {
 			return err
 		}
-		var r timers.Report
-		h.NoTrace = req.DryRun
-		if err := h.Run(ctx, "", &r, "timer-here", string(b)); err != nil {
-			return err
-		}
-		return a.showTimer(h.String(), &r)
+		return a.showTimer(h.String(), r)
 	})
 }
 
@@ -160,9 +155,8 @@ func (a *app) timerStatus() *cobra.Command {
 				word = args[0]
 			}
 			return a.onPlace(cmd.Context(), &o, word, func(h *manage.Host) error {
-				var all []timers.Status
-				h.NoTrace = true
-				if err := h.Run(cmd.Context(), "", &all, "timer-here"); err != nil {
+				all, err := h.Timers(cmd.Context())
+				if err != nil {
 					return err
 				}
 				return a.showTimers(h.String(), all)

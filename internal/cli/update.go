@@ -2,7 +2,6 @@ package cli
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
@@ -236,11 +235,7 @@ func (o *updateOptions) request(n microvm.Name) (deploy.UpdateRequest, error) {
 // listedNames asks a host for its VMs; those that can't be updated are named.
 func (a *app) listedNames(ctx context.Context, h lister) ([]microvm.Name, error) {
 	var names []microvm.Name
-	err := h.Stream(ctx, "", func(answer json.RawMessage) error {
-		var v hostapi.Listed
-		if err := json.Unmarshal(answer, &v); err != nil {
-			return fmt.Errorf("reading the list of VMs: %w", err)
-		}
+	err := h.List(ctx, hostapi.ListRequest{}, func(v hostapi.Listed) error {
 		n, ok := v.VM()
 		switch {
 		case !ok:
@@ -251,13 +246,13 @@ func (a *app) listedNames(ctx context.Context, h lister) ([]microvm.Name, error)
 			names = append(names, n)
 		}
 		return nil
-	}, "list")
+	})
 	return names, err
 }
 
 // lister is a host that can be asked for its VMs.
 type lister interface {
-	Stream(ctx context.Context, subject string, each func(answer json.RawMessage) error, args ...string) error
+	List(ctx context.Context, req hostapi.ListRequest, each func(hostapi.Listed) error) error
 }
 
 func (a *app) evaluators() (*nix.Nix, *flake.Evaluator) {

@@ -62,7 +62,7 @@ func (d *deployment) findLeft(ctx context.Context, req AttachRequest) error {
 		return err
 	}
 	var found []hostapi.Underway
-	if err := d.session.call(ctx, hostapi.Request{Underway: &hostapi.UnderwayRequest{ID: req.ID, Name: req.Name}}, &found); err != nil {
+	if err := d.session.Call(ctx, hostapi.Request{Underway: &hostapi.UnderwayRequest{ID: req.ID, Name: req.Name}}, &found); err != nil {
 		return err
 	}
 	switch {
@@ -116,7 +116,7 @@ func (d *deployment) attach(ctx context.Context, req AttachRequest) error {
 	d.state = "the host goes on by itself, and undoes what fails"
 	var r hostapi.Resumed
 	resume := hostapi.ResumeRequest{Name: d.req.Name, ID: d.id, TakeOver: req.TakeOver}
-	if err := d.session.call(ctx, hostapi.Request{Resume: &resume}, &r); err != nil {
+	if err := d.session.Call(ctx, hostapi.Request{Resume: &resume}, &r); err != nil {
 		return err
 	}
 	d.result.Runner, d.result.System = r.Runner, r.System

@@ -18,6 +18,7 @@ import (
 	"ferry/internal/flake"
 	"ferry/internal/health"
 	"ferry/internal/hostapi"
+	"ferry/internal/hostclient"
 	"ferry/internal/microvm"
 	"ferry/internal/remembered"
 	"ferry/internal/remote"
@@ -95,7 +96,7 @@ func (c *fakeConn) Run(_ context.Context, cmd remote.Command) error {
 	return nil
 }
 
-func (l *stage) open(_ remote.Conn, log func(source, line string)) *hostSession {
+func (l *stage) open(_ remote.Conn, log func(source, line string)) *hostclient.Session {
 	requests, stdin := io.Pipe()
 	stdout, events := io.Pipe()
 	ended := make(chan struct{})
@@ -106,6 +107,8 @@ func (l *stage) open(_ remote.Conn, log func(source, line string)) *hostSession 
 			l.told = append(l.told, sc.Text())
 			var kinds map[string]json.RawMessage
 			_ = json.Unmarshal(sc.Bytes(), &kinds)
+			delete(kinds, "id")
+			delete(kinds, "protocol")
 			ev := hostapi.Event{Event: "result", Result: json.RawMessage("{}")}
 			for kind := range kinds {
 				if kind == l.lost {
@@ -121,12 +124,9 @@ func (l *stage) open(_ remote.Conn, log func(source, line string)) *hostSession 
 			_ = json.NewEncoder(events).Encode(ev)
 		}
 	}()
-	s := &hostSession{
-		address: "root@host1", stdin: stdin, ended: func() error { <-ended; return nil }, cancel: func() {},
-		events: make(chan hostapi.Event, maxWaiting), log: log,
-	}
-	go s.read(stdout)
-	return s
+	return hostclient.New(hostclient.Peer{
+		Address: "root@host1", Stdin: stdin, Stdout: stdout, Wait: func() error { <-ended; return nil }, Kill: func() {},
+	}, log)
 }
 
 // wantTold fails the test unless the host was asked these kinds of things, in this
@@ -137,6 +137,8 @@ func (l *stage) wantTold(kinds ...string) {
 	for _, line := range l.told {
 		var m map[string]json.RawMessage
 		_ = json.Unmarshal([]byte(line), &m)
+		delete(m, "id")
+		delete(m, "protocol")
 		got = slices.AppendSeq(got, maps.Keys(m))
 	}
 	if !slices.Equal(got, kinds) {
@@ -479,7 +481,7 @@ func TestDeploymentIsRememberedUntilItHasEnded(t *testing.T) {
 			defer cancel()
 			opened := false
 			d := &Deployer{Report: &silent{}, Memory: notes{l}, dial: l.dial}
-			d.open = func(conn remote.Conn, log func(source, line string)) *hostSession {
+			d.open = func(conn remote.Conn, log func(source, line string)) *hostclient.Session {
 				if opened {
 					cancel() // nobody waits until the host is back
 				}

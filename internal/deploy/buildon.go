@@ -146,7 +146,7 @@ func (d *deployment) buildElsewhere(ctx context.Context) error {
 		}
 		var built hostapi.Built
 		req := hostapi.BuildRequest{Name: d.req.Name, Built: out}
-		err = d.session.call(ctx, hostapi.Request{Build: &req}, &built)
+		err = d.session.Call(ctx, hostapi.Request{Build: &req}, &built)
 		if err == nil {
 			d.plan.Runner = built.Runner
 			return nil
@@ -265,6 +265,6 @@ func (d *deployment) pushThroughHelper(ctx context.Context, req nix.PathsRequest
 // lacks reports whether the host's store lacks one of the paths.
 func (d *deployment) lacks(ctx context.Context, paths ...microvm.StorePath) bool {
 	var missing []microvm.StorePath
-	err := d.session.call(ctx, hostapi.Request{Missing: &hostapi.MissingRequest{Paths: paths}}, &missing)
+	err := d.session.Call(ctx, hostapi.Request{Missing: &hostapi.MissingRequest{Paths: paths}}, &missing)
 	return err == nil && len(missing) > 0
 }

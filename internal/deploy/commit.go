@@ -10,6 +10,7 @@ import (
 	"github.com/cenkalti/backoff/v5"
 
 	"ferry/internal/hostapi"
+	"ferry/internal/hostclient"
 )
 
 const (
@@ -27,7 +28,7 @@ const (
 func (d *deployment) commit(ctx context.Context, c hostapi.CommitRequest) (hostapi.Committed, error) {
 	c = d.complete(c)
 	var done hostapi.Committed
-	err := d.session.call(ctx, hostapi.Request{Commit: &c}, &done)
+	err := d.session.Call(ctx, hostapi.Request{Commit: &c}, &done)
 	if !isLost(err) {
 		return done, err
 	}
@@ -38,7 +39,7 @@ func (d *deployment) commit(ctx context.Context, c hostapi.CommitRequest) (hosta
 	case r.Phase == hostapi.PhaseAwait:
 		return hostapi.Committed{Deadline: r.Deadline}, nil
 	case r.Outcome == "": // a live switch whose commit never arrived
-		return done, d.session.call(ctx, hostapi.Request{Commit: &c}, &done)
+		return done, d.session.Call(ctx, hostapi.Request{Commit: &c}, &done)
 	}
 	d.ended = true
 	return done, d.endedAs(r, err)
@@ -144,10 +145,10 @@ func (d *deployment) undoRestart(ctx context.Context, cause error, deadline time
 	defer cancel()
 	undo := hostapi.UndoRequest{Name: d.req.Name, Why: d.forHost(cause)}
 	var undone hostapi.Undone
-	err := d.session.call(own, hostapi.Request{Undo: &undo}, &undone)
+	err := d.session.Call(own, hostapi.Request{Undo: &undo}, &undone)
 	if isLost(err) {
 		if r, rerr := d.reattach(own, err); rerr == nil && r.Outcome == "" {
-			err = d.session.call(own, hostapi.Request{Undo: &undo}, &undone)
+			err = d.session.Call(own, hostapi.Request{Undo: &undo}, &undone)
 		} else if rerr == nil {
 			err = d.endedAs(r, cause)
 		}
@@ -173,7 +174,7 @@ func (d *deployment) finish(ctx context.Context, outcome Outcome) error {
 		return nil
 	}
 	req := hostapi.Request{Finish: &hostapi.FinishRequest{Name: d.req.Name, Outcome: string(outcome)}}
-	err := d.session.call(ctx, req, nil)
+	err := d.session.Call(ctx, req, nil)
 	if !isLost(err) {
 		return err
 	}
@@ -182,7 +183,7 @@ func (d *deployment) finish(ctx context.Context, outcome Outcome) error {
 	case err != nil:
 		return err
 	case r.Outcome == "":
-		return d.session.call(ctx, req, nil)
+		return d.session.Call(ctx, req, nil)
 	}
 	return d.endedAs(r, errors.New("the connection was lost"))
 }
@@ -201,7 +202,7 @@ func (d *deployment) reattach(ctx context.Context, lost error) (*hostapi.Resumed
 			return nil, retryable(err)
 		}
 		var r hostapi.Resumed
-		err := d.session.call(ctx, hostapi.Request{Resume: &hostapi.ResumeRequest{Name: d.req.Name, ID: d.id, TakeOver: true}}, &r)
+		err := d.session.Call(ctx, hostapi.Request{Resume: &hostapi.ResumeRequest{Name: d.req.Name, ID: d.id, TakeOver: true}}, &r)
 		switch {
 		case isLost(err):
 			return nil, err
@@ -217,6 +218,5 @@ func (d *deployment) reattach(ctx context.Context, lost error) (*hostapi.Resumed
 }
 
 func isLost(err error) bool {
-	var l *lostError
-	return errors.As(err, &l)
+	return hostclient.IsLost(err)
 }

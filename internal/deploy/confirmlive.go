@@ -24,7 +24,7 @@ func (d *deployment) checkOnHost(ctx context.Context, until time.Time) error {
 	d.step("checking from %s", d.req.Host)
 	call := func() error {
 		left := max(1, int(time.Until(until).Round(time.Second).Seconds()))
-		return d.session.call(ctx, hostapi.Request{Check: &hostapi.CheckRequest{Name: d.req.Name, Checks: checks, Seconds: left}}, nil)
+		return d.session.Call(ctx, hostapi.Request{Check: &hostapi.CheckRequest{Name: d.req.Name, Checks: checks, Seconds: left}}, nil)
 	}
 	err := call()
 	if isLost(err) {

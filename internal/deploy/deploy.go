@@ -15,6 +15,7 @@ import (
 	"ferry/internal/flake"
 	"ferry/internal/guest"
 	"ferry/internal/hostapi"
+	"ferry/internal/hostclient"
 	"ferry/internal/microvm"
 	"ferry/internal/nix"
 	"ferry/internal/remote"
@@ -47,9 +48,9 @@ type Deployer struct {
 	// Memory is for attaching to a deployment later; nil: nothing is kept.
 	Memory Memory
 
-	// For tests; nil: remote.Dial and openSession.
+	// For tests; nil: remote.Dial and hostclient.Open.
 	dial func(context.Context, remote.Options) (remote.Conn, error)
-	open func(remote.Conn, func(source, line string)) *hostSession
+	open func(remote.Conn, func(source, line string)) *hostclient.Session
 }
 
 func (d *Deployer) connect(ctx context.Context, o remote.Options) (remote.Conn, error) {
@@ -90,7 +91,7 @@ type deployment struct {
 	archive *flake.Archive
 
 	host    remote.Conn
-	session *hostSession
+	session *hostclient.Session
 	facts   hostapi.Facts
 	plan    hostapi.Plan
 	builder remote.Conn // nil: none
@@ -114,6 +115,9 @@ type deployment struct {
 	// state tells the user how things are when a step fails.
 	state string
 }
+
+// tellTimeout is for the host to write down how a deployment ended.
+const tellTimeout = 20 * time.Second
 
 const nothingChanged = "nothing was changed"
 
@@ -173,12 +177,12 @@ func (d *deployment) failed(ctx context.Context, err error) (over bool, _ error)
 	if ctx.Err() != nil {
 		err = remote.Interrupted(ctx, "")
 	}
-	over = d.ended && d.session != nil && !d.session.closed
-	if d.prepared && !d.ended && !d.session.closed && !d.guest.unsure() && (d.undone || ctx.Err() == nil) {
+	over = d.ended && d.session != nil && !d.session.Closed()
+	if d.prepared && !d.ended && !d.session.Closed() && !d.guest.unsure() && (d.undone || ctx.Err() == nil) {
 		finish := hostapi.FinishRequest{Name: d.req.Name, Outcome: string(d.result.Outcome), Error: d.forHost(err)}
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), closeTimeout)
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), tellTimeout)
 		defer cancel()
-		ferr := d.session.call(ctx, hostapi.Request{Finish: &finish}, nil)
+		ferr := d.session.Call(ctx, hostapi.Request{Finish: &finish}, nil)
 		over = ferr == nil
 		if ferr != nil {
 			d.Report.Detail(d.subject(), "the failure could not be written to the history: %v", ferr)
@@ -198,7 +202,7 @@ func (d *deployment) closeHost() {
 		_ = d.builder.Close()
 	}
 	if d.session != nil {
-		if err := d.session.close(); err != nil {
+		if err := d.session.Close(); err != nil {
 			d.Report.Detail(d.subject(), "ending the session on the host: %v", err)
 		}
 	}
@@ -288,10 +292,10 @@ func (d *deployment) probe(ctx context.Context) error {
 // askFacts probes, and makes sure that the two sides understand each other.
 func (d *deployment) askFacts(ctx context.Context, probe hostapi.ProbeRequest) error {
 	d.facts = hostapi.Facts{}
-	if err := d.session.call(ctx, hostapi.Request{Probe: &probe}, &d.facts); err != nil {
+	if err := d.session.Call(ctx, hostapi.Request{Probe: &probe}, &d.facts); err != nil {
 		return err
 	}
-	return sameProtocol(d.session.address, d.facts.Protocol)
+	return sameProtocol(d.session.Address(), d.facts.Protocol)
 }
 
 // sameProtocol refuses a helper that may misunderstand us.
@@ -326,7 +330,7 @@ func (d *deployment) openHost(ctx context.Context) error {
 		return nil
 	}
 	var uploaded bool
-	d.session, uploaded, err = openSession(ctx, d.host, d.req.DryRun, d.hostLog)
+	d.session, uploaded, err = hostclient.Open(ctx, d.host, hostclient.Options{NoTrace: d.req.DryRun, Log: d.hostLog})
 	if err != nil {
 		return err
 	}
@@ -363,7 +367,7 @@ func (d *deployment) prepare(ctx context.Context) error {
 		req.Deployment.Flake, req.Deployment.Revision = ui.Redact(d.eval.URL), d.eval.Revision
 	}
 	var p hostapi.Prepared
-	if err := d.session.call(ctx, hostapi.Request{Prepare: &req}, &p); err != nil {
+	if err := d.session.Call(ctx, hostapi.Request{Prepare: &req}, &p); err != nil {
 		return err
 	}
 	d.prepared = true

@@ -116,7 +116,7 @@ func (d *deployment) askForRecord(ctx context.Context) error {
 		Options: d.archive.Options, Locks: json.RawMessage(d.archive.Locks),
 	}
 	var said hostapi.Evaluated
-	if err := d.session.call(ctx, hostapi.Request{Evaluate: &req}, &said); err != nil {
+	if err := d.session.Call(ctx, hostapi.Request{Evaluate: &req}, &said); err != nil {
 		return err
 	}
 	ev, err := flake.DecodeEvaluation(said.Output, d.archive.URL, d.req.Attribute)

@@ -1,7 +1,6 @@
 package deploy
 
 import (
-	"bytes"
 	"context"
 	"fmt"
 	"io"
@@ -10,7 +9,6 @@ import (
 	"ferry/internal/guest"
 	"ferry/internal/hostapi"
 	"ferry/internal/microvm"
-	"ferry/internal/remote"
 )
 
 const (
@@ -18,8 +16,6 @@ const (
 	switchStart = 10 * time.Minute
 	// afterConfirm bounds what follows the confirmation: the commit.
 	afterConfirm = 20 * time.Minute
-	// maxRegistration bounds the registration of a closure, in bytes.
-	maxRegistration = 64 << 20
 )
 
 // switchLive switches the running guest, makes sure over a new connection that
@@ -28,7 +24,7 @@ func (d *deployment) switchLive(ctx context.Context) error {
 	if d.req.Action != hostapi.ActionDryActivate {
 		d.remember(*d.liveCommit())
 		req := hostapi.ActivateRequest{Name: d.req.Name, Runner: d.plan.Runner, Commit: d.liveCommit()}
-		if err := d.session.call(ctx, hostapi.Request{Activate: &req}, nil); err != nil {
+		if err := d.session.Call(ctx, hostapi.Request{Activate: &req}, nil); err != nil {
 			return err
 		}
 	}
@@ -249,7 +245,7 @@ func (d *deployment) askAgain(ctx context.Context) (guest.Facts, error) {
 // observe tells the host what the guest runs, so that it is kept there.
 func (d *deployment) observe(ctx context.Context, failed bool) error {
 	req := hostapi.ObserveRequest{Name: d.req.Name, System: d.guest.current(), Failed: failed}
-	return d.session.call(ctx, hostapi.Request{Observe: &req}, nil)
+	return d.session.Call(ctx, hostapi.Request{Observe: &req}, nil)
 }
 
 // tellHost observes, also where the connection to the host was lost meanwhile.
@@ -271,32 +267,5 @@ func (d *deployment) tellHost(ctx context.Context, failed bool) {
 // registration has the host dump what the system's closure is registered with,
 // for runners that carry no registration of their own.
 func (d *deployment) registration(ctx context.Context) (io.Reader, error) {
-	own, stop := context.WithCancelCause(ctx)
-	defer stop(nil)
-	p, _, err := remote.StartHelper(own, d.host, []string{"host", "registration", string(d.plan.System)})
-	if err != nil {
-		return nil, err
-	}
-	_ = p.Stdin.Close()
-	reg, err := readRegistration(p.Stdout, aliveLimit, stop)
-	if werr := p.Wait(); werr != nil {
-		return nil, fmt.Errorf("reading the registration of %s: %w", d.plan.System, werr)
-	}
-	return reg, err
-}
-
-// readRegistration reads what a helper prints; silence for the limit, or too much
-// of it, ends the helper.
-func readRegistration(r io.Reader, limit time.Duration, stop context.CancelCauseFunc) (io.Reader, error) {
-	patience := remote.NewPatience(limit, func() { stop(errSilent) })
-	defer patience.Stop()
-	var buf bytes.Buffer
-	n, err := io.Copy(&buf, io.LimitReader(patience.Reader(r), maxRegistration+1))
-	if err == nil && n > maxRegistration {
-		err = fmt.Errorf("the registration of the closure has more than %d MiB", maxRegistration>>20)
-	}
-	if err != nil {
-		stop(err)
-	}
-	return &buf, err
+	return d.session.Registration(ctx, d.plan.System)
 }

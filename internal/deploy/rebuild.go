@@ -117,7 +117,7 @@ func (d *deployment) decide(ctx context.Context) error {
 		GuestSystem: d.guest.current(), Intent: d.intent,
 	}
 	var p hostapi.Plan
-	if err := d.session.call(ctx, hostapi.Request{Plan: &req}, &p); err != nil {
+	if err := d.session.Call(ctx, hostapi.Request{Plan: &req}, &p); err != nil {
 		return err
 	}
 	d.plan = p

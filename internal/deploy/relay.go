@@ -43,7 +43,7 @@ func (d *deployment) relay(ctx context.Context, req hostapi.FetchRequest) error 
 		return d.notRelayed(ctx, err, "the host")
 	}
 	// It is there: what is left is to look at it.
-	return d.session.call(ctx, hostapi.Request{Fetch: &req}, nil)
+	return d.session.Call(ctx, hostapi.Request{Fetch: &req}, nil)
 }
 
 // notRelayed says which key is needed where one is.

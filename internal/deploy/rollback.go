@@ -90,7 +90,7 @@ func (d *deployment) lookBack(ctx context.Context, to int) error {
 	}
 	d.result.Previous = d.facts.VM.Current
 	var t hostapi.RollbackTarget
-	if err := d.session.call(ctx, hostapi.Request{Rollback: &hostapi.RollbackRequest{Name: d.req.Name, To: to}}, &t); err != nil {
+	if err := d.session.Call(ctx, hostapi.Request{Rollback: &hostapi.RollbackRequest{Name: d.req.Name, To: to}}, &t); err != nil {
 		return err
 	}
 	d.back = &goBack{to: t.Generation}
@@ -144,7 +144,7 @@ func (d *deployment) askPlan(ctx context.Context) error {
 		GuestSystem: d.guest.current(), Intent: d.intent,
 	}
 	d.plan = hostapi.Plan{}
-	return d.session.call(ctx, hostapi.Request{Plan: &req}, &d.plan)
+	return d.session.Call(ctx, hostapi.Request{Plan: &req}, &d.plan)
 }
 
 // knownRecord is the runner's record, or nil where ferry has evaluated none.

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"ferry/internal/hostapi"
+	"ferry/internal/hostclient"
 	"ferry/internal/microvm"
 	"ferry/internal/nix"
 	"ferry/internal/remote"
@@ -62,7 +63,7 @@ func (d *deployment) stream(ctx context.Context, paths []microvm.StorePath, subs
 		return err
 	}
 	var missing []microvm.StorePath
-	if err := d.session.call(ctx, hostapi.Request{Missing: &hostapi.MissingRequest{Paths: closure, Substitute: substitute}}, &missing); err != nil {
+	if err := d.session.Call(ctx, hostapi.Request{Missing: &hostapi.MissingRequest{Paths: closure, Substitute: substitute}}, &missing); err != nil {
 		return err
 	}
 	if len(missing) == 0 {
@@ -71,7 +72,7 @@ func (d *deployment) stream(ctx context.Context, paths []microvm.StorePath, subs
 	d.step("copying %d paths to %s", len(missing), d.req.Host)
 	own, stop := context.WithCancelCause(ctx)
 	defer stop(nil)
-	p, _, err := remote.StartHelper(own, d.host, []string{"host", "import"})
+	p, err := hostclient.Import(own, d.host)
 	if err != nil {
 		return err
 	}
@@ -105,7 +106,7 @@ func (d *deployment) build(ctx context.Context) error {
 		d.step("building on %s", d.req.Host)
 		req := hostapi.BuildRequest{Name: d.req.Name, Derivations: []microvm.StorePath{d.record.Runner.Drv}}
 		var built hostapi.Built
-		err := d.session.call(ctx, hostapi.Request{Build: &req}, &built)
+		err := d.session.Call(ctx, hostapi.Request{Build: &req}, &built)
 		if err == nil {
 			d.plan.Runner = built.Runner
 			return nil
@@ -139,6 +140,6 @@ func (d *deployment) derivationsGone(ctx context.Context) bool {
 		return false
 	}
 	var missing []microvm.StorePath
-	err = d.session.call(ctx, hostapi.Request{Missing: &hostapi.MissingRequest{Paths: closure}}, &missing)
+	err = d.session.Call(ctx, hostapi.Request{Missing: &hostapi.MissingRequest{Paths: closure}}, &missing)
 	return err == nil && len(missing) > 0
 }

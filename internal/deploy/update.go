@@ -256,7 +256,7 @@ func (d *deployment) obtain(ctx context.Context) error {
 	req := hostapi.FetchRequest{Name: d.req.Name, Cache: f.Cache, StallSeconds: int(f.Stall.Seconds()), LimitSeconds: int(f.Limit.Seconds())}
 	if f.Relay != RelayAlways {
 		d.step("downloading %s", microvm.SystemBaseName(string(d.record.Runner.Out)))
-		err := d.session.call(ctx, hostapi.Request{Fetch: &req}, nil)
+		err := d.session.Call(ctx, hostapi.Request{Fetch: &req}, nil)
 		if err == nil || f.Relay == RelayNever || f.Cache == "" || d.host.Address().Local || !isUnreachable(err) || ctx.Err() != nil {
 			return err
 		}

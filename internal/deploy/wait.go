@@ -30,7 +30,7 @@ func (d *deployment) seeAnew(ctx context.Context) error {
 		return nil
 	}
 	var t hostapi.RollbackTarget
-	err := d.session.call(ctx, hostapi.Request{Rollback: &hostapi.RollbackRequest{Name: d.req.Name, To: d.back.to.Number}}, &t)
+	err := d.session.Call(ctx, hostapi.Request{Rollback: &hostapi.RollbackRequest{Name: d.req.Name, To: d.back.to.Number}}, &t)
 	d.back.to.Current = t.Generation.Current
 	return err
 }

@@ -1,6 +1,7 @@
 package helper
 
 import (
+	"context"
 	"fmt"
 	"io"
 	"os/signal"
@@ -44,7 +45,11 @@ func (h *Helper) session() *cobra.Command {
 			// A connection that breaks must not end what has to be finished; the
 			// end of the input says that nobody listens any more.
 			signal.Ignore(syscall.SIGHUP, syscall.SIGPIPE)
-			return host.Serve(cmd.Context(), host.DefaultLayout(), h.In, h.Out)
+			others := host.Others{Setup: h.setUp, Timers: setTimers,
+				List: func(ctx context.Context, req hostapi.ListRequest) ([]hostapi.Listed, error) {
+					return List(ctx, h.Err, req.Check, req.Except)
+				}}
+			return host.Serve(cmd.Context(), host.DefaultLayout(), others, h.In, h.Out)
 		},
 	}
 }

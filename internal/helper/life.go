@@ -13,8 +13,8 @@ import (
 	"ferry/internal/systemd"
 )
 
-// life are the commands behind those of a VM's life. Each
-// prints events, one JSON object a line.
+// life are the commands behind those of a VM's life. Each prints events, one JSON
+// object a line.
 func (h *Helper) life() []*cobra.Command {
 	return []*cobra.Command{
 		h.verb(hostapi.ActionStart, "Start a VM and watch that it stays up"),

@@ -3,6 +3,7 @@ package host
 import (
 	"context"
 	"fmt"
+	"io"
 	"os"
 	"os/user"
 	"path/filepath"
@@ -169,6 +170,8 @@ type fakeNix struct {
 	fetched   error // of a download
 	signers   []string
 	evaluated []byte // what Eval yields
+	// registration is what DumpRegistration writes.
+	registration string
 }
 
 func (f *fakeNix) Version(context.Context) (nix.Version, error) { return nix.OldestVersion(), nil }
@@ -242,6 +245,11 @@ func (f *fakeNix) SwitchGeneration(_ context.Context, profile string, n int) err
 func (f *fakeNix) DiffClosures(context.Context, microvm.StorePath, microvm.StorePath) ([]string, error) {
 	f.calls = append(f.calls, "diff")
 	return nil, nil
+}
+
+func (f *fakeNix) DumpRegistration(_ context.Context, w io.Writer, p microvm.StorePath) error {
+	_, err := io.WriteString(w, f.registration)
+	return err
 }
 
 func (f *fakeNix) did(call string) bool { return slices.Contains(f.calls, call) }

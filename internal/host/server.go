@@ -17,6 +17,9 @@ type Server struct {
 	layout Layout
 	units  unitManager
 	nix    nixTool
+
+	noUnits error  // why units is nil
+	others  Others // of a session
 }
 
 // unitManager is what Server needs of systemd.
@@ -46,6 +49,7 @@ type nixTool interface {
 	SetProfile(ctx context.Context, profile string, p microvm.StorePath) error
 	SwitchGeneration(ctx context.Context, profile string, n int) error
 	DiffClosures(ctx context.Context, a, b microvm.StorePath) ([]string, error)
+	DumpRegistration(ctx context.Context, w io.Writer, p microvm.StorePath) error
 }
 
 // NewServer connects to systemd and uses the machine's Nix, whose messages go
@@ -61,4 +65,8 @@ func NewServer(ctx context.Context, layout Layout, log io.Writer) (*Server, erro
 }
 
 // Close lets go of systemd.
-func (s *Server) Close() { s.units.Close() }
+func (s *Server) Close() {
+	if s.units != nil {
+		s.units.Close()
+	}
+}

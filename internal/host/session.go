@@ -45,13 +45,13 @@ type session struct {
 // Serve answers requests from in until end-of-file. What is under way then is
 // stopped, unless it is past the point from which it must be finished; a build
 // ends and nothing has changed.
-func Serve(ctx context.Context, layout Layout, in io.Reader, out io.Writer) error {
+func Serve(ctx context.Context, layout Layout, others Others, in io.Reader, out io.Writer) error {
 	ew := &eventWriter{w: out}
 	srv, err := NewServer(ctx, layout, ew.lines("nix"))
-	if err != nil {
-		ew.fail(err)
-		return nil
+	if err != nil { // not all that is asked needs systemd
+		srv = &Server{layout: layout, noUnits: err, nix: &nix.Nix{Program: "nix", Log: ew.lines("nix")}}
 	}
+	srv.others = others
 	defer srv.Close()
 	return serve(ctx, srv, ew, in)
 }
@@ -100,8 +100,10 @@ func serve(ctx context.Context, srv *Server, ew *eventWriter, in io.Reader) erro
 // handle answers one line.
 func (s *session) handle(ctx context.Context, line []byte) {
 	req, err := decodeRequest(line)
+	s.out.answering(req.ID)
+	defer s.out.answering(0)
 	if err != nil {
-		s.out.fail(hostapi.Refuse(err.Error(), "operator and host run different versions of ferry"))
+		s.out.fail(err)
 		return
 	}
 	result, err := s.answer(ctx, req)
@@ -122,6 +124,9 @@ func (s *session) log(line string) {
 }
 
 func (s *session) answer(ctx context.Context, req hostapi.Request) (any, error) {
+	if s.srv.noUnits != nil && needsUnits(req) {
+		return nil, s.srv.noUnits
+	}
 	switch {
 	case req.Probe != nil:
 		return s.srv.Probe(ctx, *req.Probe)
@@ -156,7 +161,7 @@ func (s *session) answer(ctx context.Context, req hostapi.Request) (any, error) 
 	case req.Check != nil:
 		return struct{}{}, s.check(ctx, *req.Check)
 	}
-	return nil, hostapi.Refuse("the request is empty", "")
+	return s.command(ctx, req.Commands)
 }
 
 // holds refuses work on a VM whose lock this session doesn't have.

@@ -14,10 +14,16 @@ import (
 const ProtocolVersion = 1
 
 // Request is one line of JSON on the helper's stdin. Exactly one of the
-// pointers is set. A session answers each request with any number of `log`
-// events and then one `result` or `error`; it ends at end-of-file, and with it
-// everything the session holds: the VM's lock and a build under way.
+// pointers is set. A session answers each request with any number of `log` and
+// `item` events and then one `result` or `error`; it ends at end-of-file, and with
+// it everything the session holds: the VM's lock and a build under way.
 type Request struct {
+	// ID comes back in all that answers the request, so that nobody takes it for
+	// the answer to another one. 0: none comes back.
+	ID uint64 `json:"id,omitempty"`
+	// Protocol is the operator's ProtocolVersion. 0: 1, from before it was said.
+	Protocol int `json:"protocol,omitempty"`
+
 	Probe    *ProbeRequest    `json:"probe,omitempty"`
 	Prepare  *PrepareRequest  `json:"prepare,omitempty"`
 	Missing  *MissingRequest  `json:"missing,omitempty"`
@@ -35,16 +41,33 @@ type Request struct {
 	Rollback *RollbackRequest `json:"rollback,omitempty"`
 	Check    *CheckRequest    `json:"check,omitempty"`
 	Alive    *AliveRequest    `json:"alive,omitempty"`
+
+	Commands
 }
 
 // Event is one line of JSON on the helper's stdout.
 type Event struct {
-	Event  string          `json:"event"` // log, result or error
+	Event  EventName       `json:"event"`
+	ID     uint64          `json:"id,omitempty"` // of the request; 0: of none, or it had none
 	Source string          `json:"source,omitempty"`
 	Line   string          `json:"line,omitempty"`
+	Item   json.RawMessage `json:"item,omitempty"`
 	Result json.RawMessage `json:"result,omitempty"`
 	Error  *Failure        `json:"error,omitempty"`
 }
+
+// EventName says what an event is.
+type EventName string
+
+// The events. Log is progress, for people; Item is a part of an answer that comes
+// in parts; Result and Error end the answer; Alive meets an AliveRequest.
+const (
+	EventLog    EventName = "log"
+	EventItem   EventName = "item"
+	EventResult EventName = "result"
+	EventError  EventName = "error"
+	EventAlive  EventName = "alive"
+)
 
 // FailureKind tells the operator's side what to make of a Failure.
 type FailureKind string
@@ -429,9 +452,6 @@ type FinishRequest struct {
 type AliveRequest struct {
 	Seconds int `json:"seconds"`
 }
-
-// EventAlive answers an AliveRequest.
-const EventAlive = "alive"
 
 // checksTimeout is for checks whose time nobody named.
 const checksTimeout = time.Minute

@@ -39,6 +39,7 @@ var order = []string{
 	"internal/hydra",
 	"internal/fetch",
 	"internal/guest",
+	"internal/hostclient",
 	"internal/host",
 	"internal/systemd",
 	"internal/runner",

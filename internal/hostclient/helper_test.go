@@ -1,6 +1,6 @@
 //go:build lab
 
-package remote
+package hostclient
 
 import (
 	"context"
@@ -17,6 +17,9 @@ import (
 	"time"
 
 	"ferry/internal/helperbin"
+	"ferry/internal/remote"
+	"ferry/internal/remote/remotetest"
+
 	"ferry/internal/microvm"
 )
 
@@ -41,11 +44,31 @@ func newHelper(t *testing.T) helperbin.Program {
 	return h
 }
 
-// talk starts the helper, checks that it is the right one, and says whether it
-// was uploaded.
-func talk(t *testing.T, s starter) bool {
+func dial(t *testing.T, o remote.Options) remote.Conn {
 	t.Helper()
-	p, uploaded, err := s.start(within(t, 30*time.Second), []string{"host", "a 'b'\n!"})
+	c, err := remote.Dial(remotetest.Within(t, time.Minute), o)
+	if err != nil {
+		t.Fatalf("Dial: %v", err)
+	}
+	t.Cleanup(func() {
+		if err := c.Close(); err != nil {
+			t.Errorf("Close: %v", err)
+		}
+	})
+	return c
+}
+
+// onBox is a connection to a remotetest.Server.
+func onBox(t *testing.T) remote.Conn {
+	t.Helper()
+	return dial(t, remote.Options{Address: microvm.Address{Host: remotetest.Alias}})
+}
+
+// converse starts the helper, checks that it is the right one, and says whether it
+// was uploaded.
+func converse(t *testing.T, s starter) bool {
+	t.Helper()
+	p, uploaded, err := s.start(remotetest.Within(t, 30*time.Second), []string{"host", "a 'b'\n!"})
 	if err != nil {
 		t.Fatalf("start: %v", err)
 	}
@@ -55,28 +78,26 @@ func talk(t *testing.T, s starter) bool {
 	if want := "helper host a 'b'\n! 0022\nrequest\n"; string(out) != want || err != nil {
 		t.Errorf("got %q, want %q, %v", out, want, err)
 	}
-	var e *ExitError
+	var e *remote.ExitError
 	if err := p.Wait(); !errors.As(err, &e) || e.Code != 3 || strings.Contains(e.CommandLine, "set -u") {
 		t.Errorf("Wait: %v", err)
 	}
 	return uploaded
 }
 
-func (s *server) sessions(t *testing.T) int {
-	return strings.Count(s.read(t, "sshd.log"), "Starting session: ")
-}
-
 func TestHelperIsUploadedOnce(t *testing.T) {
-	h, s := newHelper(t), startSSHD(t)
-	st := starter{c: dial(t, s.options()), find: only(h), base: filepath.Join(t.TempDir(), "ferry")}
-	if !talk(t, st) || s.sessions(t) != 3 {
-		t.Errorf("first: not uploaded, or not in three sessions but %d", s.sessions(t))
+	h, s := newHelper(t), remotetest.Start(t)
+	st := starter{c: onBox(t), find: only(h), base: filepath.Join(t.TempDir(), "ferry")}
+	if !converse(t, st) || s.Sessions(t) != 3 {
+		t.Errorf("first: not uploaded, or not in three sessions but %d", s.Sessions(t))
 	}
 	for range 20 {
-		_ = output(t, st.c, "true")
+		if err := st.c.Run(remotetest.Within(t, 30*time.Second), remote.Command{Args: []string{"true"}}); err != nil {
+			t.Fatal(err)
+		}
 	}
-	if talk(t, st) || s.sessions(t) != 24 || s.connections(t) != 1 {
-		t.Errorf("second: uploaded again, or not in one session: %d with 20 commands; connections %d", s.sessions(t), s.connections(t))
+	if converse(t, st) || s.Sessions(t) != 24 || s.Connections(t) != 1 {
+		t.Errorf("second: uploaded again, or not in one session: %d with 20 commands; connections %d", s.Sessions(t), s.Connections(t))
 	}
 	for name, mode := range map[string]os.FileMode{"": 0o700, "bin": 0o700, "bin/" + h.SHA256: 0o700, "bin/" + h.SHA256 + "/ferry": 0o755} {
 		if info, err := os.Stat(filepath.Join(st.base, name)); err != nil || info.Mode().Perm() != mode {
@@ -103,18 +124,19 @@ func binWith(t *testing.T, more ...string) string {
 
 func TestHelperWithoutGzip(t *testing.T) {
 	h := newHelper(t)
-	s := startSSHD(t, "SetEnv SHLVL=2 PATH="+binWith(t))
-	if !talk(t, starter{c: dial(t, s.options()), find: only(h), base: filepath.Join(t.TempDir(), "ferry")}) {
+	remotetest.Start(t, "SetEnv SHLVL=2 PATH="+binWith(t))
+	if !converse(t, starter{c: onBox(t), find: only(h), base: filepath.Join(t.TempDir(), "ferry")}) {
 		t.Error("not uploaded")
 	}
 }
 
 func TestHelperThroughSudoPassword(t *testing.T) {
 	h := newHelper(t)
-	sudoMachines(t, "password", func(t *testing.T, o Options, _ string) {
-		o.AskPassword = func(string) (string, error) { return testPassword, nil }
+	remotetest.SudoMachines(t, "password", func(t *testing.T, alias, _ string) {
+		o := remote.Options{Address: microvm.Address{Host: alias, Local: alias == ""}, Sudo: true}
+		o.AskPassword = func(string) (string, error) { return remotetest.Password, nil }
 		st := starter{c: dial(t, o), find: only(h), base: filepath.Join(t.TempDir(), "ferry")}
-		if !talk(t, st) || talk(t, st) {
+		if !converse(t, st) || converse(t, st) {
 			t.Error("not uploaded once")
 		}
 	})
@@ -122,11 +144,11 @@ func TestHelperThroughSudoPassword(t *testing.T) {
 
 func TestHelperNeedsRoot(t *testing.T) {
 	h := newHelper(t)
-	sudoMachines(t, "quiet", func(t *testing.T, o Options, _ string) {
-		o.Sudo = false
+	remotetest.SudoMachines(t, "quiet", func(t *testing.T, alias, _ string) {
+		o := remote.Options{Address: microvm.Address{Host: alias, Local: alias == ""}}
 		base := filepath.Join(t.TempDir(), "ferry")
-		_, _, err := starter{c: dial(t, o), find: only(h), base: base}.start(within(t, 10*time.Second), nil)
-		var e *SudoError
+		_, _, err := starter{c: dial(t, o), find: only(h), base: base}.start(remotetest.Within(t, 10*time.Second), nil)
+		var e *remote.SudoError
 		if _, there := os.Stat(base); !errors.As(err, &e) || e.Hint() == "" || there == nil {
 			t.Errorf("got %v", err)
 		}
@@ -152,14 +174,14 @@ func (s *starter) otherwise() {
 
 func localStarter(t *testing.T) starter {
 	h := newHelper(t)
-	return starter{c: dial(t, Options{Address: microvm.Address{Local: true}}), find: only(h), base: filepath.Join(t.TempDir(), "ferry")}
+	return starter{c: dial(t, remote.Options{Address: microvm.Address{Local: true}}), find: only(h), base: filepath.Join(t.TempDir(), "ferry")}
 }
 
 // What arrives is not what was announced: it is never run, nor kept.
 func TestHelperDamaged(t *testing.T) {
 	st := localStarter(t)
 	st.otherwise()
-	_, uploaded, err := st.start(within(t, 10*time.Second), nil)
+	_, uploaded, err := st.start(remotetest.Within(t, 10*time.Second), nil)
 	if err == nil || !strings.Contains(err.Error(), "arrived damaged") || uploaded {
 		t.Errorf("got %v", err)
 	}
@@ -184,11 +206,11 @@ func TestHelperNotRootsAlone(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			st := localStarter(t)
-			talk(t, st)
+			converse(t, st)
 			if err := spoil(filepath.Join(st.base, "bin", st.own().SHA256, "ferry")); err != nil {
 				t.Fatal(err)
 			}
-			if !talk(t, st) {
+			if !converse(t, st) {
 				t.Error("not uploaded again")
 			}
 		})
@@ -212,7 +234,7 @@ func TestHelperBaseNotRootsAlone(t *testing.T) {
 			if err := spoil(st.base); err != nil {
 				t.Fatal(err)
 			}
-			_, _, err := st.start(within(t, 10*time.Second), nil)
+			_, _, err := st.start(remotetest.Within(t, 10*time.Second), nil)
 			if err == nil || !strings.Contains(err.Error(), "only root can write") {
 				t.Errorf("got %v", err)
 			}
@@ -227,7 +249,7 @@ func TestHelperConcurrentUploads(t *testing.T) {
 	st := localStarter(t)
 	var all sync.WaitGroup
 	for range 6 {
-		all.Go(func() { talk(t, st) })
+		all.Go(func() { converse(t, st) })
 	}
 	all.Wait()
 	left, err := os.ReadDir(filepath.Join(st.base, "bin"))
@@ -257,7 +279,7 @@ func TestHelperUploadInterrupted(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 	_ = w.Close()
-	waitFor(t, "the upload is tidied away", func() bool {
+	remotetest.WaitFor(t, "the upload is tidied away", func() bool {
 		left, err := os.ReadDir(filepath.Join(st.base, "bin"))
 		return err == nil && len(left) == 0
 	})
@@ -283,7 +305,7 @@ func TestHelperPrune(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	talk(t, st)
+	converse(t, st)
 	for _, dir := range gone {
 		if _, err := os.Stat(dir); !os.IsNotExist(err) {
 			t.Errorf("%s is still there", dir)
@@ -302,7 +324,7 @@ func TestHelperOtherPlatform(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(bin, "uname"), []byte("#!/bin/sh\n[ $1 = -s ] && echo Linux || echo s390x\n"), 0o755); err != nil {
 		t.Fatal(err)
 	}
-	s := startSSHD(t, "SetEnv SHLVL=2 PATH="+bin+":/usr/bin:/bin")
+	s := remotetest.Start(t, "SetEnv SHLVL=2 PATH="+bin+":/usr/bin:/bin")
 	known := map[string]helperbin.Program{"linux/" + runtime.GOARCH: newHelper(t)}
 	find := func(platform string) (helperbin.Program, error) {
 		h, ok := known[platform]
@@ -311,17 +333,17 @@ func TestHelperOtherPlatform(t *testing.T) {
 		}
 		return h, nil
 	}
-	st := starter{c: dial(t, s.options()), find: find, base: filepath.Join(t.TempDir(), "ferry")}
-	if _, _, err := st.start(within(t, 10*time.Second), nil); err == nil || !strings.Contains(err.Error(), "no helper for linux/s390x") {
+	st := starter{c: onBox(t), find: find, base: filepath.Join(t.TempDir(), "ferry")}
+	if _, _, err := st.start(remotetest.Within(t, 10*time.Second), nil); err == nil || !strings.Contains(err.Error(), "no helper for linux/s390x") {
 		t.Errorf("got %v", err)
 	}
 	known["linux/s390x"] = newHelper(t)
-	if !talk(t, st) {
+	if !converse(t, st) {
 		t.Error("not uploaded")
 	}
-	before := s.sessions(t)
-	if talk(t, st) || s.sessions(t) != before+1 {
-		t.Errorf("%d sessions for a known platform", s.sessions(t)-before)
+	before := s.Sessions(t)
+	if converse(t, st) || s.Sessions(t) != before+1 {
+		t.Errorf("%d sessions for a known platform", s.Sessions(t)-before)
 	}
 }
 
@@ -329,7 +351,7 @@ func TestHelperLocalIsThisProgram(t *testing.T) {
 	if os.Geteuid() != 0 {
 		t.Skip("needs root")
 	}
-	p, uploaded, err := StartHelper(within(t, 20*time.Second), dial(t, Options{Address: microvm.Address{Local: true}}), []string{"-test.run=^$"})
+	p, uploaded, err := start(remotetest.Within(t, 20*time.Second), dial(t, remote.Options{Address: microvm.Address{Local: true}}), Options{}, "-test.run=^$")
 	if err != nil || uploaded {
 		t.Fatalf("%v, uploaded %v", err, uploaded)
 	}

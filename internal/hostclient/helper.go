@@ -1,7 +1,8 @@
-package remote
+package hostclient
 
 import (
 	"bufio"
+	"bytes"
 	"cmp"
 	"context"
 	_ "embed"
@@ -13,7 +14,16 @@ import (
 	"time"
 
 	"ferry/internal/helperbin"
+	"ferry/internal/remote"
 	"ferry/internal/shell"
+)
+
+const (
+	// uploadStall is after how long an upload is given up that takes nothing and
+	// does not end: the host writes it to its disk meanwhile.
+	uploadStall = 5 * time.Minute
+	// lingerLimit is how long a script that has failed may take to end.
+	lingerLimit = 5 * time.Second
 )
 
 // helperBase is where hosts keep ferry's helper: BASE/bin/SHA256/ferry.
@@ -33,33 +43,28 @@ var platforms = map[string]string{
 	"Linux s390x":   "linux/s390x",
 }
 
-// StartHelper starts the helper as root on the machine, with the given arguments,
-// and uploads it before if the machine lacks exactly this build. On the local
-// machine it starts ferry itself, which has the helper's commands, too. The
+// start starts a program as root on the machine, with the given arguments: the
+// helper, or what o chooses. Where the machine lacks exactly this build it is
+// uploaded before, or, with NoTrace, sent for this one process only. On the local
+// machine ferry itself is started, which has the helper's commands, too. The
 // process's Stdout begins with the helper's own output.
-func StartHelper(ctx context.Context, c Conn, args []string) (p *Process, uploaded bool, err error) {
-	return StartProgram(ctx, c, helperbin.For, args)
-}
-
-// StartProgram is StartHelper with the choice of another program.
-func StartProgram(ctx context.Context, c Conn, find helperbin.Find, args []string) (p *Process, uploaded bool, err error) {
+func start(ctx context.Context, c remote.Conn, o Options, args ...string) (p *remote.Process, uploaded bool, err error) {
 	if c.Address().Local {
 		p, err = startLocal(ctx, c, args)
 		return p, false, err
 	}
-	return starter{c: c, find: find, base: helperBase}.start(ctx, args)
-}
-
-// StartProgramOnce is StartProgram for runs that must leave no trace: a machine
-// that lacks this build gets it for this one process only.
-func StartProgramOnce(ctx context.Context, c Conn, find helperbin.Find, args []string) (*Process, error) {
-	if c.Address().Local {
-		return startLocal(ctx, c, args)
+	st := starter{c: c, find: o.Program, base: helperBase}
+	if st.find == nil {
+		st.find = helperbin.For
 	}
-	return starter{c: c, find: find, base: helperBase}.startOnce(ctx, args)
+	if o.NoTrace {
+		p, err = st.startOnce(ctx, args)
+		return p, false, err
+	}
+	return st.start(ctx, args)
 }
 
-func startLocal(ctx context.Context, c Conn, args []string) (*Process, error) {
+func startLocal(ctx context.Context, c remote.Conn, args []string) (*remote.Process, error) {
 	own, err := os.Executable()
 	if err != nil {
 		return nil, fmt.Errorf("finding ferry's own file: %w", err)
@@ -67,20 +72,27 @@ func startLocal(ctx context.Context, c Conn, args []string) (*Process, error) {
 	if err := c.Root(ctx); err != nil {
 		return nil, err
 	}
-	return c.Start(ctx, Command{Args: append([]string{own}, args...), AsRoot: true})
+	return c.Start(ctx, remote.Command{Args: append([]string{own}, args...), AsRoot: true})
 }
 
 // starter starts a helper; tests have a base and a binary of their own.
 type starter struct {
-	c    Conn
+	c    remote.Conn
 	find helperbin.Find
 	base string
-	// limit is for the script's answer where the Conn has none; 0: answerLimit.
+	// limit is for the script's answer; 0: the Conn's own.
 	limit time.Duration
 }
 
+// knowing is a Conn that remembers its platform and has a limit of its own.
+type knowing interface {
+	Platform() string
+	NotePlatform(platform string)
+	AnswerLimit() time.Duration
+}
+
 // start needs one session where the helper is there, and three where not.
-func (s starter) start(ctx context.Context, args []string) (*Process, bool, error) {
+func (s starter) start(ctx context.Context, args []string) (*remote.Process, bool, error) {
 	h := s.firstGuess()
 	uploaded := false
 	// Another build's upload may remove ours between the steps, so not for ever.
@@ -110,12 +122,8 @@ func (s starter) start(ctx context.Context, args []string) (*Process, bool, erro
 // supposed to have. Where there is none, the script says which one is needed.
 func (s starter) firstGuess() helperbin.Program {
 	platform := "linux/" + runtime.GOARCH
-	if m, ok := s.c.(*machine); ok {
-		m.platformMu.Lock()
-		defer m.platformMu.Unlock()
-		if m.platform != "" {
-			platform = m.platform
-		}
+	if m, ok := s.c.(knowing); ok {
+		platform = cmp.Or(m.Platform(), platform)
 	}
 	h, err := s.find(platform)
 	if err != nil {
@@ -125,10 +133,8 @@ func (s starter) firstGuess() helperbin.Program {
 }
 
 func (s starter) remember(platform string) {
-	if m, ok := s.c.(*machine); ok {
-		m.platformMu.Lock()
-		defer m.platformMu.Unlock()
-		m.platform = platform
+	if m, ok := s.c.(knowing); ok {
+		m.NotePlatform(platform)
 	}
 }
 
@@ -139,7 +145,7 @@ type missingHelper struct {
 }
 
 // try starts the helper or finds it missing.
-func (s starter) try(ctx context.Context, h helperbin.Program, args []string) (*Process, *missingHelper, error) {
+func (s starter) try(ctx context.Context, h helperbin.Program, args []string) (*remote.Process, *missingHelper, error) {
 	own, stop := context.WithCancelCause(ctx) // lives as long as the helper
 	p, err := s.c.Start(own, s.command("run", h, args...))
 	if err != nil {
@@ -166,8 +172,8 @@ func (s starter) try(ctx context.Context, h helperbin.Program, args []string) (*
 
 // started reads the script's answer. Unless that is `ok`, the process has ended,
 // and was stopped where it would not by itself. own is the process's context.
-func (s starter) started(own context.Context, p *Process, stop context.CancelCauseFunc) (string, error) {
-	late := time.AfterFunc(s.answerLimit(), func() { stop(SlowShell(s.c.Address(), s.answerLimit())) })
+func (s starter) started(own context.Context, p *remote.Process, stop context.CancelCauseFunc) (string, error) {
+	late := time.AfterFunc(s.answerLimit(), func() { stop(remote.SlowShell(s.c.Address(), s.answerLimit())) })
 	out := bufio.NewReader(p.Stdout)
 	answer, err := readAnswer(out)
 	if late.Stop() && err == nil && answer == "ok" {
@@ -176,12 +182,12 @@ func (s starter) started(own context.Context, p *Process, stop context.CancelCau
 	}
 	_ = p.Stdin.Close()
 	if errors.Is(err, errMuchOutput) { // which may go on for ever
-		stop(NoisyShell(s.c.Address()))
+		stop(remote.NoisyShell(s.c.Address()))
 	}
-	lingers := time.AfterFunc(grace, func() { stop(errors.New("it does not end")) })
+	lingers := time.AfterFunc(lingerLimit, func() { stop(errors.New("it does not end")) })
 	ended := p.Wait()
 	lingers.Stop()
-	var shell *ShellError
+	var shell *remote.ShellError
 	if errors.As(context.Cause(own), &shell) {
 		return "", shell
 	}
@@ -192,23 +198,23 @@ func (s starter) started(own context.Context, p *Process, stop context.CancelCau
 }
 
 func (s starter) answerLimit() time.Duration {
-	if m, ok := s.c.(*machine); ok {
-		return m.answerLimit()
+	if m, ok := s.c.(knowing); ok && s.limit == 0 {
+		return m.AnswerLimit()
 	}
-	return cmp.Or(s.limit, answerLimit)
+	return cmp.Or(s.limit, remote.AnswerLimit)
 }
 
 func (s starter) refusal(answer string) error {
 	if answer == "notroot" {
-		return &SudoError{Host: s.c.Address().String(), Why: "the login is not root's",
+		return &remote.SudoError{Host: s.c.Address().String(), Why: "the login is not root's",
 			Next: "log in as root, or let ferry use sudo (--host-sudo)"}
 	}
 	return fmt.Errorf("%s: the helper is not used: %s", s.c.Address(), strings.TrimPrefix(answer, "refused "))
 }
 
-func (s starter) command(what string, h helperbin.Program, args ...string) Command {
+func (s starter) command(what string, h helperbin.Program, args ...string) remote.Command {
 	words := []string{"sh", "-c", helperScript, "ferry-helper", what, s.base, h.SHA256}
-	return Command{Args: append(words, args...), AsRoot: true,
+	return remote.Command{Args: append(words, args...), AsRoot: true,
 		Shown: "ferry-helper " + what + " " + shell.Quote(args...)}
 }
 
@@ -224,12 +230,12 @@ func (s starter) upload(ctx context.Context, h helperbin.Program, compressed boo
 	defer func() { _ = in.Close() }()
 	own, stop := context.WithCancelCause(ctx)
 	defer stop(nil)
-	stall := NewPatience(uploadStall, func() { stop(fmt.Errorf("nothing of it was taken for %s", uploadStall)) })
+	stall := remote.NewPatience(uploadStall, func() { stop(fmt.Errorf("nothing of it was taken for %s", uploadStall)) })
 	defer stall.Stop()
-	var out tail
+	var out bytes.Buffer
 	c := s.command("install", h, how)
 	c.Stdin = stall.Reader(in)
-	c.Stdout = &bounded{w: &out, left: maxNoise, over: func() { stop(NoisyShell(s.c.Address())) }}
+	c.Stdout = remote.ShellOutput(&out, func() { stop(remote.NoisyShell(s.c.Address())) })
 	err = s.c.Run(own, c)
 	answer, silent := readAnswer(bufio.NewReader(strings.NewReader(out.String() + "\n")))
 	switch {

@@ -1,4 +1,4 @@
-package deploy
+package hostclient
 
 import (
 	"encoding/json"
@@ -20,8 +20,6 @@ const (
 	// greetLimit is for the first sign of life, which a helper gives at once.
 	greetLimit = time.Minute
 )
-
-var errSilent = errors.New("nothing was heard from it for too long")
 
 // living writes signs of life between a session's requests.
 type living struct {
@@ -64,3 +62,5 @@ func (l *living) Close() error {
 	l.once.Do(func() { close(l.ended) })
 	return l.WriteCloser.Close()
 }
+
+var errSilent = errors.New("nothing was heard from it for too long")

@@ -1,4 +1,4 @@
-package remote
+package hostclient
 
 import (
 	"context"
@@ -7,6 +7,7 @@ import (
 	"strconv"
 
 	"ferry/internal/helperbin"
+	"ferry/internal/remote"
 )
 
 // onceBlock is the unit, in bytes, in which helper.sh takes a helper from its
@@ -15,7 +16,7 @@ const onceBlock = 64 << 10
 
 // startOnce uses the helper that is there; where it is missing, the binary goes
 // in front of the process's input.
-func (s starter) startOnce(ctx context.Context, args []string) (*Process, error) {
+func (s starter) startOnce(ctx context.Context, args []string) (*remote.Process, error) {
 	h := s.firstGuess()
 	p, missing, err := s.try(ctx, h, args)
 	if err != nil || missing == nil {
@@ -42,7 +43,7 @@ func (s starter) startOnce(ctx context.Context, args []string) (*Process, error)
 		stop(err)
 		return nil, err
 	}
-	stall := NewPatience(s.answerLimit(), func() { stop(SlowShell(s.c.Address(), s.answerLimit())) })
+	stall := remote.NewPatience(s.answerLimit(), func() { stop(remote.SlowShell(s.c.Address(), s.answerLimit())) })
 	_, sent := stall.Writer(p.Stdin).Write(binary)
 	stall.Stop()
 	answer, err := s.started(own, p, stop)

@@ -1,6 +1,6 @@
 //go:build lab
 
-package remote
+package hostclient
 
 import (
 	"context"
@@ -11,6 +11,9 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"ferry/internal/remote"
+	"ferry/internal/remote/remotetest"
 )
 
 // leftovers are the directories that helper.sh makes for a helper that runs
@@ -36,9 +39,9 @@ func TestHelperOnce(t *testing.T) {
 			if how == "plain" {
 				lines = []string{"SetEnv SHLVL=2 PATH=" + binWith(t, "dd", "head")}
 			}
-			s := startSSHD(t, lines...)
-			st := starter{c: dial(t, s.options()), find: only(h), base: filepath.Join(t.TempDir(), "ferry")}
-			p, err := st.startOnce(within(t, 30*time.Second), []string{"host", "a 'b'\n!"})
+			s := remotetest.Start(t, lines...)
+			st := starter{c: onBox(t), find: only(h), base: filepath.Join(t.TempDir(), "ferry")}
+			p, err := st.startOnce(remotetest.Within(t, 30*time.Second), []string{"host", "a 'b'\n!"})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -51,15 +54,15 @@ func TestHelperOnce(t *testing.T) {
 			if want := "helper host a 'b'\n! 0022\nrequest\n"; string(out) != want {
 				t.Errorf("got %q, want %q", out, want)
 			}
-			var e *ExitError
+			var e *remote.ExitError
 			if err := p.Wait(); !errors.As(err, &e) || e.Code != 3 {
 				t.Errorf("Wait: %v", err)
 			}
 			if _, err := os.Stat(st.base); !errors.Is(err, os.ErrNotExist) {
 				t.Errorf("%s is there: %v", st.base, err)
 			}
-			if s.sessions(t) != 2 || s.connections(t) != 1 {
-				t.Errorf("%d sessions on %d connections", s.sessions(t), s.connections(t))
+			if s.Sessions(t) != 2 || s.Connections(t) != 1 {
+				t.Errorf("%d sessions on %d connections", s.Sessions(t), s.Connections(t))
 			}
 		})
 	}
@@ -68,8 +71,8 @@ func TestHelperOnce(t *testing.T) {
 // One that is there already is used.
 func TestHelperOnceUsesWhatIsThere(t *testing.T) {
 	st := localStarter(t)
-	talk(t, st)
-	p, err := st.startOnce(within(t, 30*time.Second), nil)
+	converse(t, st)
+	p, err := st.startOnce(remotetest.Within(t, 30*time.Second), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -83,7 +86,7 @@ func TestHelperOnceUsesWhatIsThere(t *testing.T) {
 func TestHelperOnceDamaged(t *testing.T) {
 	st := localStarter(t)
 	st.otherwise()
-	if p, err := st.startOnce(within(t, 30*time.Second), nil); err == nil || !strings.Contains(err.Error(), "damaged") {
+	if p, err := st.startOnce(remotetest.Within(t, 30*time.Second), nil); err == nil || !strings.Contains(err.Error(), "damaged") {
 		t.Errorf("%v, %v", p, err)
 	}
 	if left := leftovers(t); left != nil {
@@ -99,8 +102,8 @@ func TestHelperOnceInterrupted(t *testing.T) {
 		t.Fatal(err)
 	}
 	_, _ = p.Stdin.Write(make([]byte, 1<<20))
-	waitFor(t, "the temporary directory", func() bool { return leftovers(t) != nil })
+	remotetest.WaitFor(t, "the temporary directory", func() bool { return leftovers(t) != nil })
 	cancel()
 	_ = p.Wait()
-	waitFor(t, "its removal", func() bool { return leftovers(t) == nil })
+	remotetest.WaitFor(t, "its removal", func() bool { return leftovers(t) == nil })
 }
