@@ -5,6 +5,7 @@ import (
 	"strings"
 	"testing"
 
+	"ferry/internal/cmdline"
 	"ferry/internal/host/setup"
 	"ferry/internal/hostapi"
 	"ferry/internal/ui"
@@ -28,7 +29,7 @@ func TestSetupBadInput(t *testing.T) {
 		{"host autostart web", "accepts 2 arg(s)"},
 	} {
 		code, out, errw := run(t, strings.Fields(c.args)...)
-		if code != exitUsage || !strings.Contains(errw, c.want) || out != "" {
+		if code != cmdline.ExitUsage || !strings.Contains(errw, c.want) || out != "" {
 			t.Errorf("%s: exit code %d\n%s%s", c.args, code, errw, out)
 		}
 	}

@@ -1,36 +1,35 @@
-package cli
+package helper
 
 import (
 	"context"
 	"errors"
-	"fmt"
-	"strconv"
 
 	"github.com/spf13/cobra"
 
+	"ferry/internal/cmdline"
 	"ferry/internal/host"
 	"ferry/internal/hostapi"
 	"ferry/internal/microvm"
 	"ferry/internal/systemd"
 )
 
-// hostLife are the commands on the host behind those of a VM's life. Each
-// prints events, one JSON object a line.
-func (a *app) hostLife() []*cobra.Command {
+// life are the commands behind those of a VM's life. Each prints events, one JSON
+// object a line.
+func (h *Helper) life() []*cobra.Command {
 	return []*cobra.Command{
-		a.hostVerb(hostapi.ActionStart, "Start a VM and watch that it stays up"),
-		a.hostVerb(hostapi.ActionStop, "Stop a VM and wait until all of it has ended"),
-		a.hostVerb(hostapi.ActionRestart, "Restart a VM and watch that it stays up"),
-		a.hostLogs(), a.hostHistory(), a.hostGenerations(), a.hostDiff(), a.hostRemove(), a.hostTarget(),
+		h.verb(hostapi.ActionStart, "Start a VM and watch that it stays up"),
+		h.verb(hostapi.ActionStop, "Stop a VM and wait until all of it has ended"),
+		h.verb(hostapi.ActionRestart, "Restart a VM and watch that it stays up"),
+		h.logs(), h.history(), h.generations(), h.diff(), h.remove(), h.target(),
 	}
 }
 
-// helperCommand is a hidden command that takes a VM's name and up to more words.
-func helperCommand(use, short string, more int, run func(*cobra.Command, []string) error) *cobra.Command {
+// vmCommand is a hidden command that takes a VM's name and up to more words.
+func vmCommand(use, short string, more int, run func(*cobra.Command, []string) error) *cobra.Command {
 	return &cobra.Command{
 		Use: use, Short: short, Hidden: true,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if _, err := vmArgument(cmd, args, more); err != nil {
+			if _, err := cmdline.VM(cmd, args, more); err != nil {
 				return err
 			}
 			return run(cmd, args)
@@ -38,9 +37,9 @@ func helperCommand(use, short string, more int, run func(*cobra.Command, []strin
 	}
 }
 
-func (a *app) hostVerb(verb hostapi.Action, short string) *cobra.Command {
+func (h *Helper) verb(verb hostapi.Action, short string) *cobra.Command {
 	var claim hostapi.Claim
-	cmd := helperCommand(string(verb)+" NAME", short, 0, a.serving(
+	cmd := vmCommand(string(verb)+" NAME", short, 0, h.serving(
 		func(ctx context.Context, srv *host.Server, args []string, answers *host.Answers) error {
 			life, err := srv.Live(ctx, microvm.Name(args[0]), verb, claim, answers.Log)
 			if err == nil {
@@ -54,13 +53,13 @@ func (a *app) hostVerb(verb hostapi.Action, short string) *cobra.Command {
 
 func addClaimFlags(cmd *cobra.Command, claim *hostapi.Claim) {
 	cmd.Flags().StringVar(&claim.By, "by", "root", "who asks for it, for the lock and the history")
-	addWaitFlag(cmd, &claim.Wait)
+	cmdline.AddWaitFlag(cmd, &claim.Wait)
 }
 
-func (a *app) hostLogs() *cobra.Command {
+func (h *Helper) logs() *cobra.Command {
 	var last int
 	var follow bool
-	cmd := helperCommand("logs NAME", "Print a VM's journal", 0, a.answering(
+	cmd := vmCommand("logs NAME", "Print a VM's journal", 0, h.answering(
 		func(ctx context.Context, args []string, answers *host.Answers) error {
 			return systemd.Logs(ctx, microvm.Name(args[0]), last, follow, func(l hostapi.LogLine) { answers.Result(l) })
 		}))
@@ -69,9 +68,9 @@ func (a *app) hostLogs() *cobra.Command {
 	return cmd
 }
 
-func (a *app) hostHistory() *cobra.Command {
+func (h *Helper) history() *cobra.Command {
 	var last int
-	cmd := helperCommand("history NAME", "Print a VM's history", 0, a.answering(
+	cmd := vmCommand("history NAME", "Print a VM's history", 0, h.answering(
 		func(_ context.Context, args []string, answers *host.Answers) error {
 			h, err := host.DefaultLayout().History(microvm.Name(args[0]), last)
 			if err == nil {
@@ -83,8 +82,8 @@ func (a *app) hostHistory() *cobra.Command {
 	return cmd
 }
 
-func (a *app) hostTarget() *cobra.Command {
-	return helperCommand("target NAME", "Print the recorded address of the system inside a VM", 0, a.answering(
+func (h *Helper) target() *cobra.Command {
+	return vmCommand("target NAME", "Print the recorded address of the system inside a VM", 0, h.answering(
 		func(_ context.Context, args []string, answers *host.Answers) error {
 			target, _ := host.DefaultLayout().RecordedTarget(microvm.Name(args[0]))
 			answers.Result(target)
@@ -92,8 +91,8 @@ func (a *app) hostTarget() *cobra.Command {
 		}))
 }
 
-func (a *app) hostGenerations() *cobra.Command {
-	return helperCommand("generations NAME", "Print a VM's generations", 0, a.serving(
+func (h *Helper) generations() *cobra.Command {
+	return vmCommand("generations NAME", "Print a VM's generations", 0, h.serving(
 		func(ctx context.Context, srv *host.Server, args []string, answers *host.Answers) error {
 			gens, err := srv.Generations(ctx, microvm.Name(args[0]))
 			if err == nil {
@@ -103,10 +102,10 @@ func (a *app) hostGenerations() *cobra.Command {
 		}))
 }
 
-func (a *app) hostDiff() *cobra.Command {
-	return helperCommand("diff NAME [GENERATION [GENERATION]]", "Compare two generations of a VM", 2, a.serving(
+func (h *Helper) diff() *cobra.Command {
+	return vmCommand("diff NAME [GENERATION [GENERATION]]", "Compare two generations of a VM", 2, h.serving(
 		func(ctx context.Context, srv *host.Server, args []string, answers *host.Answers) error {
-			numbers, err := generationNumbers(args[1:])
+			numbers, err := cmdline.Generations(args[1:])
 			if err != nil {
 				return err
 			}
@@ -118,10 +117,10 @@ func (a *app) hostDiff() *cobra.Command {
 		}))
 }
 
-func (a *app) hostRemove() *cobra.Command {
+func (h *Helper) remove() *cobra.Command {
 	var claim hostapi.Claim
 	var look, keep bool
-	cmd := helperCommand("remove NAME", "Stop a VM and remove all of it, without asking", 0, a.serving(
+	cmd := vmCommand("remove NAME", "Stop a VM and remove all of it, without asking", 0, h.serving(
 		func(ctx context.Context, srv *host.Server, args []string, answers *host.Answers) error {
 			n := microvm.Name(args[0])
 			var r *hostapi.Removal
@@ -142,24 +141,29 @@ func (a *app) hostRemove() *cobra.Command {
 	return cmd
 }
 
-func generationNumbers(words []string) ([]int, error) {
-	var numbers []int
-	for _, w := range words {
-		n, err := strconv.Atoi(w)
-		if err != nil || n < 1 {
-			return nil, &usageError{err: fmt.Errorf("%.40q is not a generation", w), hint: "ferry generations NAME lists their numbers"}
+// autostart is the part of `ferry autostart` that runs on the host.
+func (h *Helper) autostart() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:       "autostart NAME on|off",
+		Short:     "Choose whether a VM starts with this machine",
+		Hidden:    true,
+		Args:      cobra.ExactArgs(2),
+		ValidArgs: []string{"on", "off"},
+	}
+	cmd.RunE = h.serving(func(ctx context.Context, srv *host.Server, args []string, answers *host.Answers) error {
+		n, err := microvm.ParseName(args[0])
+		if err != nil {
+			return cmdline.Usage(cmd, err)
 		}
-		numbers = append(numbers, n)
-	}
-	return numbers, nil
-}
-
-var errCount = errors.New("-n takes a number from 1 to 100000")
-
-// lineCount checks -n.
-func lineCount(n int) error {
-	if n < 1 || n > 100_000 {
-		return &usageError{err: errCount, hint: "for example -n 100"}
-	}
-	return nil
+		if args[1] != "on" && args[1] != "off" {
+			return cmdline.Usage(cmd, errors.New("autostart needs `on` or `off`"))
+		}
+		now, err := srv.Autostart(ctx, n, args[1] == "on")
+		if err != nil {
+			return err
+		}
+		answers.Result(now)
+		return nil
+	})
+	return cmd
 }
