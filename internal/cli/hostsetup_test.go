@@ -19,7 +19,6 @@ func TestSetupBadInput(t *testing.T) {
 		{"host setup -- -oProxyCommand=x", "begins with `-`"},
 		{"host setup a;b", "characters that are not allowed"},
 		{"host setup root@server --remvoe", "unknown flag: --remvoe"},
-		{"host setup-here now", "unknown command"},
 		{"autostart", "needs the name of a VM"},
 		{"autostart web", "needs `on` or `off`"},
 		{"autostart web maybe", "needs `on` or `off`"},

@@ -23,16 +23,14 @@ type Helper struct {
 	In       io.Reader
 	Out, Err io.Writer
 	UI       *ui.UI // prints on Out and Err
-	// Programs are what `setup-here` installs.
+	// Programs are what setting this machine up installs.
 	Programs setup.Programs
 }
 
 // AddTo adds the commands that run on a host to `host`.
 func (h *Helper) AddTo(host *cobra.Command) {
-	host.PersistentFlags().Bool("attached", false, "end when the input ends")
-	_ = host.PersistentFlags().MarkHidden("attached")
-	host.AddCommand(h.setupHere(), h.timerHere(), h.autostart(), h.list(), h.vsockProxy(), h.session(), h.probe(),
-		h.guard(), h.settle(), h.importing(), h.registration())
+	host.AddCommand(h.autostart(), h.list(), h.vsockProxy(), h.session(), h.probe(),
+		h.guard(), h.settle(), h.importing())
 	host.AddCommand(h.life()...)
 }
 
@@ -90,23 +88,6 @@ func (h *Helper) importing() *cobra.Command {
 				return fmt.Errorf("importing into the store: %w", err)
 			}
 			return nil
-		},
-	}
-}
-
-func (h *Helper) registration() *cobra.Command {
-	return &cobra.Command{
-		Use:    "registration SYSTEM",
-		Short:  "Print the Nix database registration of a system's closure",
-		Hidden: true,
-		Args:   cobra.ExactArgs(1),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			p, err := microvm.ParseStorePath(args[0])
-			if err != nil {
-				return cmdline.Usage(cmd, err)
-			}
-			n := &nix.Nix{Program: "nix", Log: h.Err}
-			return n.DumpRegistration(cmd.Context(), h.Out, p)
 		},
 	}
 }

@@ -38,7 +38,7 @@ func TestCommandLines(t *testing.T) {
 		{"host --version", cmdline.ExitDone, "ferry-helper version "},
 		{"host session --help", cmdline.ExitDone, "one JSON object a line"},
 		{"host settle --help", cmdline.ExitDone, "--boot"},
-		{"host --attached start --help", cmdline.ExitDone, "ferry-helper host start NAME"},
+		{"host start --help", cmdline.ExitDone, "ferry-helper host start NAME"},
 		{"host guard web", cmdline.ExitUsage, "guard needs a VM and a deployment"},
 		{"host vsock-proxy we/b", cmdline.ExitUsage, "usage: ferry-helper host vsock-proxy NAME"},
 		{"host autostart web", cmdline.ExitUsage, "accepts 2 arg(s)"},

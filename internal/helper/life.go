@@ -20,7 +20,7 @@ func (h *Helper) life() []*cobra.Command {
 		h.verb(hostapi.ActionStart, "Start a VM and watch that it stays up"),
 		h.verb(hostapi.ActionStop, "Stop a VM and wait until all of it has ended"),
 		h.verb(hostapi.ActionRestart, "Restart a VM and watch that it stays up"),
-		h.logs(), h.history(), h.generations(), h.diff(), h.remove(), h.target(),
+		h.logs(), h.history(), h.generations(), h.diff(), h.remove(),
 	}
 }
 
@@ -80,15 +80,6 @@ func (h *Helper) history() *cobra.Command {
 		}))
 	cmd.Flags().IntVarP(&last, "lines", "n", 20, "how many entries")
 	return cmd
-}
-
-func (h *Helper) target() *cobra.Command {
-	return vmCommand("target NAME", "Print the recorded address of the system inside a VM", 0, h.answering(
-		func(_ context.Context, args []string, answers *host.Answers) error {
-			target, _ := host.DefaultLayout().RecordedTarget(microvm.Name(args[0]))
-			answers.Result(target)
-			return nil
-		}))
 }
 
 func (h *Helper) generations() *cobra.Command {
