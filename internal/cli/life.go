@@ -7,6 +7,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"ferry/internal/cmdline"
 	"ferry/internal/hostapi"
 	"ferry/internal/manage"
 )
@@ -42,7 +43,7 @@ func (a *app) verbCommand(verb hostapi.Action, short, long string) *cobra.Comman
 		Use: string(verb) + " NAME", Short: short, Long: long,
 		Example: "  ferry " + string(verb) + " web\n  ferry " + string(verb) + " web --host root@server",
 		RunE: func(cmd *cobra.Command, args []string) error {
-			n, err := vmArgument(cmd, args, 0)
+			n, err := cmdline.VM(cmd, args, 0)
 			if err != nil {
 				return err
 			}
@@ -56,7 +57,7 @@ func (a *app) verbCommand(verb hostapi.Action, short, long string) *cobra.Comman
 		},
 	}
 	o.addFlags(cmd)
-	addWaitFlag(cmd, &wait)
+	cmdline.AddWaitFlag(cmd, &wait)
 	return cmd
 }
 

@@ -2,38 +2,16 @@ package host
 
 import (
 	"io"
-	"time"
 
 	"ferry/internal/host/protocol"
-	"ferry/internal/hostapi"
 )
 
-// Answers is where a command of the helper prints: one Event a line, as in a
-// session, so that the operator's side reads all commands alike.
+// Answers is where a command prints that people start on a host: one Event a line,
+// as in a session.
 type Answers struct{ out *protocol.Writer }
 
 // NewAnswers prints to w.
 func NewAnswers(w io.Writer) *Answers { return &Answers{out: protocol.NewWriter(w)} }
-
-// Live gives a sign of life at once and then again and again, until stop is called:
-// the operator's side takes a helper that says nothing for lost.
-func (a *Answers) Live(every time.Duration) (stop func()) {
-	ended := make(chan struct{})
-	a.out.Print(hostapi.Event{Event: hostapi.EventAlive})
-	go func() {
-		tick := time.NewTicker(every)
-		defer tick.Stop()
-		for {
-			select {
-			case <-tick.C:
-				a.out.Print(hostapi.Event{Event: hostapi.EventAlive})
-			case <-ended:
-				return
-			}
-		}
-	}()
-	return func() { close(ended) }
-}
 
 // Log reports progress, for people.
 func (a *Answers) Log(line string) { a.out.Log("host", line) }

@@ -55,7 +55,7 @@ type Command struct {
 	// Exec replaces this process: a program, its arguments with argv 0, and the
 	// working directory (empty: this one).
 	Exec func(program string, argv []string, dir string) error
-	// Program is ferry's own file, Lib ferry's own directory.
+	// Program is this program's own file, Lib ferry's own directory.
 	Program, Lib string
 	Root         bool // whether this process is root's
 }
@@ -73,6 +73,9 @@ func (e *PartialError) Error() string {
 	}
 	return fmt.Sprintf("%d of %d MicroVMs failed: %s", len(e.Failed), len(e.Failed)+e.Done, join(e.Failed))
 }
+
+// SomeDone reports whether others did not.
+func (e *PartialError) SomeDone() bool { return e.Done > 0 }
 
 // Unwrap gives the error of the first VM that failed, unless others are done.
 func (e *PartialError) Unwrap() error {

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"testing"
 
+	"ferry/internal/cmdline"
 	"ferry/internal/flake"
 	"ferry/internal/host"
 	"ferry/internal/host/inventory"
@@ -154,7 +155,7 @@ func TestCreateWithRelativeFlake(t *testing.T) {
 	}
 	for _, ref := range []string{"./nowhere", "-x", ".#web", "a b"} {
 		f := &fake{t: t}
-		var usage *UsageError
+		var usage *cmdline.UsageError
 		if err := f.run("-c", "web", "-f", ref); !errors.As(err, &usage) || len(f.evaluated) > 0 {
 			t.Errorf("-f %s: %v", ref, err)
 		}

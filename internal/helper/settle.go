@@ -1,26 +1,27 @@
-package cli
+package helper
 
 import (
 	"fmt"
 
 	"github.com/spf13/cobra"
 
+	"ferry/internal/cmdline"
 	"ferry/internal/host"
 	"ferry/internal/host/vmstate"
 	"ferry/internal/microvm"
 )
 
-// hostGuard runs in a transient unit for as long as a deployment changes a VM.
-func (a *app) hostGuard() *cobra.Command {
-	return helperCommand("guard NAME ID", "Settle a deployment if it is left unfinished", 1, func(cmd *cobra.Command, args []string) error {
+// guard runs in a transient unit for as long as a deployment changes a VM.
+func (h *Helper) guard() *cobra.Command {
+	return vmCommand("guard NAME ID", "Settle a deployment if it is left unfinished", 1, func(cmd *cobra.Command, args []string) error {
 		if len(args) != 2 {
-			return &usageError{err: fmt.Errorf("guard needs a VM and a deployment"), hint: "usage: " + cmd.UseLine()}
+			return &cmdline.UsageError{Err: fmt.Errorf("guard needs a VM and a deployment"), Next: "usage: " + cmd.UseLine()}
 		}
-		return host.Guard(cmd.Context(), vmstate.DefaultLayout(), microvm.Name(args[0]), args[1], a.err)
+		return host.Guard(cmd.Context(), vmstate.DefaultLayout(), microvm.Name(args[0]), args[1], h.Err)
 	})
 }
 
-func (a *app) hostSettle() *cobra.Command {
+func (h *Helper) settle() *cobra.Command {
 	var boot bool
 	cmd := &cobra.Command{
 		Use:   "settle",
@@ -31,12 +32,12 @@ that are under way, or whose confirmation is still awaited, are left alone. A
 unit on hosts set up by ferry does this at every start of the machine.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			srv, err := host.NewServer(cmd.Context(), vmstate.DefaultLayout(), a.err)
+			srv, err := host.NewServer(cmd.Context(), vmstate.DefaultLayout(), h.Err)
 			if err != nil {
 				return err
 			}
 			defer srv.Close()
-			return srv.Settle(cmd.Context(), boot, func(n microvm.Name, line string) { fmt.Fprintf(a.err, "%s: %s\n", n, line) })
+			return srv.Settle(cmd.Context(), boot, func(n microvm.Name, line string) { fmt.Fprintf(h.Err, "%s: %s\n", n, line) })
 		},
 	}
 	cmd.Flags().BoolVar(&boot, "boot", false, "the machine is starting: move links, leave units alone")
