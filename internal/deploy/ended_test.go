@@ -12,7 +12,7 @@ import (
 func TestDeploymentThatTheHostLeftAloneIsNoSuccess(t *testing.T) {
 	for _, settled := range []hostapi.Settled{hostapi.SettledUnconfirmed, hostapi.SettledSuperseded} {
 		r := &hostapi.Resumed{Outcome: string(outcomeInterrupted), Settled: settled, Error: "nothing was undone"}
-		err := new(deployment).endedAs(r, errors.New("the connection was lost"))
+		err := new(run).endedAs(r, errors.New("the connection was lost"))
 		var f *hostapi.Failure
 		if !errors.As(err, &f) || f.RolledBack || f.State != r.Error || f.Message != "the connection was lost" {
 			t.Errorf("%s: got %+v", settled, err)

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"time"
 
+	"ferry/internal/flake"
 	"ferry/internal/hostapi"
 	"ferry/internal/microvm"
 )
@@ -46,53 +47,54 @@ type memory struct {
 
 // remember writes down what the operator knows, before the host is told to do c.
 // Without it the deployment goes on just as well; only attaching to it is harder.
-func (d *deployment) remember(c hostapi.CommitRequest) {
-	if d.Memory == nil {
-		return
+func (r *run) remember(p progress, c hostapi.CommitRequest) progress {
+	if r.Memory == nil {
+		return p
 	}
 	m := memory{
-		Version: memoryVersion, ID: d.id, Attribute: d.req.Attribute,
-		Host: d.req.Host.String(), HostSudo: d.req.HostSudo,
-		HostName: d.record.HostName, Action: d.req.Action,
-		System: d.plan.System, RegInfo: d.plan.RegInfo, Ran: d.guest.current(), Commit: d.complete(c),
+		Version: memoryVersion, ID: r.id, Attribute: p.to.Attribute,
+		Host: p.to.Host.String(), HostSudo: p.to.HostSudo,
+		HostName: p.record.HostName, Action: p.to.Action,
+		System: p.plan.System, RegInfo: p.plan.RegInfo, Ran: p.guest.current(), Commit: c,
 	}
-	if d.req.Target != nil {
-		m.Target, m.TargetSudo = d.req.Target.String(), d.req.TargetSudo
+	if p.to.Target != nil {
+		m.Target, m.TargetSudo = p.to.Target.String(), p.to.TargetSudo
 	}
-	if d.before.known {
-		failed := append([]string{}, d.before.failed...) // none is not unknown
+	if p.before.known {
+		failed := append([]string{}, p.before.failed...) // none is not unknown
 		m.FailedBefore = &failed
 	}
-	if err := d.Memory.Keep(d.id, m); err != nil {
-		d.Report.Warn("%v: to attach to it later, the flake and --target are needed", err)
+	if err := r.Memory.Keep(r.id, m); err != nil {
+		r.say.Warn("%v: to attach to it later, the flake and --target are needed", err)
 	}
-	d.kept = true
+	p.standing.kept = true
+	return p
 }
 
 // forget drops the memory of a deployment that has ended.
-func (d *deployment) forget() {
-	if !d.kept || d.Memory == nil {
+func (r *run) forget(p progress) {
+	if !p.standing.kept || r.Memory == nil {
 		return
 	}
-	if err := d.Memory.Forget(d.id); err != nil {
-		d.Report.Detail(d.subject(), "what this machine knew of deployment %s is still there: %v", d.id, err)
+	if err := r.Memory.Forget(r.id); err != nil {
+		r.say.Detail("what this machine knew of deployment %s is still there: %v", r.id, err)
 	}
 }
 
 // remembered is what this machine knows of the deployment; nil: nothing.
-func (d *deployment) remembered() *memory {
-	if d.Memory == nil {
+func (r *run) remembered() *memory {
+	if r.Memory == nil {
 		return nil
 	}
 	var m memory
-	switch found, err := d.Memory.Recall(d.id, &m); {
+	switch found, err := r.Memory.Recall(r.id, &m); {
 	case err != nil:
-		d.Report.Warn("what this machine knew of deployment %s is not used: %v", d.id, err)
+		r.say.Warn("what this machine knew of deployment %s is not used: %v", r.id, err)
 		return nil
 	case !found:
 		return nil
-	case m.Version != memoryVersion || m.ID != d.id:
-		d.Report.Warn("what this machine knew of deployment %s is not used: another version of ferry wrote it", d.id)
+	case m.Version != memoryVersion || m.ID != r.id:
+		r.say.Warn("what this machine knew of deployment %s is not used: another version of ferry wrote it", r.id)
 		return nil
 	}
 	return &m
@@ -100,56 +102,56 @@ func (d *deployment) remembered() *memory {
 
 // contradicts says why the host must be wrong about the deployment, or the user
 // about the host.
-func (m *memory) contradicts(d *deployment, r *hostapi.Resumed) error {
+func (m *memory) contradicts(id string, to Resolved, left *hostapi.Resumed) error {
 	refuse := func(next, format string, args ...any) error {
 		return &RefusedError{Message: fmt.Sprintf(format, args...), Next: next}
 	}
 	const elsewhere = "nothing was asked of the guest: find out what is wrong with that host"
 	switch {
-	case m.Host != d.req.Host.String():
-		return refuse("attach to it there: --host "+m.Host, "deployment %s was begun from here on %s, not on %s", d.id, m.Host, d.req.Host)
-	case m.Commit.Name != d.req.Name:
-		return refuse(elsewhere, "deployment %s was begun from here for %s; %s says that it is for %s", d.id, m.Commit.Name, d.req.Host, d.req.Name)
-	case m.Commit.Runner != r.Runner:
-		return refuse(elsewhere, "deployment %s was begun from here with the runner %s; %s says %s", d.id, m.Commit.Runner, d.req.Host, r.Runner)
-	case (m.Commit.Activation == hostapi.ActivateLive) != (r.Phase == ""):
-		return refuse(elsewhere, "deployment %s was begun from here with the activation %q; %s says that it is in the phase %.40q", d.id, m.Commit.Activation, d.req.Host, r.Phase)
+	case m.Host != to.Host.String():
+		return refuse("attach to it there: --host "+m.Host, "deployment %s was begun from here on %s, not on %s", id, m.Host, to.Host)
+	case m.Commit.Name != to.Name:
+		return refuse(elsewhere, "deployment %s was begun from here for %s; %s says that it is for %s", id, m.Commit.Name, to.Host, to.Name)
+	case m.Commit.Runner != left.Runner:
+		return refuse(elsewhere, "deployment %s was begun from here with the runner %s; %s says %s", id, m.Commit.Runner, to.Host, left.Runner)
+	case (m.Commit.Activation == hostapi.ActivateLive) != (left.Phase == ""):
+		return refuse(elsewhere, "deployment %s was begun from here with the activation %q; %s says that it is in the phase %.40q", id, m.Commit.Activation, to.Host, left.Phase)
 	}
 	return nil
 }
 
 // recall is what the deployment knew when it was left. What the user named for
 // this command counts more.
-func (d *deployment) recall(m *memory) error {
-	c := m.Commit
-	d.plan = hostapi.Plan{
+func (m *memory) recall(p progress) (progress, error) {
+	c, req := m.Commit, p.attached.req
+	p.plan = hostapi.Plan{
 		Runner: c.Runner, System: m.System, HostName: m.HostName, RegInfo: m.RegInfo,
 		Install: c.Install, Activation: c.Activation, WriteFlake: c.UpdateFlake != "",
 	}
-	d.record = microvm.Record{Name: c.Name, HostName: m.HostName}
+	p.record = microvm.Record{Name: c.Name, HostName: m.HostName}
 	if c.Record != nil {
-		d.record = *c.Record
+		p.record = *c.Record
 	}
-	if c.Generation != 0 {
-		d.back = &goBack{to: hostapi.Generation{Number: c.Generation, Runner: c.Runner}}
-	}
-	d.attached = &attached{ran: m.Ran}
-	d.req.Attribute, d.req.Action = m.Attribute, m.Action
-	d.req.UpdateFlake, d.result.Generation = c.UpdateFlake, c.Generation
-	d.req.Confirm = Confirm{
-		NoRollback: c.Confirm.NoRollback, AcceptFailedUnits: c.Confirm.AcceptFailedUnits,
-		Checks: c.Confirm.Checks, Command: c.Confirm.Command,
-		Timeout: time.Duration(c.Confirm.Seconds) * time.Second,
-	}
+	p.generation, p.result.Generation = c.Generation, c.Generation
+	p.attached = &attached{req: req, ran: m.Ran}
 	if m.FailedBefore != nil {
-		d.before = unitsBefore{failed: *m.FailedBefore, known: true}
+		p.before = unitsBefore{failed: *m.FailedBefore, known: true}
 	}
-	if d.req.Target == nil && m.Target != "" {
+	target, sudo := req.Target, req.TargetSudo
+	if target == nil && m.Target != "" {
 		address, err := microvm.ParseAddress(m.Target)
 		if err != nil || address.Local {
-			return fmt.Errorf("what this machine knew of deployment %s is damaged: the target %.80q", d.id, m.Target)
+			return p, fmt.Errorf("what this machine knew of deployment %s is damaged: the target %.80q", m.ID, m.Target)
 		}
-		d.req.Target, d.req.TargetSudo = &address, d.req.TargetSudo || m.TargetSudo
+		target, sudo = &address, sudo || m.TargetSudo
 	}
-	return nil
+	p.to = resolve(Request{
+		Attribute: m.Attribute, Name: p.to.Name, Host: p.to.Host, HostSudo: p.to.HostSudo, Target: target, TargetSudo: sudo,
+		Action: m.Action, UpdateFlake: c.UpdateFlake, Confirm: Confirm{
+			NoRollback: c.Confirm.NoRollback, AcceptFailedUnits: c.Confirm.AcceptFailedUnits,
+			Checks: c.Confirm.Checks, Command: c.Confirm.Command,
+			Timeout: time.Duration(c.Confirm.Seconds) * time.Second,
+		},
+	}, flake.Fleet{})
+	return p, nil
 }

@@ -4,11 +4,9 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"io"
 	"strings"
 	"testing"
-	"time"
 
 	"ferry/internal/hostapi"
 )
@@ -94,28 +92,6 @@ func TestEndOfASessionInPlainWords(t *testing.T) {
 	}
 }
 
-// A helper of another version is not talked to any further, and the message says
-// which side is to be updated.
-func TestAnotherProtocolIsRefused(t *testing.T) {
-	for said, older := range map[string]string{
-		`{}`:               "the ferry on root@host1 is older than this one",
-		`{"protocol":0}`:   "the ferry on root@host1 is older than this one",
-		`{"protocol":999}`: "this one is older than the ferry on root@host1",
-		fmt.Sprintf(`{"protocol":%d}`, hostapi.ProtocolVersion): "",
-	} {
-		s, _ := talk(`{"event":"result","result":` + said + `}`)
-		d := &deployment{Deployer: &Deployer{}, session: s}
-		err := d.askFacts(t.Context(), hostapi.ProbeRequest{Name: "web"})
-		var refused *RefusedError
-		if older == "" && err == nil {
-			continue
-		}
-		if !errors.As(err, &refused) || !strings.HasPrefix(refused.Message, older) || older == "" || refused.Next == "" {
-			t.Errorf("%s: %v", said, err)
-		}
-	}
-}
-
 // Whatever a host prints, a call ends and a store path that comes out is one.
 func FuzzEvents(f *testing.F) {
 	f.Add(`{"event":"result","result":{"runner":"/etc/passwd"}}`)
@@ -134,26 +110,4 @@ func FuzzEvents(f *testing.F) {
 			t.Error(err)
 		}
 	})
-}
-
-// endless is a reader that never ends.
-type endless struct{}
-
-func (endless) Read(p []byte) (int, error) { return len(p), nil }
-
-// A registration is bounded, and so is the wait for it.
-func TestRegistrationIsBounded(t *testing.T) {
-	var ended error
-	if _, err := readRegistration(endless{}, time.Hour, func(err error) { ended = err }); err == nil || ended == nil || !strings.Contains(err.Error(), "64 MiB") {
-		t.Errorf("got %v, ended with %v", err, ended)
-	}
-	r, w := io.Pipe()
-	_, err := readRegistration(r, 10*time.Millisecond, func(err error) { _ = w.CloseWithError(err) })
-	if !errors.Is(err, errSilent) {
-		t.Errorf("silent: %v", err)
-	}
-	reg, err := readRegistration(strings.NewReader("three\n"), time.Hour, func(error) { t.Error("ended") })
-	if b, _ := io.ReadAll(reg); err != nil || string(b) != "three\n" {
-		t.Errorf("got %q, %v", b, err)
-	}
 }
