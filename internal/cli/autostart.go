@@ -32,8 +32,8 @@ makes its units (NixOS), set microvm.autostart there instead.`,
 				return &usageError{err: errors.New("autostart needs `on` or `off`"), hint: "usage: " + cmd.UseLine()}
 			}
 			return a.onHostOf(cmd.Context(), n, &o, func(_ *manage.Manager, h *manage.Host) error {
-				var now hostapi.Autostarted
-				if err := h.Run(cmd.Context(), string(n), &now, "autostart", string(n), args[1]); err != nil {
+				now, err := h.Autostart(cmd.Context(), n, args[1] == "on")
+				if err != nil {
 					return err
 				}
 				return a.showAutostart(h.String(), now)

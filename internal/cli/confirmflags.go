@@ -11,8 +11,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"ferry/internal/deploy"
-	"ferry/internal/flake"
-	"ferry/internal/hostapi"
+	"ferry/internal/health"
 )
 
 // confirmHelp is what the commands that activate say of it.
@@ -32,17 +31,18 @@ type confirmOptions struct {
 	acceptFailedUnits bool
 	timeout           time.Duration
 	activationLimit   time.Duration
-	tcp, http         []string
+	checks            health.Checks
 	command           string
 }
 
 func (o *confirmOptions) addFlags(fs *pflag.FlagSet) {
 	fs.BoolVar(&o.noRollback, "no-rollback", false, "leave a deployment that failed as it is instead of undoing it")
 	fs.BoolVar(&o.acceptFailedUnits, "accept-failed-units", false, "accept a live switch even if units failed in the guest")
-	fs.Var(&durationValue{to: &o.timeout, most: flake.MaxHealthTimeout}, "confirm-timeout", "how long the guest and all checks may take to answer, such as 30s or 2m (default: the flake's, else 1m after a live switch and 3m after a restart)")
-	fs.Var(&durationValue{to: &o.activationLimit, most: flake.MaxHealthTimeout}, "activation-limit", "how long the switch in the guest may take (default: no limit)")
-	fs.Var(&checkValue{to: &o.tcp, check: flake.CheckHostPort, kind: "HOST:PORT"}, "check-tcp", "what must take a connection from the host (repeatable; instead of the flake's)")
-	fs.Var(&checkValue{to: &o.http, check: flake.CheckWebURL, kind: "URL"}, "check-http", "what must answer the host with a status below 400 (repeatable; instead of the flake's)")
+	fs.Var(&durationValue{to: &o.timeout, most: health.MaxTimeout}, "confirm-timeout", "how long the guest and all checks may take to answer, such as 30s or 2m (default: the flake's, else 1m after a live switch and 3m after a restart)")
+	fs.Var(&durationValue{to: &o.activationLimit, most: health.MaxTimeout}, "activation-limit", "how long the switch in the guest may take (default: no limit)")
+	for _, k := range health.Kinds() {
+		fs.Var(&checkValue{to: k.Of(&o.checks), check: k.Valid, kind: k.Value}, "check-"+k.Name, k.Help+" (repeatable; instead of the flake's)")
+	}
 	fs.Var(&commandValue{to: &o.command}, "check-command", "a shell command that must succeed in the guest, as root (instead of the flake's)")
 }
 
@@ -51,7 +51,7 @@ func (o *confirmOptions) confirm() deploy.Confirm {
 	return deploy.Confirm{
 		NoRollback: o.noRollback, AcceptFailedUnits: o.acceptFailedUnits,
 		Timeout: o.timeout, ActivationLimit: o.activationLimit,
-		Checks: hostapi.Checks{TCP: o.tcp, HTTP: o.http}, Command: o.command,
+		Checks: o.checks, Command: o.command,
 	}
 }
 
@@ -60,7 +60,7 @@ const defaultWait = "30m"
 // addWaitFlag is for commands that take the VM's lock.
 func addWaitFlag(cmd *cobra.Command, wait *time.Duration) {
 	fs := cmd.Flags()
-	fs.Var(&durationValue{to: wait, most: flake.MaxHealthTimeout}, "wait", "wait for another deployment of the VM to end, at most this long (--wait alone: 30m), instead of failing with exit code 5")
+	fs.Var(&durationValue{to: wait, most: health.MaxTimeout}, "wait", "wait for another deployment of the VM to end, at most this long (--wait alone: 30m), instead of failing with exit code 5")
 	fs.Lookup("wait").NoOptDefVal = defaultWait
 }
 
@@ -118,7 +118,7 @@ func (v *commandValue) String() string { return "" }
 func (v *commandValue) Type() string   { return "COMMAND" }
 
 func (v *commandValue) Set(s string) error {
-	if err := flake.CheckCommand(s); err != nil {
+	if err := health.ValidCommand(s); err != nil {
 		return err
 	}
 	*v.to = s

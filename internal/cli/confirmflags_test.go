@@ -9,7 +9,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"ferry/internal/deploy"
-	"ferry/internal/hostapi"
+	"ferry/internal/health"
 )
 
 // parsed is a command that only has the options.
@@ -32,7 +32,7 @@ func TestConfirmOptions(t *testing.T) {
 	}
 	want := deploy.Confirm{
 		NoRollback: true, AcceptFailedUnits: true, Timeout: 90 * time.Second, ActivationLimit: 90 * time.Minute,
-		Checks:  hostapi.Checks{TCP: []string{"10.0.0.5:443", "[fd00::5]:80"}, HTTP: []string{"http://10.0.0.5/a,b"}},
+		Checks:  health.Checks{TCP: []string{"10.0.0.5:443", "[fd00::5]:80"}, HTTP: []string{"http://10.0.0.5/a,b"}},
 		Command: "systemctl is-active a, b",
 	}
 	if diff := cmp.Diff(want, got); diff != "" || wait != 30*time.Minute {

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -44,7 +45,11 @@ func (a *app) hostSession() *cobra.Command {
 			// A connection that breaks must not end what has to be finished; the
 			// end of the input says that nobody listens any more.
 			signal.Ignore(syscall.SIGHUP, syscall.SIGPIPE)
-			return host.Serve(cmd.Context(), host.DefaultLayout(), a.in, a.out)
+			others := host.Others{Setup: setupHere, Timers: timersHere,
+				List: func(ctx context.Context, req hostapi.ListRequest) ([]hostapi.Listed, error) {
+					return a.listHere(ctx, req.Check, req.Except)
+				}}
+			return host.Serve(cmd.Context(), host.DefaultLayout(), others, a.in, a.out)
 		},
 	}
 }

@@ -11,6 +11,7 @@ import (
 	"ferry/internal/host"
 	"ferry/internal/hostapi"
 	"ferry/internal/microvm"
+	"ferry/internal/systemd"
 )
 
 // hostLife are the commands on the host behind those of a VM's life. Each
@@ -61,7 +62,7 @@ func (a *app) hostLogs() *cobra.Command {
 	var follow bool
 	cmd := helperCommand("logs NAME", "Print a VM's journal", 0, a.answering(
 		func(ctx context.Context, args []string, answers *host.Answers) error {
-			return host.Logs(ctx, microvm.Name(args[0]), last, follow, func(l hostapi.LogLine) { answers.Result(l) })
+			return systemd.Logs(ctx, microvm.Name(args[0]), last, follow, func(l hostapi.LogLine) { answers.Result(l) })
 		}))
 	cmd.Flags().IntVarP(&last, "lines", "n", 50, "how many lines")
 	cmd.Flags().BoolVarP(&follow, "follow", "f", false, "follow new entries")

@@ -148,21 +148,24 @@ func (a *app) hostSetupHere() *cobra.Command {
 	cmd.Flags().BoolVar(&remove, "remove", false, "undo what setup did")
 	cmd.Flags().BoolVar(&dryRun, "dry-run", false, "change nothing")
 	cmd.RunE = a.answering(func(ctx context.Context, _ []string, answers *host.Answers) error {
-		s, err := setup.New(ctx)
-		if err != nil {
-			return err
+		r, err := setupHere(ctx, hostapi.SetupRequest{Remove: remove, DryRun: dryRun})
+		if err == nil {
+			answers.Result(r)
 		}
-		defer s.Close()
-		do := s.Apply
-		if remove {
-			do = s.Remove
-		}
-		r, err := do(ctx, dryRun)
-		if err != nil {
-			return err
-		}
-		answers.Result(r)
-		return nil
+		return err
 	})
 	return cmd
+}
+
+func setupHere(ctx context.Context, req hostapi.SetupRequest) (any, error) {
+	s, err := setup.New(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer s.Close()
+	do := s.Apply
+	if req.Remove {
+		do = s.Remove
+	}
+	return do(ctx, req.DryRun)
 }

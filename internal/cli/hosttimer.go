@@ -7,11 +7,12 @@ import (
 	"fmt"
 	"os"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 
-	"ferry/internal/flake"
+	"ferry/internal/health"
 	"ferry/internal/host"
 	"ferry/internal/hostapi"
 	"ferry/internal/manage"
@@ -46,7 +47,7 @@ func (o *timerOptions) addFlags(cmd *cobra.Command) {
 	o.place.addFlakeFlags(cmd)
 	fs := cmd.Flags()
 	fs.StringArrayVar(&o.calendar, "on-calendar", nil, "when it runs, in the form of systemd.time(7): daily, Mon..Fri 03:00 (repeatable)")
-	fs.Var(&durationValue{to: &o.delay, most: flake.MaxHealthTimeout}, "randomized-delay", "wait a random time up to this before each run")
+	fs.Var(&durationValue{to: &o.delay, most: health.MaxTimeout}, "randomized-delay", "wait a random time up to this before each run")
 	fs.BoolVar(&o.remove, "remove", false, "remove the timer")
 	fs.BoolVar(&o.dryRun, "dry-run", false, "show what would be done, every file with a diff, and change nothing")
 }
@@ -134,16 +135,11 @@ func (a *app) setTimer(ctx context.Context, o *timerOptions, word string, req ti
 		}
 	}
 	return a.onPlace(ctx, &o.place, word, func(h *manage.Host) error {
-		b, err := json.Marshal(req)
+		r, err := h.SetTimer(ctx, req)
 		if err != nil {
 			return err
 		}
-		var r timers.Report
-		h.NoTrace = req.DryRun
-		if err := h.Run(ctx, "", &r, "timer-here", string(b)); err != nil {
-			return err
-		}
-		return a.showTimer(h.String(), &r)
+		return a.showTimer(h.String(), r)
 	})
 }
 
@@ -160,9 +156,8 @@ func (a *app) timerStatus() *cobra.Command {
 				word = args[0]
 			}
 			return a.onPlace(cmd.Context(), &o, word, func(h *manage.Host) error {
-				var all []timers.Status
-				h.NoTrace = true
-				if err := h.Run(cmd.Context(), "", &all, "timer-here"); err != nil {
+				all, err := h.Timers(cmd.Context())
+				if err != nil {
 					return err
 				}
 				return a.showTimers(h.String(), all)
@@ -178,29 +173,30 @@ func (a *app) timerStatus() *cobra.Command {
 func (a *app) hostTimerHere() *cobra.Command {
 	cmd := &cobra.Command{Use: "timer-here [REQUEST]", Short: "Set a timer of this machine", Hidden: true, Args: cobra.MaximumNArgs(1)}
 	cmd.RunE = a.answering(func(ctx context.Context, args []string, answers *host.Answers) error {
-		m, err := timers.Here(ctx)
-		if err != nil {
-			return err
-		}
-		defer m.Close()
-		if len(args) == 0 {
-			all, err := m.Status(ctx)
-			if err == nil {
-				answers.Result(all)
-			}
-			return err
-		}
-		req, err := timers.DecodeRequest([]byte(args[0]))
-		if err != nil {
-			return err
-		}
-		r, err := m.Do(ctx, req)
+		r, err := timersHere(ctx, json.RawMessage(strings.Join(args, "")))
 		if err == nil {
 			answers.Result(r)
 		}
 		return err
 	})
 	return cmd
+}
+
+// timersHere sets a timer of this machine, or looks at all where set is empty.
+func timersHere(ctx context.Context, set json.RawMessage) (any, error) {
+	m, err := timers.Here(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer m.Close()
+	if len(set) == 0 {
+		return m.Status(ctx)
+	}
+	req, err := timers.DecodeRequest(set)
+	if err != nil {
+		return nil, err
+	}
+	return m.Do(ctx, req)
 }
 
 // timerRun is what the timers' services start.

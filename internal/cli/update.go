@@ -2,7 +2,6 @@ package cli
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
@@ -14,6 +13,7 @@ import (
 	"ferry/internal/deploy"
 	"ferry/internal/fetch"
 	"ferry/internal/flake"
+	"ferry/internal/health"
 	"ferry/internal/hostapi"
 	"ferry/internal/microvm"
 	"ferry/internal/nix"
@@ -87,7 +87,7 @@ restarted unless --restart=never: then it is installed only.` + confirmHelp,
 	o.source.addFlags(cmd)
 	fs.StringVar(&o.cache, "cache", "", "the binary cache that has the builds (default: the host's own substituters)")
 	fs.StringVar(&o.relay, "relay", string(deploy.RelayAuto), "copy through this machine: auto (where the host can't reach the cache), always, never")
-	most := flake.MaxHealthTimeout
+	most := health.MaxTimeout
 	fs.Var(&durationValue{to: &o.stall, most: most}, "stall-timeout", "how long a download may stall (default: 1m)")
 	fs.Var(&durationValue{to: &o.limit, most: most}, "fetch-limit", "how long the download for a VM may take (default: 6h)")
 	o.confirm.addFlags(fs)
@@ -234,11 +234,7 @@ func (o *updateOptions) request(n microvm.Name) (deploy.UpdateRequest, error) {
 // listedNames asks a host for its VMs; those that can't be updated are named.
 func (a *app) listedNames(ctx context.Context, h lister) ([]microvm.Name, error) {
 	var names []microvm.Name
-	err := h.Stream(ctx, "", func(answer json.RawMessage) error {
-		var v hostapi.Listed
-		if err := json.Unmarshal(answer, &v); err != nil {
-			return fmt.Errorf("reading the list of VMs: %w", err)
-		}
+	err := h.List(ctx, hostapi.ListRequest{}, func(v hostapi.Listed) error {
 		n, ok := v.VM()
 		switch {
 		case !ok:
@@ -249,13 +245,13 @@ func (a *app) listedNames(ctx context.Context, h lister) ([]microvm.Name, error)
 			names = append(names, n)
 		}
 		return nil
-	}, "list")
+	})
 	return names, err
 }
 
 // lister is a host that can be asked for its VMs.
 type lister interface {
-	Stream(ctx context.Context, subject string, each func(answer json.RawMessage) error, args ...string) error
+	List(ctx context.Context, req hostapi.ListRequest, each func(hostapi.Listed) error) error
 }
 
 func (a *app) evaluators() (*nix.Nix, *flake.Evaluator) {

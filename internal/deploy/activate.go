@@ -14,7 +14,7 @@ import (
 // activateLive switches the running guest, and makes sure over a new connection
 // that it runs the new system. `current` on the host is moved only then, by
 // commit.
-func (r *run) activateLive(ctx context.Context, p progress) (progress, error) {
+func activateLive(ctx context.Context, r *run, p progress) (progress, error) {
 	if p.plan.Activation != hostapi.ActivateLive {
 		return p, nil
 	}
@@ -31,7 +31,7 @@ func (r *run) activateLive(ctx context.Context, p progress) (progress, error) {
 	}
 	sw := p.guestSwitch(r.id)
 	if sw.RegInfo == "" { // a runner that carries no registration of its own
-		reg, err := r.host.registration(ctx, p.plan.System)
+		reg, err := r.host.Registration(ctx, p.plan.System)
 		if err != nil {
 			return p, err
 		}
@@ -51,7 +51,7 @@ func (r *run) switchGuest(ctx context.Context, p progress, sw guest.Switch) (pro
 
 func (r *run) liveSwitch(p progress, sw guest.Switch) live.Switch {
 	return live.Switch{
-		VM: p.to.Name, Door: r.door(*p.to.Target, p.to.TargetSudo), Conn: p.guest.conn, Before: p.guest.facts,
+		VM: p.to.Name, Door: r.door(p.to), Conn: p.guest.Conn, Before: p.guest.Facts,
 		What: sw, Terms: p.to.Confirm.terms(), Host: liveHost{r, p}, Report: r.say, Attached: p.attached != nil,
 	}
 }
@@ -63,7 +63,7 @@ func (p progress) after(o live.Outcome) (progress, error) {
 	}
 	if o.Verdict == live.Confirmed {
 		g := *p.guest
-		g.facts.Current = p.plan.System
+		g.Facts.Current = p.plan.System
 		p.guest, p.standing.open = &g, false
 		return p, nil
 	}
@@ -79,55 +79,22 @@ type liveHost struct {
 
 // Check has the host make the VM's checks until all pass.
 func (h liveHost) Check(ctx context.Context, until time.Time) error {
-	r, to := h.r, h.p.to
-	if to.Confirm.Checks.Empty() {
+	checks := h.p.to.Confirm.Checks
+	if checks.Empty() {
 		return nil
 	}
-	if r.host.session == nil {
-		r.say.Warn("%s: its checks are made on the host, which is not known; name it with --host", to.Name)
+	if !h.r.host.Known() {
+		h.r.say.Warn("%s: its checks are made on the host, which is not known; name it with --host", h.p.to.Name)
 		return nil
 	}
-	r.say.Step("checking from %s", to.Host)
-	call := func() error {
-		left := max(1, int(time.Until(until).Round(time.Second).Seconds()))
-		return r.host.Call(ctx, hostapi.Request{Check: &hostapi.CheckRequest{Name: to.Name, Checks: to.Confirm.Checks, Seconds: left}}, nil)
-	}
-	err := call()
-	if isLost(err) {
-		again, cancel := context.WithDeadline(ctx, until)
-		defer cancel()
-		if _, err = r.host.resume(again, to.Name, r.id, err); err == nil {
-			err = call()
-		}
-	}
-	if ctx.Err() != nil {
-		r.host.close() // its answer is still to come, and nobody waits for it
-	}
-	return err
+	return h.r.host.Check(ctx, checks, until)
 }
 
-// Observed tells the host what the guest runs, also where the connection to the
-// host was lost meanwhile.
+// Observed tells the host what the guest runs, where it may learn that.
 func (h liveHost) Observed(ctx context.Context, system microvm.StorePath, failed bool) {
-	r := h.r
-	if r.host.session == nil || system == "" || !h.p.attached.mayTell(system, h.p.plan.System) {
-		return
+	if h.r.host.Known() && system != "" && h.p.attached.mayTell(system, h.p.plan.System) {
+		h.r.host.Observed(ctx, system, failed)
 	}
-	err := r.observe(ctx, h.p.to.Name, system, failed)
-	if isLost(err) {
-		if _, err = r.host.resume(ctx, h.p.to.Name, r.id, err); err == nil {
-			err = r.observe(ctx, h.p.to.Name, system, failed)
-		}
-	}
-	if err != nil {
-		r.say.Warn("the host could not note what the guest runs: %v", err)
-	}
-}
-
-// observe tells the host what the guest runs, so that it is kept there.
-func (r *run) observe(ctx context.Context, vm microvm.Name, system microvm.StorePath, failed bool) error {
-	req := hostapi.ObserveRequest{Name: vm, System: system, Failed: failed}
-	return r.host.Call(ctx, hostapi.Request{Observe: &req}, nil)
 }
 
 // liveOutcome is how a live switch ends well.

@@ -5,11 +5,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"regexp"
 	"strings"
 	"time"
 
 	"ferry/internal/deploy/live"
+	"ferry/internal/deploy/memory"
 	"ferry/internal/hostapi"
 	"ferry/internal/microvm"
 )
@@ -58,7 +58,7 @@ func (a *attached) forHost(err error) string {
 }
 
 // findLeft finds out which deployment is meant.
-func (r *run) findLeft(ctx context.Context, p progress) (progress, error) {
+func findLeft(ctx context.Context, r *run, p progress) (progress, error) {
 	req := p.attached.req
 	var found []hostapi.Underway
 	if err := r.host.Call(ctx, hostapi.Request{Underway: &hostapi.UnderwayRequest{ID: req.ID, Name: req.Name}}, &found); err != nil {
@@ -77,35 +77,20 @@ func (r *run) findLeft(ctx context.Context, p progress) (progress, error) {
 		return p, &UsageError{Message: "more than one deployment has not ended: " + strings.Join(ids, ", "), Next: "name one of them"}
 	}
 	left := found[0]
-	if err := answersFor(left, req); err != nil {
+	if err := r.host.AnswersFor(left, req.ID, req.Name); err != nil {
 		return p, err
 	}
 	r.id, r.say.vm = left.Deployment.ID, left.Name
+	r.host.ID, r.host.VM = r.id, left.Name
 	p.to = p.to.named(left.Name, left.Deployment.Action)
 	p.result.VM, p.result.Deployment, p.result.Action = left.Name, r.id, left.Deployment.Action
 	r.say.Step("deployment %s by %s, begun %s", r.id, left.Deployment.By, left.Deployment.Started.Local().Format(time.DateTime))
 	return p, nil
 }
 
-// deploymentID is what a deployment may be called: a part of names of units and
-// of files.
-var deploymentID = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9-]{0,63}$`)
-
-// answersFor fails where a host answers with another deployment than the one that
-// it was asked for.
-func answersFor(u hostapi.Underway, req AttachRequest) error {
-	_, err := microvm.ParseName(string(u.Name))
-	wrong := err != nil || !deploymentID.MatchString(u.Deployment.ID) ||
-		req.ID != "" && u.Deployment.ID != req.ID || req.Name != "" && u.Name != req.Name
-	if wrong {
-		return fmt.Errorf("%s does not answer what it was asked for: deployment %.80q of %.80q", req.Host, u.Deployment.ID, u.Name)
-	}
-	return nil
-}
-
 // takeOver takes the deployment over, or waits for its end. From the host come how
 // far it is and how it ended; where to log in and what to run there do not.
-func (r *run) takeOver(ctx context.Context, p progress) (progress, error) {
+func takeOver(ctx context.Context, r *run, p progress) (progress, error) {
 	p.standing.text = "the host goes on by itself, and undoes what fails"
 	var left hostapi.Resumed
 	resume := hostapi.ResumeRequest{Name: p.to.Name, ID: r.id, TakeOver: p.attached.req.TakeOver}
@@ -113,17 +98,17 @@ func (r *run) takeOver(ctx context.Context, p progress) (progress, error) {
 		return p, err
 	}
 	p.result.Runner, p.result.System = left.Runner, left.System
-	m := r.remembered()
+	m := r.memory().Recall()
 	p.standing.kept = m != nil && m.Host == p.to.Host.String()
 	if left.Outcome != "" {
 		p.standing.ended, p.done = true, true
 		p.result.Outcome = Outcome(left.Outcome)
-		return p, r.endedAs(&left, fmt.Errorf("deployment %s has failed", r.id))
+		return p, r.host.EndedAs(&left, fmt.Errorf("deployment %s has failed", r.id))
 	}
 	if left.Phase != "" && left.Phase != hostapi.PhaseAwait {
 		return p, fmt.Errorf("%s says that deployment %s is in the phase %.40q, which nobody can resume", p.to.Host, r.id, left.Phase)
 	}
-	p, err := r.know(ctx, p, m, &left)
+	p, err := know(ctx, r, p, m, &left)
 	if err != nil {
 		return p, err
 	}
@@ -139,14 +124,14 @@ func (r *run) takeOver(ctx context.Context, p progress) (progress, error) {
 
 // know finds out where the guest is and what it must be like: from what this
 // machine remembers, else from the flake.
-func (r *run) know(ctx context.Context, p progress, m *memory, left *hostapi.Resumed) (progress, error) {
+func know(ctx context.Context, r *run, p progress, m *memory.Note, left *hostapi.Resumed) (progress, error) {
 	var err error
 	if m != nil {
-		if err = m.contradicts(r.id, p.to, left); err == nil {
-			p, err = m.recall(p)
+		if err = m.Contradicts(p.to.Host.String(), p.to.Name, left); err == nil {
+			p, err = recall(m, p)
 		}
 	} else {
-		p, err = r.learn(ctx, p, left)
+		p, err = learn(ctx, r, p, left)
 	}
 	switch {
 	case err != nil:
@@ -174,7 +159,7 @@ func recordedTarget(left *hostapi.Resumed) string {
 
 // learn is recall on a machine that did not begin the deployment: the flake here
 // says what its VM must be like, if it yields the very runner.
-func (r *run) learn(ctx context.Context, p progress, left *hostapi.Resumed) (progress, error) {
+func learn(ctx context.Context, r *run, p progress, left *hostapi.Resumed) (progress, error) {
 	req, vm := p.attached.req, p.to.Name
 	if left.Commit == nil {
 		return p, fmt.Errorf("cannot resume deployment %s: another version of ferry started it", r.id)
@@ -192,10 +177,9 @@ func (r *run) learn(ctx context.Context, p progress, left *hostapi.Resumed) (pro
 		}
 	}
 	if ev.Record.Runner.Out == "" || ev.Record.Runner.Out != left.Runner {
-		return p, &RefusedError{
-			Message: fmt.Sprintf("the flake here yields another runner than deployment %s: %s instead of %s", r.id, orNotKnown(ev.Record.Runner.Out), orNotKnown(left.Runner)),
-			Next:    "check out the revision that was deployed, or attach from the machine that began it",
-		}
+		return p, hostapi.Refuse(
+			fmt.Sprintf("the flake here yields another runner than deployment %s: %s instead of %s", r.id, orNotKnown(ev.Record.Runner.Out), orNotKnown(left.Runner)),
+			"check out the revision that was deployed, or attach from the machine that began it")
 	}
 	p = p.with(ev)
 	// What the host has to do is its own affair: it gets back what it has noted.
@@ -218,7 +202,7 @@ func orNotKnown(p microvm.StorePath) string {
 
 // resumeLive goes on with a live switch: one that the guest still waits to have
 // confirmed is confirmed or undone; of one that is over the host is told.
-func (r *run) resumeLive(ctx context.Context, p progress) (progress, error) {
+func resumeLive(ctx context.Context, r *run, p progress) (progress, error) {
 	if p.plan.Activation != hostapi.ActivateLive {
 		return p, nil
 	}
@@ -226,17 +210,18 @@ func (r *run) resumeLive(ctx context.Context, p progress) (progress, error) {
 	// is, and the host learns nothing.
 	p.standing.open = true
 	p.standing.text = "the guest undoes the switch by itself if nobody confirms it; `current` on the host is unchanged; this can be tried again"
-	g, err := r.logIn(ctx, p.to, true)
+	door := r.door(p.to)
+	g, err := door.Enter(ctx, p.to.Name, true)
 	if err != nil {
 		return p, err
 	}
 	p.guest = g
-	if g.facts, err = p.look(ctx, g.conn, p.plan.Runner); err != nil {
+	if g.Facts, err = door.Look(ctx, g.Conn, r.visit(p, p.plan.Runner)); err != nil {
 		return p, err
 	}
-	now := g.facts
+	now := g.Facts
 	if now.Switching == r.id || now.Armed == r.id {
-		g.facts.Current = p.attached.ran // what it ran before the switch
+		g.Facts.Current = p.attached.ran // what it ran before the switch
 		return p.after(r.liveSwitch(p, p.guestSwitch(r.id)).Resume(ctx, p.standing.text))
 	}
 	if now.Switching != "" || now.Armed != "" {
@@ -253,9 +238,9 @@ func (r *run) resumeLive(ctx context.Context, p progress) (progress, error) {
 }
 
 // commitResumed commits what is confirmed only now. A restart was committed before.
-func (r *run) commitResumed(ctx context.Context, p progress) (progress, error) {
+func commitResumed(ctx context.Context, r *run, p progress) (progress, error) {
 	if p.plan.Activation != hostapi.ActivateLive {
 		return p, nil
 	}
-	return r.commit(ctx, p)
+	return commit(ctx, r, p)
 }

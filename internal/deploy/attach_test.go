@@ -14,9 +14,15 @@ import (
 	"testing"
 	"time"
 
+	"ferry/internal/deploy/hostlink"
+	"ferry/internal/deploy/live"
+	"ferry/internal/deploy/memory"
+	"ferry/internal/deploy/restart"
 	"ferry/internal/flake"
 	"ferry/internal/guest"
+	"ferry/internal/health"
 	"ferry/internal/hostapi"
+	"ferry/internal/hostclient"
 	"ferry/internal/microvm"
 	"ferry/internal/remembered"
 	"ferry/internal/remote"
@@ -98,7 +104,7 @@ func (c *fakeConn) Run(_ context.Context, cmd remote.Command) error {
 	return nil
 }
 
-func (l *stage) open(context.Context, remote.Conn, opening) (Session, bool, error) {
+func (l *stage) open(context.Context, remote.Conn, hostclient.Options) (hostlink.Session, bool, error) {
 	return &stageSession{stage: l}, false, nil
 }
 
@@ -108,6 +114,11 @@ type stageSession struct {
 }
 
 func (s *stageSession) Close() error { return nil }
+func (s *stageSession) Closed() bool { return s.ended }
+
+func (s *stageSession) Registration(context.Context, microvm.StorePath) (io.Reader, error) {
+	return nil, errors.New("nobody asks for it")
+}
 
 func (s *stageSession) Call(ctx context.Context, req hostapi.Request, result any) error {
 	l := s.stage
@@ -211,7 +222,7 @@ func liar(t *testing.T, phase hostapi.Phase) *stage {
 					Record: &microvm.Record{HostName: "bait"},
 					Confirm: hostapi.Confirmation{
 						Await: true, Command: "touch /bait", AcceptFailedUnits: true, NoRollback: true,
-						Checks: hostapi.Checks{TCP: []string{"bait:1"}},
+						Checks: health.Checks{TCP: []string{"bait:1"}},
 					},
 				},
 			},
@@ -231,9 +242,9 @@ func remembers(t *testing.T, how hostapi.Activation) remembered.Store {
 	r := &run{Deployer: &Deployer{Memory: s, Report: &silent{}}, id: leftID}
 	p := progress{
 		to: Resolved{Attribute: "web", Name: "web", Host: ptr(address(t, "root@host1")), Target: &web, Action: hostapi.ActionSwitch,
-			Confirm: Confirm{Command: "true # mine", Timeout: time.Minute, Checks: hostapi.Checks{TCP: []string{"web:80"}}}},
-		guest:  &guestSide{facts: guest.Facts{Current: ranSys}},
-		before: unitsBefore{known: true},
+			Confirm: Confirm{Command: "true # mine", Timeout: time.Minute, Checks: health.Checks{TCP: []string{"web:80"}}}},
+		guest:  &live.Guest{Facts: guest.Facts{Current: ranSys}},
+		before: restart.Units{Known: true},
 		record: microvm.Record{Name: "web", HostName: "web"},
 		plan:   hostapi.Plan{Runner: leftRun, System: leftSys, HostName: "web", Install: true, Activation: how},
 	}
@@ -247,7 +258,7 @@ func remembers(t *testing.T, how hostapi.Activation) remembered.Store {
 
 func ptr[T any](v T) *T { return &v }
 
-func (l *stage) attach(m Memory, e Evaluator, change func(*AttachRequest)) (*Result, error) {
+func (l *stage) attach(m memory.Store, e Evaluator, change func(*AttachRequest)) (*Result, error) {
 	l.t.Helper()
 	d := &Deployer{Report: &silent{}, Memory: m, Evaluator: e, tools: tools{dial: l.dial, open: l.open}}
 	req := AttachRequest{Host: address(l.t, "root@host1"), Name: "web"}
@@ -455,7 +466,7 @@ func TestAttachToWhatHasEnded(t *testing.T) {
 	}
 }
 
-// notes is a Memory that writes into what the host was told.
+// notes is a store that writes into what the host was told.
 type notes struct{ l *stage }
 
 func (n notes) Keep(string, any) error           { n.l.told = append(n.l.told, `{"KEEP":1}`); return nil }
@@ -484,7 +495,7 @@ func TestDeploymentIsRememberedUntilItHasEnded(t *testing.T) {
 			defer cancel()
 			opened := false
 			d := &Deployer{Report: &silent{}, Memory: notes{l}, tools: tools{dial: l.dial}}
-			d.tools.open = func(ctx context.Context, conn remote.Conn, o opening) (Session, bool, error) {
+			d.tools.open = func(ctx context.Context, conn remote.Conn, o hostclient.Options) (hostlink.Session, bool, error) {
 				if opened {
 					cancel() // nobody waits until the host is back
 				}
@@ -495,13 +506,13 @@ func TestDeploymentIsRememberedUntilItHasEnded(t *testing.T) {
 			r.id = leftID
 			p.record = microvm.Record{HostName: "web", SSH: ptr(true)}
 			p.plan = hostapi.Plan{Runner: leftRun, System: leftSys, RegInfo: "/nix/store/x/reg", Install: true, Activation: c.how}
-			p.guest = &guestSide{conn: &fakeConn{stage: l, address: *p.to.Target}}
+			p.guest = &live.Guest{Conn: &fakeConn{stage: l, address: *p.to.Target}}
 			p.standing.prepared = true
 			if c.how == hostapi.ActivateRestart {
-				p.guest.facts.BootID = "b0"
+				p.guest.Facts.BootID = "b0"
 			}
 			decided := slices.IndexFunc(steps, func(s step) bool { return s.name == "decide" })
-			list := append([]step{{"connect to the host", (*run).connect}}, steps[decided+1:]...)
+			list := append([]step{{"connect to the host", connect}}, steps[decided+1:]...)
 			if _, err := r.through(ctx, list, p, nil); (err != nil) != (c.lost != "") {
 				t.Errorf("got %v", err)
 			}

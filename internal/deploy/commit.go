@@ -8,7 +8,9 @@ import (
 	"time"
 
 	"ferry/internal/deploy/live"
+	"ferry/internal/deploy/restart"
 	"ferry/internal/hostapi"
+	"ferry/internal/hostclient"
 )
 
 // afterConfirm bounds what follows the confirmation of a live switch.
@@ -17,20 +19,20 @@ const afterConfirm = 20 * time.Minute
 // commit has the host install, and start the unit where the plan says so. After a
 // live switch the guest stays as it is now: what is left must follow, also after
 // Ctrl-C.
-func (r *run) commit(ctx context.Context, p progress) (progress, error) {
+func commit(ctx context.Context, r *run, p progress) (progress, error) {
 	switch p.plan.Activation {
 	case hostapi.ActivateLive:
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), afterConfirm)
 		defer cancel()
-		return r.commitLive(ctx, p)
+		return commitLive(ctx, r, p)
 	case hostapi.ActivateRestart, hostapi.ActivateStart:
-		return r.commitRestart(ctx, p)
+		return commitRestart(ctx, r, p)
 	}
 	p.result.Outcome = OutcomeUnchanged
 	if p.plan.Nothing() {
 		return p, nil
 	}
-	p, err := r.committed(ctx, p, hostapi.CommitRequest{Install: p.plan.Install, Activation: hostapi.ActivateNone, GuestSystem: p.guest.current()})
+	p, err := r.committed(ctx, p, hostapi.CommitRequest{Install: p.plan.Install, Activation: hostapi.ActivateNone, GuestSystem: p.guest.Current()})
 	if err != nil {
 		return p, err
 	}
@@ -42,14 +44,14 @@ func (r *run) commit(ctx context.Context, p progress) (progress, error) {
 }
 
 // commitLive tells the host that the guest is confirmed.
-func (r *run) commitLive(ctx context.Context, p progress) (progress, error) {
+func commitLive(ctx context.Context, r *run, p progress) (progress, error) {
 	p.result.Outcome = liveOutcome(p.to.Action)
 	switch p.to.Action {
 	case hostapi.ActionDryActivate:
 		return p, nil
 	case hostapi.ActionTest:
 		p.standing.text = "the guest runs the new system; `current` and the profile are as they were"
-		return p, r.observe(ctx, p.to.Name, p.guest.current(), false)
+		return p, r.host.Observe(ctx, p.guest.Current(), false)
 	}
 	p.standing.text = "the guest runs the new system, but `current` on the host is the old runner: running the same command again finishes this"
 	p, err := r.committed(ctx, p, p.liveCommit())
@@ -60,16 +62,20 @@ func (r *run) commitLive(ctx context.Context, p progress) (progress, error) {
 }
 
 // commitRestart commits before the unit is started: it boots what `current` names.
-func (r *run) commitRestart(ctx context.Context, p progress) (progress, error) {
+func commitRestart(ctx context.Context, r *run, p progress) (progress, error) {
 	p.standing.text = fmt.Sprintf("the host goes on by itself, and undoes what fails; how it ended: %s", r.attachHint(p))
-	p.before = r.unitsBefore(ctx, p)
+	if p.guest != nil {
+		p.before = restart.Units{Failed: p.guest.Facts.FailedUnits, Known: true}
+	} else if p.asksGuest() && p.facts.VM.Unit.Up() {
+		p.before = restart.UnitsOf(ctx, r.door(p.to))
+	}
 	c := hostapi.CommitRequest{
 		Install: p.plan.Install, Activation: p.plan.Activation,
 		Confirm: p.to.Confirm.forHost(p.to.Confirm.bootTime(), p.asksGuest()),
 	}
 	p = r.remember(p, p.complete(c))
 	p, err := r.committed(ctx, p, c)
-	if err != nil && p.to.Confirm.NoRollback && !isLost(err) && ctx.Err() == nil {
+	if err != nil && p.to.Confirm.NoRollback && !hostclient.IsLost(err) && ctx.Err() == nil {
 		p.standing.text = fmt.Sprintf("`current` is the new runner, and --no-rollback leaves it so; the previous one is %s", cmp.Or(string(p.plan.Previous), "none: the VM is new"))
 	}
 	return p, err
@@ -92,54 +98,72 @@ func (p progress) complete(c hostapi.CommitRequest) hostapi.CommitRequest {
 	return c
 }
 
-// committed asks for a commit. Where the connection is lost meanwhile, the host
-// goes on; what has become of it is asked over a new one.
+// committed asks for a commit.
 func (r *run) committed(ctx context.Context, p progress, c hostapi.CommitRequest) (progress, error) {
-	c = p.complete(c)
-	var done hostapi.Committed
-	err := r.host.Call(ctx, hostapi.Request{Commit: &c}, &done)
-	if isLost(err) {
-		resumed, rerr := r.host.resume(ctx, p.to.Name, r.id, err)
-		switch {
-		case rerr != nil:
-			err = rerr
-		case resumed.Phase == hostapi.PhaseAwait:
-			done, err = hostapi.Committed{Deadline: resumed.Deadline}, nil
-		case resumed.Outcome == "": // a live switch whose commit never arrived
-			err = r.host.Call(ctx, hostapi.Request{Commit: &c}, &done)
-		default:
-			p.standing.ended = true
-			err = r.endedAs(resumed, err)
-		}
-	}
+	done, ended, err := r.host.Commit(ctx, p.complete(c))
+	p.standing.ended = ended
 	if err == nil {
 		p.result.Generation, p.deadline = done.Generation, done.Deadline
 	}
 	return p, err
 }
 
-// endedAs is nil where the host has brought the deployment to a good end by
-// itself, else what it did instead.
-func (r *run) endedAs(resumed *hostapi.Resumed, lost error) error {
-	switch outcome := Outcome(resumed.Outcome); {
-	case outcome == OutcomeRolledBack, resumed.Settled == hostapi.SettledUndone:
-		return &hostapi.Failure{Kind: hostapi.KindFailed, Message: lost.Error(), RolledBack: true, State: resumed.Error}
-	case resumed.Settled == hostapi.SettledUnconfirmed, resumed.Settled == hostapi.SettledSuperseded:
-		return &hostapi.Failure{Kind: hostapi.KindFailed, Message: lost.Error(), State: resumed.Error}
-	case outcome == outcomeInterrupted && resumed.Settled == "":
-		return &hostapi.Failure{Kind: hostapi.KindFailed, Message: lost.Error(), State: nothingChanged}
-	case outcome == OutcomeFailed:
-		return fmt.Errorf("deployment %s: %s", r.id, resumed.Error)
+// lookInside finds the new system, well, in a guest whose unit was started, and
+// has the host bring back what ran before where it doesn't.
+func lookInside(ctx context.Context, r *run, p progress) (progress, error) {
+	if !p.plan.Activation.Starts() {
+		return p, nil
 	}
-	return nil
+	if !p.standing.ended && p.asksGuest() {
+		p.result.Target = p.to.Target.String()
+		r.say.Step("waiting for %s to boot", p.to.Target)
+		c := p.to.Confirm
+		boot, err := restart.Booting{
+			Door: r.door(p.to), System: p.plan.System, Before: p.before, Within: c.bootTime(),
+			AcceptFailedUnits: c.AcceptFailedUnits, Command: c.Command,
+		}.Await(ctx)
+		if err != nil {
+			return undoRestart(ctx, r, p, err)
+		}
+		p.result.BootID = boot
+	}
+	p.standing.text = "installed, and its unit is up"
+	p.result.Outcome = OutcomeRestarted
+	if p.plan.Activation == hostapi.ActivateStart {
+		p.result.Outcome = OutcomeStarted
+	}
+	return p, nil
 }
 
-// outcomeInterrupted is the history's word for a deployment that was cut off.
-const outcomeInterrupted Outcome = "interrupted"
+// asksGuest: after a restart the operator logs in and finds the new system.
+func (p progress) asksGuest() bool {
+	return p.to.Target != nil && p.plan.System != "" && p.record.SSH != nil && *p.record.SSH
+}
+
+// undoRestart has the host bring back what ran before.
+func undoRestart(ctx context.Context, r *run, p progress, cause error) (progress, error) {
+	if p.to.Confirm.NoRollback {
+		p.standing.text = "installed, and its unit is up; --no-rollback leaves it so"
+		return p, cause
+	}
+	p.standing.text = fmt.Sprintf("the host undoes it by itself at %s; how it ended: %s", p.deadline.Local().Format(time.TimeOnly), r.attachHint(p))
+	state, err := r.host.Undo(ctx, p.attached.forHost(cause), cause)
+	var failure *hostapi.Failure
+	p.standing.ended = true
+	switch {
+	case errors.As(err, &failure) && failure.State != "":
+		p.standing.text, p.standing.undone = failure.State, failure.RolledBack
+	case err != nil:
+		r.say.Warn("%v", err)
+	default:
+		p.standing.text, p.standing.undone = state, true
+	}
+	return p, cause
+}
 
 // finish is the last word of a deployment that went well. Where the host waits
 // for it, it is the confirmation.
-func (r *run) finish(ctx context.Context, p progress) (progress, error) {
+func finish(ctx context.Context, r *run, p progress) (progress, error) {
 	p.done = true
 	if p.standing.ended {
 		return p, nil
@@ -149,19 +173,7 @@ func (r *run) finish(ctx context.Context, p progress) (progress, error) {
 		ctx, cancel = context.WithTimeout(context.WithoutCancel(ctx), afterConfirm)
 		defer cancel()
 	}
-	req := hostapi.Request{Finish: &hostapi.FinishRequest{Name: p.to.Name, Outcome: string(p.result.Outcome)}}
-	err := r.host.Call(ctx, req, nil)
-	if !isLost(err) {
-		return p, err
-	}
-	resumed, err := r.host.resume(ctx, p.to.Name, r.id, err)
-	switch {
-	case err != nil:
-		return p, err
-	case resumed.Outcome == "":
-		return p, r.host.Call(ctx, req, nil)
-	}
-	return p, r.endedAs(resumed, errors.New("the connection was lost"))
+	return p, r.host.Finish(ctx, string(p.result.Outcome))
 }
 
 // attachHint is how to learn what has become of this deployment.

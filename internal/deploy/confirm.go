@@ -5,7 +5,9 @@ import (
 	"time"
 
 	"ferry/internal/deploy/live"
+	"ferry/internal/deploy/restart"
 	"ferry/internal/flake"
+	"ferry/internal/health"
 	"ferry/internal/hostapi"
 )
 
@@ -24,15 +26,14 @@ type Confirm struct {
 	// it wants, since a database migration must not be killed.
 	ActivationLimit time.Duration
 	// Checks are made on the host.
-	Checks hostapi.Checks
+	Checks health.Checks
 	// Command is a shell command that must succeed in the guest, as root; empty:
 	// none.
 	Command string
 }
 
-// confirmRestart is the Timeout of a restart where nobody named one: it takes a
-// boot. Of a live switch it is live.Within.
-const confirmRestart = 3 * time.Minute
+// bootTime is how long a guest may take to boot and be well.
+func (c Confirm) bootTime() time.Duration { return cmp.Or(c.Timeout, restart.Within) }
 
 // terms are those of a live switch.
 func (c Confirm) terms() live.Terms {
@@ -58,12 +59,7 @@ func (c Confirm) Or(h *flake.Health) Confirm {
 	if h == nil {
 		return c
 	}
-	if len(c.Checks.TCP) == 0 {
-		c.Checks.TCP = h.TCP
-	}
-	if len(c.Checks.HTTP) == 0 {
-		c.Checks.HTTP = h.HTTP
-	}
+	c.Checks = c.Checks.Or(h.Checks)
 	c.Command = cmp.Or(c.Command, h.Command)
 	c.Timeout = cmp.Or(c.Timeout, h.Timeout)
 	return c

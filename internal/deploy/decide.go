@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 
+	"ferry/internal/deploy/live"
 	"ferry/internal/hostapi"
 	"ferry/internal/microvm"
 	"ferry/internal/remote"
@@ -15,9 +16,9 @@ type unreachable string
 
 // Refuse it, restart the unit instead, or install it only.
 const (
-	refuse  unreachable = "refuse"
-	restart unreachable = "restart"
-	install unreachable = "install"
+	refuseIt  unreachable = "refuse"
+	restartIt unreachable = "restart"
+	installIt unreachable = "install"
 )
 
 // guestPolicy says what a guest out of reach means for a deployment.
@@ -29,23 +30,23 @@ type guestPolicy struct {
 }
 
 // strict is for a deployment whose guest somebody should look after.
-func strict() guestPolicy { return guestPolicy{then: refuse} }
+func strict() guestPolicy { return guestPolicy{then: refuseIt} }
 
 // goingBackPolicy restarts: that the guest can't be reached may be just why one
 // goes back.
 func goingBackPolicy(r hostapi.RestartPolicy) guestPolicy {
-	p := guestPolicy{then: restart, excuse: doesNotAnswer}
+	p := guestPolicy{then: restartIt, excuse: doesNotAnswer}
 	if r == hostapi.RestartNever {
-		p.then = refuse
+		p.then = refuseIt
 	}
 	return p
 }
 
 // updatePolicy leaves it to --restart: nobody may be there to help.
 func updatePolicy(r hostapi.RestartPolicy) guestPolicy {
-	p := guestPolicy{then: restart, excuse: noLogin}
+	p := guestPolicy{then: restartIt, excuse: noLogin}
 	if r == hostapi.RestartNever {
-		p.then = install
+		p.then = installIt
 	}
 	return p
 }
@@ -62,12 +63,12 @@ func doesNotAnswer(_ Resolved, err error) string {
 // that can't be switched at all, too.
 func noLogin(to Resolved, err error) string {
 	var ce *remote.ConnectError
-	var refused *RefusedError
+	var unfit *live.UnfitError
 	switch {
 	case errors.As(err, &ce) && (to.Recorded || ce.Kind == remote.Unreachable || ce.Kind == remote.Dropped):
 		return "its system can't be logged in to: " + ce.Error()
-	case errors.As(err, &refused) && refused.OnlyLive:
-		return refused.Error()
+	case errors.As(err, &unfit) && unfit.OnlyLive:
+		return unfit.Error()
 	}
 	return ""
 }
@@ -84,7 +85,7 @@ func (r *run) plan(ctx context.Context, p progress, policy guestPolicy) (progres
 		if p, err = r.reachGuest(ctx, p, policy); err != nil {
 			return p, err
 		}
-		if policy.excuse != nil || p.guest.current() != p.facts.VM.Running {
+		if policy.excuse != nil || p.guest.Current() != p.facts.VM.Running {
 			if p, err = r.askPlan(ctx, p); err != nil {
 				return p, err
 			}
@@ -98,7 +99,7 @@ func (r *run) plan(ctx context.Context, p progress, policy guestPolicy) (progres
 
 func (r *run) askPlan(ctx context.Context, p progress) (progress, error) {
 	req := hostapi.PlanRequest{
-		Name: p.to.Name, Runner: p.runner, Record: p.knownRecord(), GuestSystem: p.guest.current(), Intent: p.intent,
+		Name: p.to.Name, Runner: p.runner, Record: p.knownRecord(), GuestSystem: p.guest.Current(), Intent: p.intent,
 	}
 	p.plan = hostapi.Plan{}
 	err := r.host.Call(ctx, hostapi.Request{Plan: &req}, &p.plan)
@@ -124,16 +125,15 @@ func (r *run) reachGuest(ctx context.Context, p progress, policy guestPolicy) (p
 		}
 	}
 	switch policy.then {
-	case restart:
+	case restartIt:
 		p.reason, p.intent.Restart = why, hostapi.RestartAlways
-	case install:
+	case installIt:
 		p.intent.Action = hostapi.ActionBoot // what runs is not touched
 		r.say.Step("installed only, since it can't be switched while it runs: %s", why)
 	default:
-		return p, &RefusedError{
-			Message: fmt.Sprintf("%s can't be switched while it runs: %s", p.to.Name, why),
-			Next:    "name its address with --target, or leave out --restart=never",
-		}
+		return p, hostapi.Refuse(
+			fmt.Sprintf("%s can't be switched while it runs: %s", p.to.Name, why),
+			"name its address with --target, or leave out --restart=never")
 	}
 	return p, nil
 }
@@ -156,8 +156,8 @@ func (r *run) lookAtGuest(ctx context.Context, p progress) (progress, error) {
 		return p, err
 	}
 	p.guest = g
-	if g.facts.Current != p.facts.VM.Running {
-		r.say.Step("the guest runs %s, not what the host last knew of", microvm.SystemBaseName(string(g.facts.Current)))
+	if g.Facts.Current != p.facts.VM.Running {
+		r.say.Step("the guest runs %s, not what the host last knew of", microvm.SystemBaseName(string(g.Facts.Current)))
 	}
 	return p, nil
 }

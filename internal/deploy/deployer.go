@@ -10,10 +10,12 @@ import (
 	"strings"
 	"time"
 
+	"ferry/internal/deploy/hostlink"
 	"ferry/internal/deploy/live"
+	"ferry/internal/deploy/memory"
 	"ferry/internal/deploy/transfer"
 	"ferry/internal/flake"
-	"ferry/internal/hostapi"
+	"ferry/internal/hostclient"
 	"ferry/internal/microvm"
 	"ferry/internal/nix"
 	"ferry/internal/remote"
@@ -35,12 +37,6 @@ type Evaluator interface {
 	Fleet(ctx context.Context, src flake.Source) (flake.Fleet, []string, error)
 }
 
-// Session is a conversation with the helper on a host: one request at a time.
-type Session interface {
-	Call(ctx context.Context, req hostapi.Request, result any) error
-	Close() error
-}
-
 // Deployer has what all deployments of a run share.
 type Deployer struct {
 	Report      Reporter
@@ -49,24 +45,18 @@ type Deployer struct {
 	SocketDir   string
 	AskPassword func(prompt string) (string, error)
 	// Memory is for attaching to a deployment later; nil: nothing is kept.
-	Memory Memory
+	Memory memory.Store
 
 	tools tools
 }
 
 // tools are what tests replace; nil: the real ones.
 type tools struct {
-	dial   func(context.Context, remote.Options) (remote.Conn, error)
-	open   func(context.Context, remote.Conn, opening) (_ Session, uploaded bool, _ error)
-	helper func(context.Context, remote.Conn, []string) (*transfer.Process, error)
+	dial        func(context.Context, remote.Options) (remote.Conn, error)
+	open        hostlink.Opener
+	startImport func(context.Context, remote.Conn) (*transfer.Process, error)
 	// entered is told of each step that begins.
 	entered func(step string)
-}
-
-// opening is how a session is opened.
-type opening struct {
-	noTrace bool // leave nothing of the helper on the host
-	log     func(source, line string)
 }
 
 func (d *Deployer) dial(ctx context.Context, o remote.Options) (remote.Conn, error) {
@@ -77,29 +67,73 @@ func (d *Deployer) dial(ctx context.Context, o remote.Options) (remote.Conn, err
 	return remote.Dial(ctx, o)
 }
 
-func (d *Deployer) open(ctx context.Context, c remote.Conn, o opening) (Session, bool, error) {
-	if d.tools.open != nil {
-		return d.tools.open(ctx, c, o)
+// link is the host of a deployment, not connected yet.
+func (r *run) link(to Resolved) *hostlink.Link {
+	l := &hostlink.Link{
+		NoTrace: to.DryRun, Report: r.say, VM: to.Name, ID: r.id, Open: openHelper, StartImport: startImport,
 	}
-	return openHelper(ctx, c, o)
+	if r.tools.open != nil {
+		l.Open, l.StartImport = r.tools.open, r.tools.startImport
+	}
+	if to.Host != nil {
+		l.Address = *to.Host
+		l.Dial = func(ctx context.Context) (remote.Conn, error) {
+			return r.dial(ctx, remote.Options{Address: *to.Host, Sudo: to.HostSudo})
+		}
+	}
+	return l
 }
 
-func (d *Deployer) helper(ctx context.Context, c remote.Conn, args ...string) (*transfer.Process, error) {
-	if d.tools.helper != nil {
-		return d.tools.helper(ctx, c, args)
+// openHelper starts a session with the helper on a host.
+func openHelper(ctx context.Context, c remote.Conn, o hostclient.Options) (hostlink.Session, bool, error) {
+	s, uploaded, err := hostclient.Open(ctx, c, o)
+	if err != nil {
+		return nil, uploaded, err
 	}
-	return startHelper(ctx, c, args)
+	return s, uploaded, nil
 }
 
-// door is the way into a guest.
-func (d *Deployer) door(target microvm.Address, sudo bool) live.Door {
-	return live.Door{Address: target, Dial: func(ctx context.Context, fresh bool) (live.Conn, error) {
-		conn, err := d.dial(ctx, remote.Options{Address: target, Sudo: sudo, Fresh: fresh})
+// startImport starts the helper that takes in what Nix has exported.
+func startImport(ctx context.Context, c remote.Conn) (*transfer.Process, error) {
+	p, err := hostclient.Import(ctx, c)
+	if err != nil {
+		return nil, err
+	}
+	return &transfer.Process{Stdin: p.Stdin, Stdout: p.Stdout, Wait: p.Wait}, nil
+}
+
+// way is the way of a closure to the host.
+func (r *run) way() transfer.Way {
+	return transfer.Way{To: r.host.Address, Host: r.host, Report: r.say, Nix: func(log io.Writer) transfer.Nix {
+		n := *r.Nix
+		if log != nil {
+			n.Log = log
+		}
+		return &n
+	}}
+}
+
+// door is the way into the guest.
+func (r *run) door(to Resolved) live.Door {
+	return live.Door{Address: *to.Target, Dial: func(ctx context.Context, fresh bool) (live.Conn, error) {
+		conn, err := r.dial(ctx, remote.Options{Address: *to.Target, Sudo: to.TargetSudo, Fresh: fresh})
 		if err != nil {
 			return nil, err
 		}
 		return conn, nil
 	}}
+}
+
+// visit is which guest is expected behind the door. probe is a path that it sees
+// if it shares the host's store.
+func (r *run) visit(p progress, probe microvm.StorePath) live.Visit {
+	return live.Visit{
+		VM: p.to.Name, Attribute: p.to.Attribute, HostName: p.record.HostName, Probe: probe, Report: r.say, OnlySay: p.to.DryRun,
+	}
+}
+
+func (r *run) openGuest(ctx context.Context, p progress, probe microvm.StorePath) (*live.Guest, error) {
+	return r.door(p.to).Open(ctx, r.visit(p, probe))
 }
 
 // voice reports about one VM.

@@ -60,7 +60,7 @@ func (w earlier) ask(ctx context.Context, r *run, p progress) (t hostapi.Rollbac
 
 // look asks the host for the VM as it is, where no record is there to plan with.
 func (r *run) look(ctx context.Context, p progress) (progress, error) {
-	facts, err := r.host.probe(ctx, hostapi.ProbeRequest{Name: p.to.Name})
+	facts, err := r.host.Probe(ctx, hostapi.ProbeRequest{Name: p.to.Name})
 	if err == nil {
 		p.facts, p.result.Previous = facts, facts.VM.Current
 	}

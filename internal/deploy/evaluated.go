@@ -70,8 +70,8 @@ func (w evaluated) find(ctx context.Context, r *run, p progress) (progress, erro
 // probe asks the host for facts and a first plan, which takes into account what
 // the guest says, once it was asked.
 func (r *run) probe(ctx context.Context, p progress) (progress, error) {
-	facts, err := r.host.probe(ctx, hostapi.ProbeRequest{
-		Name: p.to.Name, Record: &p.record, GuestSystem: p.guest.current(), Intent: p.intent,
+	facts, err := r.host.Probe(ctx, hostapi.ProbeRequest{
+		Name: p.to.Name, Record: &p.record, GuestSystem: p.guest.Current(), Intent: p.intent,
 	})
 	if err != nil {
 		return p, err
@@ -88,10 +88,9 @@ func (p progress) checkShares() error {
 	if len(p.facts.MissingShares) == 0 || p.to.Action == hostapi.ActionBoot {
 		return nil
 	}
-	return &RefusedError{
-		Message: fmt.Sprintf("share sources are missing on %s: %s", p.to.Host, strings.Join(p.facts.MissingShares, ", ")),
-		Next:    "make these directories on the host, or correct microvm.shares",
-	}
+	return hostapi.Refuse(
+		fmt.Sprintf("share sources are missing on %s: %s", p.to.Host, strings.Join(p.facts.MissingShares, ", ")),
+		"make these directories on the host, or correct microvm.shares")
 }
 
 // foresee asks the guest as well, before anything is touched, and whether what is
@@ -109,7 +108,7 @@ func (w evaluated) foresee(ctx context.Context, r *run, p progress) (progress, e
 		if p, err = r.lookAtGuest(ctx, p); err != nil {
 			return p, err
 		}
-		if p.to.DryRun && p.guest.current() != p.facts.VM.Running {
+		if p.to.DryRun && p.guest.Current() != p.facts.VM.Running {
 			if p, err = r.probe(ctx, p); err != nil { // the plan that a real run makes after the build
 				return p, err
 			}
@@ -134,27 +133,14 @@ func (r *run) checkPlace(ctx context.Context, p progress) (progress, error) {
 	if p.facts.Built {
 		return p, nil
 	}
-	way, place := r.host.way(), p.to.Place
-	way.WarnIgnored(ctx, p.to.Source.Options, place)
-	if place.OnHost() {
-		return p, nil
-	}
-	if b := place.Builder; b != nil && !p.to.Host.Local && b.Host == p.to.Host.Host {
-		return p, &UsageError{Message: fmt.Sprintf("the builder %s is the host itself", place), Next: "build there with --build-on host"}
-	}
-	if err := way.CheckTrust(ctx, place.Local); err != nil {
-		return p, err
-	}
-	p.place.Name = transfer.PlaceName(place, *p.to.Host)
-	if place.Builder == nil {
-		return p, nil
+	if b := p.to.Place.Builder; b != nil && !p.to.Host.Local && b.Host == p.to.Host.Host {
+		return p, &UsageError{Message: fmt.Sprintf("the builder %s is the host itself", p.to.Place), Next: "build there with --build-on host"}
 	}
 	var err error
-	if p.place.Builder, err = r.dial(ctx, remote.Options{Address: *place.Builder}); err != nil {
-		p.place.Builder = nil
-		return p, fmt.Errorf("the builder: %w", err)
-	}
-	return p, way.CheckBuilder(ctx, p.place)
+	p.place, err = r.way().CheckPlace(ctx, p.to.Place, p.to.Source.Options, func(ctx context.Context, a microvm.Address) (remote.Conn, error) {
+		return r.dial(ctx, remote.Options{Address: a})
+	})
+	return p, err
 }
 
 // claim roots the derivations. What is built elsewhere is rooted by the runner's
@@ -187,7 +173,7 @@ func (w evaluated) obtain(ctx context.Context, r *run, p progress) (progress, er
 
 // build ships and builds.
 func (r *run) build(ctx context.Context, p progress) (microvm.StorePath, error) {
-	way := r.host.way()
+	way := r.way()
 	if !p.to.Place.OnHost() {
 		recipe := transfer.Recipe{VM: p.to.Name, Runner: p.record.Runner, Options: p.to.Source.Options, SendsAll: p.to.NoSubstitute}
 		return way.BuildElsewhere(ctx, recipe, p.place)

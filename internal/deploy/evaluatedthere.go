@@ -2,7 +2,6 @@ package deploy
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 
 	"ferry/internal/deploy/transfer"
@@ -75,7 +74,7 @@ func (w evaluatedThere) obtain(ctx context.Context, r *run, p progress) (progres
 	}
 	if !p.plan.Predicted && p.plan.Nothing() {
 		p = p.nothingLeft()
-		return r.finish(ctx, p)
+		return finish(ctx, r, p)
 	}
 	if p.plan.Activation == hostapi.ActivateLive {
 		if p, err = r.lookAtGuest(ctx, p); err != nil {
@@ -85,7 +84,7 @@ func (w evaluatedThere) obtain(ctx context.Context, r *run, p progress) (progres
 	if p.facts.Built {
 		return w.evaluated.obtain(ctx, r, p)
 	}
-	way := r.host.way()
+	way := r.way()
 	p.runner, err = way.BuildOnHost(ctx, p.to.Name, func(ctx context.Context, shipment int) (microvm.StorePath, error) {
 		if shipment == 1 {
 			return p.record.Runner.Drv, nil
@@ -98,31 +97,9 @@ func (w evaluatedThere) obtain(ctx context.Context, r *run, p progress) (progres
 
 // evaluate ships the sources and gets the record from the host.
 func (w evaluatedThere) evaluate(ctx context.Context, r *run, p progress) (progress, error) {
-	err := r.host.way().Evaluated(ctx, w.archive.Sources, func(ctx context.Context) error {
-		ev, err := w.askForRecord(ctx, r, p.to)
-		if err == nil {
-			p = p.with(ev)
-		}
-		return err
-	})
-	return p, err
-}
-
-func (w evaluatedThere) askForRecord(ctx context.Context, r *run, to Resolved) (*flake.Evaluation, error) {
-	r.say.Step("evaluating on %s", to.Host)
-	req := hostapi.EvaluateRequest{
-		Name: to.Name, Flake: w.archive.Ref, Expression: w.archive.Expression,
-		Options: w.archive.Options, Locks: json.RawMessage(w.archive.Locks),
-	}
-	var said hostapi.Evaluated
-	if err := r.host.Call(ctx, hostapi.Request{Evaluate: &req}, &said); err != nil {
-		return nil, err
-	}
-	ev, err := flake.DecodeEvaluation(said.Output, w.archive.URL, to.Attribute)
+	ev, err := r.way().Evaluate(ctx, p.to.Name, p.to.Attribute, w.archive)
 	if err != nil {
-		return nil, err
+		return p, err
 	}
-	r.say.warnAll(ev.Warnings)
-	ev.URL, ev.Revision = w.archive.URL, w.archive.Revision
-	return ev, nil
+	return p.with(ev), nil
 }

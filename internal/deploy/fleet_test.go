@@ -7,15 +7,15 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"ferry/internal/flake"
-	"ferry/internal/hostapi"
+	"ferry/internal/health"
 )
 
 // What the command line names replaces all of its kind that the flake names, and
 // nothing else.
 func TestConfirmOrHealth(t *testing.T) {
-	health := &flake.Health{TCP: []string{"a:1", "b:2"}, HTTP: []string{"http://a"}, Command: "true", Timeout: time.Minute}
-	all := Confirm{Checks: hostapi.Checks{TCP: health.TCP, HTTP: health.HTTP}, Command: "true", Timeout: time.Minute}
-	some := Confirm{NoRollback: true, Checks: hostapi.Checks{TCP: []string{"c:3"}}, Timeout: time.Second}
+	said := &flake.Health{Checks: health.Checks{TCP: []string{"a:1", "b:2"}, HTTP: []string{"http://a"}}, Command: "true", Timeout: time.Minute}
+	all := Confirm{Checks: health.Checks{TCP: said.TCP, HTTP: said.HTTP}, Command: "true", Timeout: time.Minute}
+	some := Confirm{NoRollback: true, Checks: health.Checks{TCP: []string{"c:3"}}, Timeout: time.Second}
 	for _, c := range []struct {
 		name  string
 		given Confirm
@@ -24,9 +24,9 @@ func TestConfirmOrHealth(t *testing.T) {
 	}{
 		{"a flake without health", some, nil, some},
 		{"an empty health", some, &flake.Health{}, some},
-		{"no options", Confirm{}, health, all},
-		{"some options", some, health, Confirm{
-			NoRollback: true, Checks: hostapi.Checks{TCP: []string{"c:3"}, HTTP: health.HTTP}, Command: "true", Timeout: time.Second,
+		{"no options", Confirm{}, said, all},
+		{"some options", some, said, Confirm{
+			NoRollback: true, Checks: health.Checks{TCP: []string{"c:3"}, HTTP: said.HTTP}, Command: "true", Timeout: time.Second,
 		}},
 	} {
 		if diff := cmp.Diff(c.want, c.given.Or(c.flake)); diff != "" {

@@ -2,6 +2,7 @@ package deploy
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"ferry/internal/hostapi"
@@ -24,10 +25,9 @@ func (w installed) resolve(ctx context.Context, r *run, p progress) (progress, e
 		return p, err
 	}
 	if why := p.record.LiveObstacle(); why != "" {
-		return p, &RefusedError{
-			Message: fmt.Sprintf("%s can't be switched while it runs: %s", p.to.Attribute, why),
-			Next:    fmt.Sprintf("ferry rebuild %s restarts it instead", p.to.Attribute),
-		}
+		return p, hostapi.Refuse(
+			fmt.Sprintf("%s can't be switched while it runs: %s", p.to.Attribute, why),
+			fmt.Sprintf("ferry rebuild %s restarts it instead", p.to.Attribute))
 	}
 	if p.to.Target == nil {
 		return p, &UsageError{
@@ -36,7 +36,7 @@ func (w installed) resolve(ctx context.Context, r *run, p progress) (progress, e
 		}
 	}
 	if p.to.Host == nil {
-		return r.switchWithoutHost(ctx, p)
+		return w.withoutHost(ctx, r, p)
 	}
 	return p, nil
 }
@@ -56,7 +56,7 @@ func (w installed) foresee(ctx context.Context, r *run, p progress) (progress, e
 	if err != nil {
 		return p, err
 	}
-	current := p.guest.current()
+	current := p.guest.Current()
 	unchanged := current == systemOut(&p.record) && current == p.facts.VM.Running && !p.facts.VM.Unsure
 	if unchanged || p.to.DryRun {
 		p = p.nothingLeft()
@@ -70,16 +70,14 @@ func (w installed) foresee(ctx context.Context, r *run, p progress) (progress, e
 // isSwitchable refuses what is not installed or does not run.
 func (p progress) isSwitchable() error {
 	if !p.facts.Built {
-		return &RefusedError{
-			Message: fmt.Sprintf("%s is not installed on %s in this configuration (%s)", p.to.Attribute, p.to.Host, p.record.Runner.Out),
-			Next:    fmt.Sprintf("ferry install %s, or ferry rebuild %s for both steps", p.to.Attribute, p.to.Attribute),
-		}
+		return hostapi.Refuse(
+			fmt.Sprintf("%s is not installed on %s in this configuration (%s)", p.to.Attribute, p.to.Host, p.record.Runner.Out),
+			fmt.Sprintf("ferry install %s, or ferry rebuild %s for both steps", p.to.Attribute, p.to.Attribute))
 	}
 	if !p.facts.VM.Unit.Up() {
-		return &RefusedError{
-			Message: fmt.Sprintf("%s is not running", p.to.Name),
-			Next:    "start it on the host: systemctl start " + p.to.Name.Unit(),
-		}
+		return hostapi.Refuse(
+			fmt.Sprintf("%s is not running", p.to.Name),
+			"start it on the host: systemctl start "+p.to.Name.Unit())
 	}
 	return nil
 }
@@ -96,9 +94,9 @@ func (w installed) decide(ctx context.Context, r *run, p progress) (progress, er
 	return p, err
 }
 
-// switchWithoutHost has nothing but the guest: the registration comes from the
+// withoutHost has nothing but the guest: the registration comes from the
 // runner in the shared store.
-func (r *run) switchWithoutHost(ctx context.Context, p progress) (progress, error) {
+func (w installed) withoutHost(ctx context.Context, r *run, p progress) (progress, error) {
 	p.done = true
 	if systemOut(&p.record) == "" {
 		return p, errNoSystem
@@ -111,7 +109,7 @@ func (r *run) switchWithoutHost(ctx context.Context, p progress) (progress, erro
 	p.guest = g
 	p.plan = hostapi.Plan{
 		Activation: hostapi.ActivateLive, Runner: p.record.Runner.Out, System: systemOut(&p.record),
-		HostName: p.record.HostName, Changed: g.facts.Current != systemOut(&p.record),
+		HostName: p.record.HostName, Changed: g.Facts.Current != systemOut(&p.record),
 	}
 	p.result.fromPlan(p.plan)
 	if !p.plan.Changed || p.to.DryRun {
@@ -130,3 +128,5 @@ func (r *run) switchWithoutHost(ctx context.Context, p progress) (progress, erro
 	p.result.Outcome = liveOutcome(p.to.Action)
 	return p, nil
 }
+
+var errNoSystem = errors.New("the configuration has no config.system.build.toplevel to switch to")

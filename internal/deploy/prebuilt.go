@@ -45,10 +45,9 @@ func (w prebuilt) find(ctx context.Context, r *run, p progress) (progress, error
 	}
 	if !p.facts.VM.Exists {
 		p.result.Previous = ""
-		return p, &RefusedError{
-			Message: fmt.Sprintf("there is no VM %s on %s", p.to.Name, p.to.Host),
-			Next:    fmt.Sprintf("ferry rebuild %s makes it, ferry list shows those there are", p.to.Name),
-		}
+		return p, hostapi.Refuse(
+			fmt.Sprintf("there is no VM %s on %s", p.to.Name, p.to.Host),
+			fmt.Sprintf("ferry rebuild %s makes it, ferry list shows those there are", p.to.Name))
 	}
 	if p.to, err = p.to.withRecorded(p.facts.Target, p.facts.TargetSudo); err != nil {
 		return p, err
@@ -58,10 +57,9 @@ func (w prebuilt) find(ctx context.Context, r *run, p progress) (progress, error
 		return p, err
 	}
 	if w.req.Unattended && p.facts.Undone == p.runner && p.runner != "" {
-		return p, &RefusedError{
-			Message: fmt.Sprintf("this very runner was deployed before and undone (%s)", p.facts.UndoneID),
-			Next:    fmt.Sprintf("ferry history %s tells why; the next build is tried again, and this one by ferry update %s", p.to.Name, p.to.Name),
-		}
+		return p, hostapi.Refuse(
+			fmt.Sprintf("this very runner was deployed before and undone (%s)", p.facts.UndoneID),
+			fmt.Sprintf("ferry history %s tells why; the next build is tried again, and this one by ferry update %s", p.to.Name, p.to.Name))
 	}
 	return p, nil
 }
@@ -69,32 +67,15 @@ func (w prebuilt) find(ctx context.Context, r *run, p progress) (progress, error
 // choose asks the source which runner the VM should have.
 func (w prebuilt) choose(ctx context.Context, r *run, p progress) (progress, error) {
 	p.record = microvm.Record{Name: p.to.Name}
-	recorded := p.facts.VM.Flake
 	if w.req.Source == nil {
 		return w.chooseByFlake(ctx, r, p)
 	}
-	ofFlake := false // the source builds the VM's flake, so it should have a build for it
-	if s, ok := w.req.Source.(interface {
-		Flake(ctx context.Context) (string, error)
-	}); ok { // before Hydra is asked for builds that are not for this VM
-		from, err := s.Flake(ctx)
-		if err != nil {
-			return p, err
-		}
-		ofFlake = from != ""
-		if err := (update.Found{Flake: from}).For(recorded); err != nil {
-			return p.skipped("%v", err), nil // an empty one is for all
-		}
-	}
-	found, err := w.req.Source.Latest(ctx, p.to.Name)
+	found, skip, err := update.Choose(ctx, w.req.Source, update.VM{Name: p.to.Name, Recorded: p.facts.VM.Flake, Named: !w.req.AllVMs})
 	switch {
-	case errors.Is(err, update.ErrNoBuild) && w.req.AllVMs && !ofFlake:
-		return p.skipped("%v", err), nil
 	case err != nil:
 		return p, err
-	}
-	if err := found.For(recorded); err != nil {
-		return p.skipped("%v", err), nil
+	case skip != nil:
+		return p.skipped(skip.Error()), nil
 	}
 	w.found = found
 	p.wanted, p.runner, p.record.Runner.Out, p.result.Build = w, found.Runner, found.Runner, ui.Redact(found.Build)
@@ -102,8 +83,8 @@ func (w prebuilt) choose(ctx context.Context, r *run, p progress) (progress, err
 }
 
 // skipped ends a deployment of a VM that is not to be updated.
-func (p progress) skipped(format string, args ...any) progress {
-	p.result.Reason, p.result.Outcome, p.done = fmt.Sprintf(format, args...), OutcomeSkipped, true
+func (p progress) skipped(why string) progress {
+	p.result.Reason, p.result.Outcome, p.done = why, OutcomeSkipped, true
 	return p
 }
 
@@ -171,21 +152,10 @@ func (w prebuilt) obtain(ctx context.Context, r *run, p progress) (progress, err
 		return w.build(ctx, r, p)
 	}
 	f := w.req.Fetch
-	fetch := transfer.Fetch{VM: p.to.Name, Runner: p.runner, Cache: f.Cache, Stall: f.Stall, Limit: f.Limit}
-	way := r.host.way()
-	if f.Relay != RelayAlways {
-		err := way.Download(ctx, fetch)
-		if err == nil || f.Relay == RelayNever || f.Cache == "" || p.to.Host.Local || !isUnreachable(err) || ctx.Err() != nil {
-			return p, err
-		}
-		r.say.Step("%v: copying through this machine", err)
-	}
-	return p, way.Relay(ctx, fetch)
-}
-
-func isUnreachable(err error) bool {
-	var f *hostapi.Failure
-	return errors.As(err, &f) && f.Kind == hostapi.KindUnreachable
+	return p, r.way().Obtain(ctx, transfer.Fetch{
+		VM: p.to.Name, Runner: p.runner, Cache: f.Cache, Stall: f.Stall, Limit: f.Limit,
+		OnlyRelay: f.Relay == RelayAlways, NeverRelay: f.Relay == RelayNever,
+	})
 }
 
 func (w prebuilt) build(ctx context.Context, r *run, p progress) (progress, error) {

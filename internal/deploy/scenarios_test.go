@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"ferry/internal/flake"
+	"ferry/internal/health"
 	"ferry/internal/hostapi"
 	"ferry/internal/microvm"
 	"ferry/internal/update"
@@ -180,7 +181,7 @@ func scenarios() []scenario {
 		w.ev.Fleet.VMs["web"] = vm
 	}
 	checks := func(r *Request) {
-		r.Confirm = Confirm{Checks: hostapi.Checks{TCP: []string{"web:80"}}, Command: "true", Timeout: 30 * time.Second}
+		r.Confirm = Confirm{Checks: health.Checks{TCP: []string{"web:80"}}, Command: "true", Timeout: 30 * time.Second}
 	}
 	attach := func(change func(*AttachRequest)) func(context.Context, *Deployer) (*Result, error) {
 		return func(ctx context.Context, d *Deployer) (*Result, error) {

@@ -5,6 +5,9 @@ import (
 	"errors"
 	"time"
 
+	"ferry/internal/deploy/hostlink"
+	"ferry/internal/deploy/live"
+	"ferry/internal/deploy/restart"
 	"ferry/internal/deploy/transfer"
 	"ferry/internal/flake"
 	"ferry/internal/guest"
@@ -17,34 +20,39 @@ import (
 // known after it, also where it fails.
 type step struct {
 	name string
-	do   func(*run, context.Context, progress) (progress, error)
+	do   func(context.Context, *run, progress) (progress, error)
 }
 
 // steps are a deployment, in order. Which runner is wanted decides how some of
 // them go; any may find that nothing is left to be done.
 var steps = []step{
-	{"resolve", (*run).resolve},
-	{"connect to the host", (*run).connect},
-	{"find the runner", (*run).find},
-	{"foresee", (*run).foresee},
-	{"prepare", (*run).prepare},
-	{"obtain the runner", (*run).obtain},
-	{"decide", (*run).decide},
-	{"activate live", (*run).activateLive},
-	{"commit", (*run).commit},
-	{"look inside", (*run).lookInside},
-	{"finish", (*run).finish},
+	{"resolve", of(wanted.resolve)},
+	{"connect to the host", connect},
+	{"find the runner", of(wanted.find)},
+	{"foresee", of(wanted.foresee)},
+	{"prepare", prepare},
+	{"obtain the runner", of(wanted.obtain)},
+	{"decide", of(wanted.decide)},
+	{"activate live", activateLive},
+	{"commit", commit},
+	{"look inside", lookInside},
+	{"finish", finish},
 }
 
 // attachSteps are what is left of a deployment that another process has begun.
 var attachSteps = []step{
-	{"connect to the host", (*run).connect},
-	{"find the deployment", (*run).findLeft},
-	{"take over", (*run).takeOver},
-	{"resume live", (*run).resumeLive},
-	{"commit", (*run).commitResumed},
-	{"look inside", (*run).lookInside},
-	{"finish", (*run).finish},
+	{"connect to the host", connect},
+	{"find the deployment", findLeft},
+	{"take over", takeOver},
+	{"resume live", resumeLive},
+	{"commit", commitResumed},
+	{"look inside", lookInside},
+	{"finish", finish},
+}
+
+// of is a step that the wanted runner decides.
+func of(do func(wanted, context.Context, *run, progress) (progress, error)) func(context.Context, *run, progress) (progress, error) {
+	return func(ctx context.Context, r *run, p progress) (progress, error) { return do(p.wanted, ctx, r, p) }
 }
 
 // run is one deployment under way: who it is, and what it works with. What is
@@ -54,7 +62,7 @@ type run struct {
 	id    string
 	began time.Time
 	say   *voice
-	host  *hostSide // nil: not connected
+	host  *hostlink.Link
 }
 
 // progress is what is known of a deployment between two steps.
@@ -73,10 +81,10 @@ type progress struct {
 	facts  hostapi.Facts
 	intent hostapi.Intent
 	plan   hostapi.Plan
-	guest  *guestSide // nil: nobody has asked it
+	guest  *live.Guest // nil: nobody has asked it
 	// reason: why the unit is restarted though the system could be switched.
 	reason string
-	before unitsBefore
+	before restart.Units
 	// deadline is when the host undoes what it has started.
 	deadline time.Time
 	attached *attached // another process began it; else nil
@@ -98,8 +106,6 @@ type standing struct {
 	kept     bool   // this machine remembers it
 }
 
-const nothingChanged = "nothing was changed"
-
 // carryOut goes through the steps of one deployment.
 func (d *Deployer) carryOut(ctx context.Context, req Request, w wanted, shared remote.Conn) (*Result, error) {
 	r, p := d.begin(req, w)
@@ -108,7 +114,7 @@ func (d *Deployer) carryOut(ctx context.Context, req Request, w wanted, shared r
 
 func (d *Deployer) begin(req Request, w wanted) (*run, progress) {
 	r := &run{Deployer: d, id: newID(), began: time.Now().UTC()}
-	p := progress{to: resolve(req, flake.Fleet{}), wanted: w, standing: standing{text: nothingChanged}}
+	p := progress{to: resolve(req, flake.Fleet{}), wanted: w, standing: standing{text: hostlink.NothingChanged}}
 	p.intent = p.to.intent()
 	r.say = &voice{to: d.Report, vm: p.to.Name}
 	p.result = Result{VM: p.to.Name, Deployment: r.id, Action: req.Action}
@@ -116,22 +122,23 @@ func (d *Deployer) begin(req Request, w wanted) (*run, progress) {
 }
 
 func (r *run) through(ctx context.Context, list []step, p progress, shared remote.Conn) (*Result, error) {
-	r.host = &hostSide{Deployer: r.Deployer, say: r.say, sharedConn: shared}
+	r.host = r.link(p.to)
+	r.host.Shared = shared
 	var err error
 	for _, s := range list {
 		if r.tools.entered != nil {
 			r.tools.entered(s.name)
 		}
-		if p, err = s.do(r, ctx, p); err != nil || p.done {
+		if p, err = s.do(ctx, r, p); err != nil || p.done {
 			break
 		}
 	}
 	p, err = r.end(ctx, p, err)
-	p.guest.close()
+	p.guest.Close()
 	if p.place.Builder != nil {
 		_ = p.place.Builder.Close()
 	}
-	r.host.close()
+	r.host.Close()
 	return &p.result, err
 }
 
@@ -144,7 +151,7 @@ func (r *run) end(ctx context.Context, p progress, err error) (progress, error) 
 		return p, nil
 	}
 	var failure *hostapi.Failure
-	if p.repeat != "" && p.standing.text != nothingChanged {
+	if p.repeat != "" && p.standing.text != hostlink.NothingChanged {
 		p.standing.text += " (to repeat it: " + p.repeat + ")"
 	}
 	if errors.As(err, &failure) && failure.State != "" { // the host has dealt with it
@@ -167,40 +174,39 @@ func (r *run) end(ctx context.Context, p progress, err error) (progress, error) 
 // closed has the host close a deployment that failed, and reports whether it has.
 func (r *run) closed(ctx context.Context, p progress, err error) bool {
 	s := p.standing
-	if s.ended || !r.host.alive {
-		return s.ended && r.host.alive
-	}
-	if !s.prepared || s.open || (ctx.Err() != nil && !s.undone) {
+	switch {
+	case s.ended || !r.host.Alive():
+		return s.ended && r.host.Alive()
+	case !s.prepared || s.open || (ctx.Err() != nil && !s.undone):
 		return false
 	}
-	finish := hostapi.FinishRequest{Name: p.to.Name, Outcome: string(p.result.Outcome), Error: p.attached.forHost(err)}
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), finishLimit)
-	defer cancel()
-	ferr := r.host.Call(ctx, hostapi.Request{Finish: &finish}, nil)
-	if ferr != nil {
-		r.say.Detail("the failure could not be written to the history: %v", ferr)
-	}
-	return ferr == nil
+	return r.host.Failed(ctx, string(p.result.Outcome), p.attached.forHost(err)) == nil
 }
 
-// finishLimit bounds the last word of a deployment that failed.
-const finishLimit = 20 * time.Second
+// forget drops what this machine remembers of a deployment that has ended.
+func (r *run) forget(p progress) {
+	if p.standing.kept {
+		r.memory().Forget()
+	}
+}
 
 // connect logs in to the host and starts the helper.
-func (r *run) connect(ctx context.Context, p progress) (progress, error) {
+func connect(ctx context.Context, r *run, p progress) (progress, error) {
 	if err := p.to.needHost(); err != nil {
 		return p, err
 	}
 	p.result.Host = p.to.Host.String()
-	r.host.address, r.host.sudo, r.host.noTrace = *p.to.Host, p.to.HostSudo, p.to.DryRun
-	return p, r.host.open(ctx)
+	shared := r.host.Shared
+	r.host = r.link(p.to)
+	r.host.Shared = shared
+	return p, r.host.Connect(ctx)
 }
 
 // prepare takes the VM's lock and has what will come rooted. Where another
 // deployment had the lock meanwhile, what was seen before may be different.
-func (r *run) prepare(ctx context.Context, p progress) (progress, error) {
+func prepare(ctx context.Context, r *run, p progress) (progress, error) {
 	req := p.wanted.claim(p)
-	req.Name, req.GuestSystem, req.WaitSeconds = p.to.Name, p.guest.current(), int(p.to.Wait.Seconds())
+	req.Name, req.GuestSystem, req.WaitSeconds = p.to.Name, p.guest.Current(), int(p.to.Wait.Seconds())
 	d := &req.Deployment
 	d.ID, d.By, d.Started, d.Action = r.id, Operator(), r.began, p.to.Action
 	if p.to.Target != nil {
@@ -215,7 +221,7 @@ func (r *run) prepare(ctx context.Context, p progress) (progress, error) {
 	if !answer.Waited {
 		return p, nil
 	}
-	p.guest.close() // it is asked again when the decision needs it
+	p.guest.Close() // it is asked again when the decision needs it
 	p.guest = nil
 	return p.wanted.reprobe(ctx, r, p)
 }

@@ -26,23 +26,3 @@ type wanted interface {
 	// decide says what is to be done with it, now that nobody else works on the VM.
 	decide(ctx context.Context, r *run, p progress) (progress, error)
 }
-
-func (r *run) resolve(ctx context.Context, p progress) (progress, error) {
-	return p.wanted.resolve(ctx, r, p)
-}
-
-func (r *run) find(ctx context.Context, p progress) (progress, error) {
-	return p.wanted.find(ctx, r, p)
-}
-
-func (r *run) foresee(ctx context.Context, p progress) (progress, error) {
-	return p.wanted.foresee(ctx, r, p)
-}
-
-func (r *run) obtain(ctx context.Context, p progress) (progress, error) {
-	return p.wanted.obtain(ctx, r, p)
-}
-
-func (r *run) decide(ctx context.Context, p progress) (progress, error) {
-	return p.wanted.decide(ctx, r, p)
-}

@@ -12,9 +12,11 @@ import (
 	"testing"
 	"time"
 
+	"ferry/internal/deploy/hostlink"
 	"ferry/internal/deploy/transfer"
 	"ferry/internal/flake"
 	"ferry/internal/hostapi"
+	"ferry/internal/hostclient"
 	"ferry/internal/microvm"
 	"ferry/internal/nix"
 	"ferry/internal/remote"
@@ -337,7 +339,7 @@ type worldSession struct {
 	ended, closed bool
 }
 
-func (w *world) open(context.Context, remote.Conn, opening) (Session, bool, error) {
+func (w *world) open(_ context.Context, _ remote.Conn, _ hostclient.Options) (hostlink.Session, bool, error) {
 	w.sessions++
 	w.say("session begins")
 	return &worldSession{w: w}, false, nil
@@ -345,12 +347,21 @@ func (w *world) open(context.Context, remote.Conn, opening) (Session, bool, erro
 
 func (w *world) deployer() *Deployer {
 	return &Deployer{Report: w, Evaluator: w, Nix: w.nix(), Memory: w, tools: tools{
-		dial: w.dial, open: w.open, helper: w.helper, entered: func(step string) { w.step = step },
+		dial: w.dial, open: w.open, startImport: w.startImport, entered: func(step string) { w.step = step },
 	}}
 }
 
 // lostConnection is what a session says whose host has gone.
-func lostConnection() error { return &lostError{where: "root@host1", err: errEnded} }
+func lostConnection() error {
+	return lostError{&hostclient.LostError{}}
+}
+
+type lostError struct{ error }
+
+func (lostError) Error() string {
+	return "the connection to root@host1 was lost: ferry's helper there ended without an answer"
+}
+func (e lostError) Unwrap() error { return e.error }
 
 // requestKind is what a request asks for, and all of it as JSON.
 func requestKind(req hostapi.Request) (string, string) {
@@ -424,11 +435,26 @@ func (s *worldSession) end() {
 	}
 }
 
-// helper plays the helper that does one thing: it takes in what comes, and knows
-// one registration.
-func (w *world) helper(ctx context.Context, _ remote.Conn, args []string) (*transfer.Process, error) {
-	w.say("helper %s", strings.Join(args, " "))
-	how := w.point("helper " + args[1])
+func (s *worldSession) Closed() bool { return s.closed || s.ended }
+
+func (s *worldSession) Registration(ctx context.Context, system microvm.StorePath) (io.Reader, error) {
+	s.w.say("registration of %s", system)
+	switch s.w.point("host registration") {
+	case "", "lost after":
+		return strings.NewReader("registration"), nil
+	case "cancelled":
+		return nil, ctx.Err()
+	case "lost":
+		s.end()
+		return nil, lostConnection()
+	}
+	return nil, errors.New("there is no registration")
+}
+
+// startImport plays the helper that takes in what Nix has exported.
+func (w *world) startImport(ctx context.Context, _ remote.Conn) (*transfer.Process, error) {
+	w.say("import")
+	how := w.point("import")
 	r, in := io.Pipe()
 	got := make(chan error, 1)
 	go func() {

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"time"
 
+	"ferry/internal/health"
 	"ferry/internal/microvm"
 )
 
@@ -37,8 +38,7 @@ type VM struct {
 
 // Health says when a VM is well. What is not set is empty.
 type Health struct {
-	TCP     []string      // host:port, asked from the host
-	HTTP    []string      // http or https URLs, asked from the host
+	health.Checks
 	Command string        // a shell command that must succeed in the guest
 	Timeout time.Duration // whole seconds
 }
@@ -63,7 +63,7 @@ func (e *SchemaError) Error() string {
 // Hint is what to do next.
 func (e *SchemaError) Hint() string { return "correct the `ferry` output in flake.nix" }
 
-const maxHealthTimeout = int(MaxHealthTimeout / time.Second)
+const maxHealthTimeout = int(health.MaxTimeout / time.Second)
 
 // hostNamePattern is the grammar of VM names, with dots.
 var hostNamePattern = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9_.-]*$`)
@@ -151,18 +151,24 @@ func (d *decoder) health(v value) *Health {
 	if v.absent() {
 		return nil
 	}
-	o := d.object(v, "tcp", "http", "command", "timeout")
+	keys := []string{"command", "timeout"}
+	for _, k := range health.Kinds() {
+		keys = append(keys, k.Name)
+	}
+	o := d.object(v, keys...)
 	if command := o.get("command"); !command.absent() {
-		if err := CheckCommand(command.text(d)); err != nil {
+		if err := health.ValidCommand(command.text(d)); err != nil {
 			d.fail(command.path, err.Error())
 		}
 	}
-	return &Health{
-		TCP:     d.texts(o.get("tcp"), saying(CheckHostPort)),
-		HTTP:    d.texts(o.get("http"), saying(CheckWebURL)),
+	h := &Health{
 		Command: o.get("command").text(d),
 		Timeout: time.Duration(d.integer(o.get("timeout"), 1, maxHealthTimeout)) * time.Second,
 	}
+	for _, k := range health.Kinds() {
+		*k.Of(&h.Checks) = d.texts(o.get(k.Name), saying(k.Valid))
+	}
+	return h
 }
 
 func (d *decoder) address(v value) *microvm.Address {

@@ -9,6 +9,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"ferry/internal/health"
 	"ferry/internal/microvm"
 )
 
@@ -43,7 +44,7 @@ func TestDecodeFleet(t *testing.T) {
 				Host: "server1", Target: &microvm.Address{User: "root", Host: "web.example.com"}, TargetSudo: true,
 				Tags: []string{"prod", "web"}, Restart: "if-needed",
 				UpdateFlake: "git+https://git.example.org/infra?ref=flake-update", BuildOn: &microvm.BuildPlace{Builder: &microvm.Address{User: "root", Host: "builder", Port: 22}},
-				Health: &Health{TCP: []string{"10.0.0.5:443", "[fd00::5]:80"}, HTTP: []string{"http://10.0.0.5/healthz"}, Command: "systemctl is-active nginx", Timeout: time.Minute},
+				Health: &Health{Checks: health.Checks{TCP: []string{"10.0.0.5:443", "[fd00::5]:80"}, HTTP: []string{"http://10.0.0.5/healthz"}}, Command: "systemctl is-active nginx", Timeout: time.Minute},
 			},
 			"db":   {Host: "rack.b_2", Health: &Health{}},
 			"bare": {},

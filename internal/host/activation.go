@@ -3,10 +3,13 @@ package host
 import (
 	"context"
 	"errors"
-	"ferry/internal/hostapi"
 	"fmt"
 	"strings"
 	"time"
+
+	"ferry/internal/health"
+	"ferry/internal/host/step"
+	"ferry/internal/hostapi"
 )
 
 const (
@@ -40,7 +43,7 @@ func (s *session) commit(ctx context.Context, req hostapi.CommitRequest) (*hosta
 	if err := s.phase(hostapi.PhaseCommit); err != nil {
 		return nil, err
 	}
-	if err := do(StepGuard, func() error { return s.srv.guard(ctx, req.Name, s.work.ID) }); err != nil {
+	if err := step.Do(step.Guard, func() error { return s.srv.guard(ctx, req.Name, s.work.ID) }); err != nil {
 		s.work.Phase = "" // nothing has changed
 		return nil, errors.Join(err, s.srv.layout.writeNote(req.Name, noteDeployment, s.work))
 	}
@@ -72,7 +75,7 @@ func (s *session) install(ctx context.Context, req hostapi.CommitRequest, vm *ho
 		if invocation == "" {
 			invocation = vm.Unit.InvocationID
 		}
-		err := do(StepRunning, func() error {
+		err := step.Do(step.Running, func() error {
 			return s.srv.rootRunning(ctx, req.Name, runningNote{InvocationID: invocation, System: req.GuestSystem})
 		})
 		if err != nil {
@@ -90,22 +93,22 @@ func (s *session) startUnit(ctx context.Context, req hostapi.CommitRequest) (hos
 		return hostapi.UnitState{}, err
 	}
 	var unit hostapi.UnitState
-	err := do(StepRestart, func() (err error) {
-		unit, err = s.srv.units.run(ctx, req.Name, req.Activation, s.log)
+	err := step.Do(step.Restart, func() (err error) {
+		unit, err = s.srv.units.Run(ctx, req.Name, req.Activation, s.log)
 		return err
 	})
 	if err != nil {
 		return unit, err
 	}
 	s.work.Invocation = unit.InvocationID
-	if err := do(StepCheck, func() error { return s.prove(ctx, req) }); err != nil {
+	if err := step.Do(step.Check, func() error { return s.prove(ctx, req) }); err != nil {
 		return unit, err
 	}
 	if !req.Confirm.Await {
 		return unit, nil
 	}
 	s.work.Deadline = time.Now().Add(req.Confirm.Within() + hostapi.Grace(req.Confirm.Within())).UTC()
-	return unit, do(StepAwait, func() error { return s.phase(hostapi.PhaseAwait) })
+	return unit, step.Do(step.Await, func() error { return s.phase(hostapi.PhaseAwait) })
 }
 
 // prove makes the checks while the unit is watched.
@@ -132,16 +135,25 @@ func (s *session) prove(ctx context.Context, req hostapi.CommitRequest) error {
 		}
 	}()
 	s.log("checking " + string(req.Name))
-	err := await(ctx, req.Confirm.Checks, req.Confirm.Within(), s.log)
+	err := askAll(ctx, req.Confirm.Checks, req.Confirm.Within(), s.log)
 	if cause := context.Cause(ctx); err != nil && cause != nil {
 		return cause
 	}
 	return err
 }
 
+// askAll makes the checks until all pass.
+func askAll(ctx context.Context, checks health.Checks, within time.Duration, log func(string)) error {
+	err := health.Await(ctx, checks, within, log)
+	if e := (*health.Error)(nil); errors.As(err, &e) {
+		return &hostapi.Failure{Kind: hostapi.KindHealth, Message: e.Error(), Hint: e.Hint()}
+	}
+	return err
+}
+
 // stayedUp fails where the unit is not the one any more that was started.
 func (s *session) stayedUp(ctx context.Context, since time.Time) error {
-	u, err := s.srv.units.unit(ctx, s.name.Unit())
+	u, err := s.srv.units.Unit(ctx, s.name.Unit())
 	if err != nil || (u.Up() && u.InvocationID == s.work.Invocation) {
 		return err
 	}
@@ -149,7 +161,7 @@ func (s *session) stayedUp(ctx context.Context, since time.Time) error {
 	if u.Up() {
 		why = s.name.Unit() + " did not stay up: it was started again"
 	}
-	return s.srv.units.failure(ctx, s.name, since, why)
+	return s.srv.units.Failure(ctx, s.name, since, why)
 }
 
 // succeeded notes that a commit is done; what remains is the history.

@@ -3,8 +3,9 @@ package host
 import (
 	"bytes"
 	"encoding/json"
-	"ferry/internal/hostapi"
 	"time"
+
+	"ferry/internal/hostapi"
 )
 
 // signOfLife reads a line that may be one.

@@ -2,11 +2,12 @@ package host
 
 import (
 	"errors"
-	"ferry/internal/hostapi"
 	"io"
 	"strings"
 	"testing"
 	"time"
+
+	"ferry/internal/hostapi"
 )
 
 // A connection that froze: the session goes on as long as there are signs of

@@ -1,9 +1,10 @@
 package host
 
 import (
-	"ferry/internal/hostapi"
 	"io"
 	"time"
+
+	"ferry/internal/hostapi"
 )
 
 // Answers is where a command of the helper prints: one Event a line, as in a

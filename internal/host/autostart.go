@@ -72,14 +72,14 @@ func (s *Server) Autostart(ctx context.Context, n microvm.Name, on bool) (*hosta
 		}
 		_ = os.Remove(l.autostartDir()) // fails where other VMs' links are in it
 	}
-	return answer, s.units.reload(ctx)
+	return answer, s.units.Reload(ctx)
 }
 
 // ownUnits refuses where links of ours in the unit directory would not last, as
 // on NixOS, whose configuration makes all of it.
 func (s *Server) ownUnits(ctx context.Context) error {
 	l := s.layout
-	target, err := s.units.unit(ctx, autostartTarget)
+	target, err := s.units.Unit(ctx, autostartTarget)
 	if err != nil {
 		return err
 	}
@@ -94,13 +94,6 @@ func (s *Server) ownUnits(ctx context.Context) error {
 	if err != nil || !dir.IsDir() || !template.Mode().IsRegular() {
 		return hostapi.Refuse("the units of this host are not ferry's",
 			"on NixOS put the VM into microvm.autostart of the host's configuration; elsewhere use `systemctl enable`")
-	}
-	return nil
-}
-
-func (s *systemd) reload(ctx context.Context) error {
-	if err := s.conn.ReloadContext(ctx); err != nil {
-		return fmt.Errorf("reloading systemd's units: %w", err)
 	}
 	return nil
 }

@@ -5,8 +5,10 @@ import (
 	"fmt"
 	"path/filepath"
 
+	"ferry/internal/host/step"
 	"ferry/internal/hostapi"
 	"ferry/internal/microvm"
+	"ferry/internal/runner"
 )
 
 // missing answers a MissingRequest.
@@ -24,29 +26,29 @@ func (s *Server) missing(ctx context.Context, req hostapi.MissingRequest) ([]mic
 // arrived takes in a runner that was built elsewhere. `pending` points to it
 // since before it came where the evaluation knew its path; Nix makes the link
 // anew, so that a collector at work learns of it.
-func (s *session) arrived(ctx context.Context, runner microvm.StorePath) (*hostapi.Built, error) {
-	if _, err := microvm.ParseStorePath(string(runner)); err != nil || runner.IsDerivation() {
-		return nil, hostapi.Refuse(fmt.Sprintf("%.120q is not a runner in the store", runner), "")
+func (s *session) arrived(ctx context.Context, p microvm.StorePath) (*hostapi.Built, error) {
+	if _, err := microvm.ParseStorePath(string(p)); err != nil || p.IsDerivation() {
+		return nil, hostapi.Refuse(fmt.Sprintf("%.120q is not a runner in the store", p), "")
 	}
-	if s.work.Runner != "" && s.work.Runner != runner {
-		return nil, fmt.Errorf("%s was built instead of the evaluated runner %s", runner, s.work.Runner)
+	if s.work.Runner != "" && s.work.Runner != p {
+		return nil, fmt.Errorf("%s was built instead of the evaluated runner %s", p, s.work.Runner)
 	}
-	err := do(StepBuild, func() error {
-		missing, err := s.srv.nix.Missing(ctx, []microvm.StorePath{runner})
+	err := step.Do(step.Build, func() error {
+		missing, err := s.srv.nix.Missing(ctx, []microvm.StorePath{p})
 		if err == nil && len(missing) > 0 {
-			err = fmt.Errorf("%s is not in the host's store", runner)
+			err = fmt.Errorf("%s is not in the host's store", p)
 		}
 		if err != nil {
 			return err
 		}
-		return s.srv.nix.AddRoot(ctx, filepath.Join(s.srv.layout.ferryRoots(s.name), "pending"), runner)
+		return s.srv.nix.AddRoot(ctx, filepath.Join(s.srv.layout.ferryRoots(s.name), "pending"), p)
 	})
 	if err != nil {
 		return nil, err
 	}
-	if _, err := s.srv.layout.openRunner(runner); err != nil {
+	if _, err := runner.Open(s.srv.layout.Root, p); err != nil {
 		return nil, err
 	}
-	s.work.Runner = runner
-	return &hostapi.Built{Runner: runner}, nil
+	s.work.Runner = p
+	return &hostapi.Built{Runner: p}, nil
 }

@@ -13,6 +13,7 @@ import (
 	"syscall"
 	"time"
 
+	"ferry/internal/host/step"
 	"ferry/internal/hostapi"
 	"ferry/internal/microvm"
 )
@@ -150,7 +151,7 @@ func (l Layout) makeVMDir(n microvm.Name) error {
 // is current already moves nothing, so the way back is never lost.
 func (s *Server) install(ctx context.Context, req hostapi.CommitRequest) error {
 	l := s.layout
-	if err := do(StepRoots, func() error { return l.ensureVM(req.Name) }); err != nil {
+	if err := step.Do(step.Roots, func() error { return l.ensureVM(req.Name) }); err != nil {
 		return err
 	}
 	dir, err := l.openVMDir(req.Name)
@@ -163,7 +164,7 @@ func (s *Server) install(ctx context.Context, req hostapi.CommitRequest) error {
 		return err
 	}
 	if req.Record != nil {
-		err := do(StepRecord, func() error { return l.writeNote(req.Name, recordName(req.Runner), req.Record) })
+		err := step.Do(step.Record, func() error { return l.writeNote(req.Name, recordName(req.Runner), req.Record) })
 		if err != nil {
 			return err
 		}
@@ -176,7 +177,7 @@ func (s *Server) install(ctx context.Context, req hostapi.CommitRequest) error {
 	if req.UpdateFlake == "" {
 		return nil
 	}
-	return do(StepFlake, func() error {
+	return step.Do(step.Flake, func() error {
 		return writeFile(l.vmDir(req.Name), flakeFile, []byte(req.UpdateFlake), 0o644)
 	})
 }
@@ -187,7 +188,7 @@ func (s *Server) moveLinks(ctx context.Context, req hostapi.CommitRequest, previ
 	l := s.layout
 	moves := previous != req.Runner
 	if moves || req.Generation != 0 {
-		if err := do(StepProfile, func() error { return s.moveProfile(ctx, req) }); err != nil {
+		if err := step.Do(step.Profile, func() error { return s.moveProfile(ctx, req) }); err != nil {
 			return err
 		}
 	}
@@ -198,10 +199,10 @@ func (s *Server) moveLinks(ctx context.Context, req hostapi.CommitRequest, previ
 		if err := l.writeNote(req.Name, noteToStart, time.Now()); err != nil {
 			return err
 		}
-	} else if err := do(StepOld, func() error { return replaceLink(l.vmDir(req.Name), "old", string(previous)) }); err != nil {
+	} else if err := step.Do(step.Old, func() error { return replaceLink(l.vmDir(req.Name), "old", string(previous)) }); err != nil {
 		return err
 	}
-	return do(StepCurrent, func() error { return replaceLink(l.vmDir(req.Name), "current", string(req.Runner)) })
+	return step.Do(step.Current, func() error { return replaceLink(l.vmDir(req.Name), "current", string(req.Runner)) })
 }
 
 // generation is the number that the VM's profile points to; 0 where it has none.

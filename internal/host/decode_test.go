@@ -2,12 +2,9 @@ package host
 
 import (
 	"encoding/json"
-	"ferry/internal/hostapi"
 	"os"
 	"path/filepath"
-	"reflect"
 	"testing"
-	"unicode/utf8"
 )
 
 // Whatever a request line holds, it is read the same way again or refused.
@@ -73,27 +70,5 @@ func FuzzNotes(f *testing.F) {
 		_ = l.readNote("web", noteRunning, &running)
 		_ = l.unsure("web", "another start of the unit")
 		_ = l.record("web", someRunner)
-	})
-}
-
-// The journal is what a VM's programs make of it.
-func FuzzJournal(f *testing.F) {
-	f.Add([]byte(`{"__REALTIME_TIMESTAMP":"1","UNIT":"microvm@web.service","MESSAGE":"hello"}`))
-	f.Add([]byte(`{"__REALTIME_TIMESTAMP":"9223372036854775807","_SYSTEMD_UNIT":["a","b"],"MESSAGE":[27,91,255]}`))
-	f.Add([]byte(`{"__REALTIME_TIMESTAMP":"x","MESSAGE":null}`))
-	f.Fuzz(func(t *testing.T, entry []byte) {
-		line, err := parseJournal(entry)
-		if err != nil {
-			if !reflect.DeepEqual(line, hostapi.LogLine{}) {
-				t.Errorf("an entry that can't be read gave %+v", line)
-			}
-			return
-		}
-		if !utf8.ValidString(line.Line) || !utf8.ValidString(line.Unit) {
-			t.Errorf("no text: %q %q", line.Line, line.Unit)
-		}
-		if len(line.Line) > 3*len(entry) {
-			t.Errorf("%d bytes came out of %d", len(line.Line), len(entry))
-		}
 	})
 }

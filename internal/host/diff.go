@@ -4,8 +4,10 @@ import (
 	"context"
 	"fmt"
 
+	"ferry/internal/host/plan"
 	"ferry/internal/hostapi"
 	"ferry/internal/microvm"
+	"ferry/internal/runner"
 )
 
 // Diff compares two generations. With one number it compares that one with the
@@ -23,22 +25,22 @@ func (s *Server) Diff(ctx context.Context, n microvm.Name, numbers ...int) (*hos
 		d.Same = true
 		return d, nil
 	}
-	from, err := s.layout.openRunner(d.From.Runner)
+	from, err := runner.Open(s.layout.Root, d.From.Runner)
 	if err != nil {
 		return nil, err
 	}
-	to, err := s.layout.openRunner(d.To.Runner)
+	to, err := runner.Open(s.layout.Root, d.To.Runner)
 	if err != nil {
 		return nil, err
 	}
-	hardware, err := hardwareChanges(from, to, s.layout.record(n, from.path), s.layout.record(n, to.path))
+	hardware, err := plan.HardwareChanges(from, to, s.layout.record(n, from.Path), s.layout.record(n, to.Path))
 	if err != nil {
 		return nil, err
 	}
 	d.Hardware = append(d.Hardware, hardware...)
-	a, b := from.system, to.system
+	a, b := from.System, to.System
 	if a == "" || b == "" {
-		a, b = from.path, to.path
+		a, b = from.Path, to.Path
 	}
 	if a == b {
 		d.Same = len(hardware) == 0

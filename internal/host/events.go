@@ -4,10 +4,11 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
-	"ferry/internal/hostapi"
 	"io"
 	"strings"
 	"sync"
+
+	"ferry/internal/hostapi"
 )
 
 // eventWriter prints events, one a line. A reader that is gone is no error: the
@@ -15,20 +16,40 @@ import (
 type eventWriter struct {
 	mu sync.Mutex
 	w  io.Writer
+	id uint64 // of the request that is being answered; 0: none, or it had none
+}
+
+// answering says whose answer all is that comes from now on.
+func (e *eventWriter) answering(id uint64) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.id = id
 }
 
 func (e *eventWriter) print(ev hostapi.Event) {
-	b, err := json.Marshal(ev)
-	if err != nil {
-		b, _ = json.Marshal(hostapi.Event{Event: "error", Error: &hostapi.Failure{Kind: hostapi.KindFailed, Message: err.Error()}})
-	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
+	if ev.Event != hostapi.EventAlive {
+		ev.ID = e.id
+	}
+	b, err := json.Marshal(ev)
+	if err != nil {
+		b, _ = json.Marshal(hostapi.Event{Event: hostapi.EventError, ID: ev.ID, Error: &hostapi.Failure{Kind: hostapi.KindFailed, Message: err.Error()}})
+	}
 	_, _ = e.w.Write(append(b, '\n'))
 }
 
 func (e *eventWriter) log(source, line string) {
-	e.print(hostapi.Event{Event: "log", Source: source, Line: line})
+	e.print(hostapi.Event{Event: hostapi.EventLog, Source: source, Line: line})
+}
+
+// item gives a part of an answer that comes in parts.
+func (e *eventWriter) item(v any) error {
+	b, err := json.Marshal(v)
+	if err == nil {
+		e.print(hostapi.Event{Event: hostapi.EventItem, Item: b})
+	}
+	return err
 }
 
 func (e *eventWriter) result(v any) {
@@ -37,7 +58,7 @@ func (e *eventWriter) result(v any) {
 		e.fail(err)
 		return
 	}
-	e.print(hostapi.Event{Event: "result", Result: b})
+	e.print(hostapi.Event{Event: hostapi.EventResult, Result: b})
 }
 
 func (e *eventWriter) fail(err error) {
@@ -45,7 +66,7 @@ func (e *eventWriter) fail(err error) {
 	if !errors.As(err, &f) {
 		f = &hostapi.Failure{Kind: hostapi.KindFailed, Message: err.Error()}
 	}
-	e.print(hostapi.Event{Event: "error", Error: f})
+	e.print(hostapi.Event{Event: hostapi.EventError, Error: f})
 }
 
 // lines is a writer that prints each line as a log event.

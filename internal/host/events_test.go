@@ -3,12 +3,13 @@ package host
 import (
 	"bytes"
 	"encoding/json"
-	"ferry/internal/hostapi"
 	"fmt"
 	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"ferry/internal/hostapi"
 )
 
 // logged is what comes out of a line writer for the given pieces of output.

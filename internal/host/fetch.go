@@ -8,9 +8,11 @@ import (
 	"slices"
 	"strings"
 
+	"ferry/internal/host/step"
 	"ferry/internal/hostapi"
 	"ferry/internal/microvm"
 	"ferry/internal/nix"
+	"ferry/internal/runner"
 )
 
 // fetch brings the prepared runner into the store and makes sure that it is one
@@ -24,7 +26,7 @@ func (s *session) fetch(ctx context.Context, req hostapi.FetchRequest) (*hostapi
 	if runner == "" {
 		return nil, hostapi.Refuse("it was not said what to download", "")
 	}
-	if err := do(StepBuild, func() error { return s.srv.fetch(ctx, runner, req) }); err != nil {
+	if err := step.Do(step.Build, func() error { return s.srv.fetch(ctx, runner, req) }); err != nil {
 		return nil, err
 	}
 	if err := s.srv.fits(ctx, req.Name, runner); err != nil {
@@ -138,7 +140,7 @@ func lastLines(err error) []string {
 // fits refuses what is no runner, and the runner of another VM: nobody has
 // evaluated it here, so all that is known of it is what is inside.
 func (s *Server) fits(ctx context.Context, n microvm.Name, p microvm.StorePath) error {
-	next, err := s.layout.openRunner(p)
+	next, err := runner.Open(s.layout.Root, p)
 	if err != nil {
 		return err
 	}
@@ -146,11 +148,11 @@ func (s *Server) fits(ctx context.Context, n microvm.Name, p microvm.StorePath) 
 	if err != nil || vm.Current == "" {
 		return err
 	}
-	now, err := s.layout.openRunner(vm.Current)
+	now, err := runner.Open(s.layout.Root, vm.Current)
 	if err != nil {
 		return nil // it can't be compared, and is to be replaced
 	}
-	if was, is := now.hostName(), next.hostName(); was != "" && is != "" && was != is {
+	if was, is := now.HostName(), next.HostName(); was != "" && is != "" && was != is {
 		return hostapi.Refuse(fmt.Sprintf("%s contains a system named %.64q; %s's is named %q", p, is, n, was),
 			fmt.Sprintf("check what the build is for; to rename the system inside, ferry rebuild %s", n))
 	}

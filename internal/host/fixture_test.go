@@ -3,6 +3,7 @@ package host
 import (
 	"context"
 	"fmt"
+	"io"
 	"os"
 	"os/user"
 	"path/filepath"
@@ -15,6 +16,14 @@ import (
 	"ferry/internal/hostapi"
 	"ferry/internal/microvm"
 	"ferry/internal/nix"
+	"ferry/internal/systemd"
+)
+
+const (
+	runnerA = microvm.StorePath("/nix/store/aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa-microvm-qemu-web")
+	runnerB = microvm.StorePath("/nix/store/bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb-microvm-qemu-web")
+	systemA = microvm.StorePath("/nix/store/1111111111111111111111111111111a-nixos-system-web")
+	systemB = microvm.StorePath("/nix/store/2222222222222222222222222222222b-nixos-system-web")
 )
 
 // testHost is a host in a directory: a store with hand-made runners, and fakes
@@ -94,18 +103,18 @@ type fakeUnits struct {
 	asked    func() error // before each look at a unit
 }
 
-func (f *fakeUnits) unit(context.Context, string) (unitFacts, error) {
+func (f *fakeUnits) Unit(context.Context, string) (systemd.Unit, error) {
 	if f.asked != nil {
 		if err := f.asked(); err != nil {
-			return unitFacts{}, err
+			return systemd.Unit{}, err
 		}
 	}
-	return unitFacts{UnitState: f.state}, nil
+	return systemd.Unit{UnitState: f.state}, nil
 }
 
-func (f *fakeUnits) declaredBy(context.Context, microvm.Name) (string, error) { return f.declared, nil }
+func (f *fakeUnits) DeclaredBy(context.Context, microvm.Name) (string, error) { return f.declared, nil }
 
-func (f *fakeUnits) run(_ context.Context, n microvm.Name, how hostapi.Activation, _ func(string)) (hostapi.UnitState, error) {
+func (f *fakeUnits) Run(_ context.Context, n microvm.Name, how hostapi.Activation, _ func(string)) (hostapi.UnitState, error) {
 	f.starts = append(f.starts, how)
 	if err := f.failOnce; err != nil {
 		f.failOnce = nil
@@ -123,7 +132,7 @@ func (f *fakeUnits) run(_ context.Context, n microvm.Name, how hostapi.Activatio
 	return f.state, nil
 }
 
-func (f *fakeUnits) stop(_ context.Context, n microvm.Name, log func(string)) (hostapi.UnitState, error) {
+func (f *fakeUnits) Stop(_ context.Context, n microvm.Name, log func(string)) (hostapi.UnitState, error) {
 	f.stops++
 	if f.fail != nil {
 		return hostapi.UnitState{}, f.fail
@@ -134,23 +143,23 @@ func (f *fakeUnits) stop(_ context.Context, n microvm.Name, log func(string)) (h
 	return last, nil
 }
 
-func (f *fakeUnits) reload(context.Context) error { f.reloads++; return nil }
+func (f *fakeUnits) Reload(context.Context) error { f.reloads++; return nil }
 
-func (f *fakeUnits) disable(context.Context, microvm.Name) error {
+func (f *fakeUnits) Disable(context.Context, microvm.Name) error {
 	f.disabled = true
 	return nil
 }
 
-func (f *fakeUnits) transient(_ context.Context, u transientUnit) error {
-	f.guards = append(f.guards, u.name)
+func (f *fakeUnits) Transient(_ context.Context, u systemd.TransientUnit) error {
+	f.guards = append(f.guards, u.Name)
 	return nil
 }
 
-func (f *fakeUnits) failure(_ context.Context, _ microvm.Name, _ time.Time, message string) *hostapi.Failure {
+func (f *fakeUnits) Failure(_ context.Context, _ microvm.Name, _ time.Time, message string) *hostapi.Failure {
 	return &hostapi.Failure{Kind: hostapi.KindUnit, Message: message}
 }
 
-func (f *fakeUnits) close() {}
+func (f *fakeUnits) Close() {}
 
 // fakeNix builds what the store has already, and notes what it was asked.
 type fakeNix struct {
@@ -161,6 +170,8 @@ type fakeNix struct {
 	fetched   error // of a download
 	signers   []string
 	evaluated []byte // what Eval yields
+	// registration is what DumpRegistration writes.
+	registration string
 }
 
 func (f *fakeNix) Version(context.Context) (nix.Version, error) { return nix.OldestVersion(), nil }
@@ -234,6 +245,11 @@ func (f *fakeNix) SwitchGeneration(_ context.Context, profile string, n int) err
 func (f *fakeNix) DiffClosures(context.Context, microvm.StorePath, microvm.StorePath) ([]string, error) {
 	f.calls = append(f.calls, "diff")
 	return nil, nil
+}
+
+func (f *fakeNix) DumpRegistration(_ context.Context, w io.Writer, p microvm.StorePath) error {
+	_, err := io.WriteString(w, f.registration)
+	return err
 }
 
 func (f *fakeNix) did(call string) bool { return slices.Contains(f.calls, call) }

@@ -13,6 +13,7 @@ import (
 
 	"ferry/internal/hostapi"
 	"ferry/internal/microvm"
+	"ferry/internal/runner"
 )
 
 // Generations lists a VM's generations, oldest first; empty where ferry never
@@ -48,8 +49,8 @@ func (s *Server) generations(n microvm.Name, vm *hostapi.VMState) ([]hostapi.Gen
 		if fi, err := e.Info(); err == nil {
 			g.Made = fi.ModTime().UTC()
 		}
-		if r, err := s.layout.openRunner(g.Runner); err == nil {
-			g.System = r.system
+		if r, err := runner.Open(s.layout.Root, g.Runner); err == nil {
+			g.System = r.System
 		}
 		g.Booted = g.Runner == vm.Booted
 		g.Running = g.System != "" && g.System == vm.Running

@@ -11,6 +11,7 @@ import (
 
 	"ferry/internal/hostapi"
 	"ferry/internal/microvm"
+	"ferry/internal/systemd"
 )
 
 const (
@@ -38,9 +39,9 @@ func (s *Server) guard(ctx context.Context, n microvm.Name, id string) error {
 	if err != nil {
 		return fmt.Errorf("finding ferry's own program: %w", err)
 	}
-	err = s.units.transient(ctx, transientUnit{
-		name: GuardUnit(id), description: "ferry: undo deployment " + id + " of " + string(n) + " if it is left unfinished",
-		argv: []string{self, "host", "guard", string(n), id},
+	err = s.units.Transient(ctx, systemd.TransientUnit{
+		Name: GuardUnit(id), Description: "ferry: undo deployment " + id + " of " + string(n) + " if it is left unfinished",
+		Argv: []string{self, "host", "guard", string(n), id},
 	})
 	if err != nil {
 		return hostapi.Refuse(fmt.Sprintf("the unit that would undo this deployment could not be started: %v", err), "")

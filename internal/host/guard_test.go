@@ -3,10 +3,11 @@ package host
 import (
 	"context"
 	"errors"
-	"ferry/internal/hostapi"
 	"strings"
 	"testing"
 	"time"
+
+	"ferry/internal/hostapi"
 )
 
 // guardian stands by deployment "one" of web, and waits for nothing.

@@ -4,7 +4,9 @@ import (
 	"strings"
 	"testing"
 
+	"ferry/internal/host/plan"
 	"ferry/internal/microvm"
+	"ferry/internal/runner"
 )
 
 func TestHardwareMasksTheSystemInside(t *testing.T) {
@@ -56,15 +58,15 @@ func TestHardwareFollowsTextFiles(t *testing.T) {
 
 func (h *testHost) changes(a, b microvm.StorePath) []string {
 	h.t.Helper()
-	from, err := h.layout.openRunner(a)
+	from, err := runner.Open(h.layout.Root, a)
 	if err != nil {
 		h.t.Fatal(err)
 	}
-	to, err := h.layout.openRunner(b)
+	to, err := runner.Open(h.layout.Root, b)
 	if err != nil {
 		h.t.Fatal(err)
 	}
-	got, err := hardwareChanges(from, to, nil, nil)
+	got, err := plan.HardwareChanges(from, to, nil, nil)
 	if err != nil {
 		h.t.Fatal(err)
 	}
@@ -74,28 +76,7 @@ func (h *testHost) changes(a, b microvm.StorePath) []string {
 func TestOpenRunnerRefusesOtherPackages(t *testing.T) {
 	h := newTestHost(t)
 	h.write(string(systemA)+"/bin/hello", "")
-	if _, err := h.layout.openRunner(systemA); err == nil || !strings.Contains(err.Error(), "is not a runner") {
+	if _, err := runner.Open(h.layout.Root, systemA); err == nil || !strings.Contains(err.Error(), "is not a runner") {
 		t.Errorf("got %v", err)
 	}
-}
-
-// Whatever a script of a runner holds, reading it ends, the system inside never
-// shows through the mask, and a script does not differ from itself.
-func FuzzRunnerScript(f *testing.F) {
-	f.Add("exec qemu -m 512M -append \"init=" + string(systemA) + "/init\"")
-	f.Add("regInfo=" + string(systemA) + "-x/registration /nix/store/" + strings.Repeat("c", 32) + "-y/z")
-	f.Add("\x00\xff'\"\\")
-	r := runner{root: f.TempDir(), path: runnerA, system: systemA}
-	f.Fuzz(func(t *testing.T, script string) {
-		text := r.canonical([]byte(script), 0)
-		if strings.Contains(text, string(systemA)) {
-			t.Errorf("the system is not masked: %q", text)
-		}
-		if text != "" && argumentChanges("bin/x", text, text) != "bin/x differs" {
-			t.Errorf("a script differs from itself: %s", argumentChanges("bin/x", text, text))
-		}
-		if shown := argumentChanges("bin/x", text, text+" more"); len(strings.Fields(shown)) > 2*maxShownArguments+6 {
-			t.Errorf("too much is shown: %q", shown)
-		}
-	})
 }

@@ -67,7 +67,7 @@ func (s *Server) startVM(ctx context.Context, vm *hostapi.VMState, life *hostapi
 	if err := l.writeNote(n, noteToStart, time.Now()); err != nil {
 		return err
 	}
-	unit, err := s.units.run(ctx, n, how, log)
+	unit, err := s.units.Run(ctx, n, how, log)
 	if err != nil {
 		return err
 	}
@@ -81,12 +81,12 @@ func (s *Server) stopVM(ctx context.Context, vm *hostapi.VMState, life *hostapi.
 		life.Outcome, life.Unit = hostapi.LifeUnchanged, vm.Unit
 		return s.layout.dropNote(life.VM, noteToStart)
 	}
-	ended, err := s.units.stop(ctx, life.VM, log)
+	ended, err := s.units.Stop(ctx, life.VM, log)
 	if err != nil {
 		return err
 	}
 	life.Outcome, life.Killed = hostapi.LifeStopped, ended.Result == "timeout"
-	after, err := s.units.unit(ctx, life.VM.Unit())
+	after, err := s.units.Unit(ctx, life.VM.Unit())
 	if err != nil {
 		return err
 	}

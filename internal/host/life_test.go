@@ -135,28 +135,6 @@ func TestLiveOfDeclaredVM(t *testing.T) {
 	}
 }
 
-func TestParseJournal(t *testing.T) {
-	for entry, want := range map[string]hostapi.LogLine{
-		`{"__REALTIME_TIMESTAMP":"1000000","_SYSTEMD_UNIT":"microvm@web.service","MESSAGE":"hello"}`:                          {Time: time.Unix(1, 0).UTC(), Unit: "microvm@web.service", Line: "hello"},
-		`{"__REALTIME_TIMESTAMP":"1000000","_SYSTEMD_UNIT":"init.scope","UNIT":"microvm@web.service","MESSAGE":[104,255,10]}`: {Time: time.Unix(1, 0).UTC(), Unit: "microvm@web.service", Line: "h�\n"},
-		`{"__REALTIME_TIMESTAMP":"1000000","_SYSTEMD_UNIT":["a","b"],"MESSAGE":null}`:                                         {Time: time.Unix(1, 0).UTC(), Unit: "", Line: ""},
-	} {
-		if got, err := parseJournal([]byte(entry)); err != nil || got != want {
-			t.Errorf("%s: %+v, %v", entry, got, err)
-		}
-	}
-	for _, entry := range []string{"", "{}", "null", `{"__REALTIME_TIMESTAMP":7}`, `{"__REALTIME_TIMESTAMP":"x"}`} {
-		if got, err := parseJournal([]byte(entry)); err == nil {
-			t.Errorf("%s: taken as %+v", entry, got)
-		}
-	}
-	var lines int
-	err := readJournal(strings.NewReader("garbage\n"+`{"__REALTIME_TIMESTAMP":"1","MESSAGE":"x"}`+"\n"), func(hostapi.LogLine) { lines++ })
-	if err != nil || lines != 1 {
-		t.Errorf("%d lines, %v", lines, err)
-	}
-}
-
 func TestHistoryIsTolerantAndBounded(t *testing.T) {
 	h := newTestHost(t)
 	if history, err := h.layout.History(web, 5); err != nil || history.Entries == nil || len(history.Entries) != 0 {

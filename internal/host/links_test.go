@@ -2,11 +2,12 @@ package host
 
 import (
 	"errors"
-	"ferry/internal/hostapi"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"ferry/internal/hostapi"
 )
 
 func TestReplaceLinkNeverFollows(t *testing.T) {

@@ -9,10 +9,9 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/coreos/go-systemd/v22/dbus"
-
 	"ferry/internal/hostapi"
 	"ferry/internal/microvm"
+	"ferry/internal/systemd"
 )
 
 // Lister lists the VMs of this machine. Unlike a Server it needs neither root
@@ -25,31 +24,28 @@ type Lister struct {
 
 // unitLister is what a Lister needs of systemd.
 type unitLister interface {
-	unit(ctx context.Context, name string) (unitFacts, error)
-	declaredBy(ctx context.Context, n microvm.Name) (string, error)
-	list(ctx context.Context, patterns ...string) (map[string]listedUnit, error)
-	close()
+	Unit(ctx context.Context, name string) (systemd.Unit, error)
+	DeclaredBy(ctx context.Context, n microvm.Name) (string, error)
+	List(ctx context.Context, patterns ...string) (map[string]systemd.ListedUnit, error)
+	Close()
 }
 
 // NewLister connects to systemd where that is possible.
 func NewLister(ctx context.Context, layout Layout) *Lister {
 	l := &Lister{layout: layout}
-	conn, err := dbus.NewSystemdConnectionContext(ctx)
-	if err != nil { // only root may use systemd's own socket
-		conn, err = dbus.NewSystemConnectionContext(ctx)
-	}
+	units, err := systemd.ConnectAny(ctx)
 	if err != nil {
-		l.noUnits = fmt.Sprintf("systemd does not answer: %v", err)
+		l.noUnits = err.Error()
 		return l
 	}
-	l.units = &systemd{conn: conn}
+	l.units = units
 	return l
 }
 
 // Close lets go of systemd.
 func (l *Lister) Close() {
 	if l.units != nil {
-		l.units.close()
+		l.units.Close()
 	}
 }
 
@@ -96,14 +92,14 @@ func (l *Lister) Look(ctx context.Context, n microvm.Name) (*hostapi.Listed, err
 
 // askUnits asks systemd for the units of an instance, or of all (`*`). Without a
 // systemd that answers, noUnits says so.
-func (l *Lister) askUnits(ctx context.Context, instance string) (units map[string]listedUnit, noUnits string, err error) {
+func (l *Lister) askUnits(ctx context.Context, instance string) (units map[string]systemd.ListedUnit, noUnits string, err error) {
 	if l.units == nil {
 		return nil, l.noUnits, nil
 	}
 	if err := l.findStateDir(ctx); err != nil {
 		return nil, "", err
 	}
-	units, err = l.units.list(ctx, "microvm@"+instance+".service", "microvm-*@"+instance+".service", "install-microvm-"+instance+".service")
+	units, err = l.units.List(ctx, "microvm@"+instance+".service", "microvm-*@"+instance+".service", "install-microvm-"+instance+".service")
 	if err != nil {
 		return nil, err.Error(), nil
 	}
@@ -116,7 +112,7 @@ const anyInstance = microvm.Name("ferry")
 
 // findStateDir asks the unit template where VMs live.
 func (l *Lister) findStateDir(ctx context.Context) error {
-	u, err := l.units.unit(ctx, anyInstance.Unit())
+	u, err := l.units.Unit(ctx, anyInstance.Unit())
 	if err != nil {
 		return err
 	}
@@ -127,7 +123,7 @@ func (l *Lister) findStateDir(ctx context.Context) error {
 		return hostapi.Refuse("this machine has no microvm@.service: it is not a host for MicroVMs yet",
 			"ferry host setup makes it one; on NixOS import microvm.nixosModules.host")
 	}
-	if dir, ok := u.stateDir(anyInstance); ok {
+	if dir, ok := u.StateDir(anyInstance); ok {
 		l.layout.StateDir = dir
 	}
 	return nil

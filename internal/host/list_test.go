@@ -12,32 +12,33 @@ import (
 
 	"ferry/internal/hostapi"
 	"ferry/internal/microvm"
+	"ferry/internal/systemd"
 )
 
 // fakeLister is a systemd that counts how often it is asked.
 type fakeLister struct {
-	units      map[string]listedUnit
+	units      map[string]systemd.ListedUnit
 	invocation string
 	declared   string
 	calls      int
 }
 
-func (f *fakeLister) unit(context.Context, string) (unitFacts, error) {
+func (f *fakeLister) Unit(context.Context, string) (systemd.Unit, error) {
 	f.calls++
-	return unitFacts{UnitState: hostapi.UnitState{LoadState: "loaded", InvocationID: f.invocation}}, nil
+	return systemd.Unit{UnitState: hostapi.UnitState{LoadState: "loaded", InvocationID: f.invocation}}, nil
 }
 
-func (f *fakeLister) declaredBy(context.Context, microvm.Name) (string, error) {
+func (f *fakeLister) DeclaredBy(context.Context, microvm.Name) (string, error) {
 	f.calls++
 	return f.declared, nil
 }
 
-func (f *fakeLister) list(context.Context, ...string) (map[string]listedUnit, error) {
+func (f *fakeLister) List(context.Context, ...string) (map[string]systemd.ListedUnit, error) {
 	f.calls++
 	return f.units, nil
 }
 
-func (f *fakeLister) close() {}
+func (f *fakeLister) Close() {}
 
 func (h *testHost) list(f *fakeLister) map[string]hostapi.Listed {
 	h.t.Helper()
@@ -72,8 +73,8 @@ func (h *testHost) vm(name string, links map[string]string) string {
 	return dir
 }
 
-func running() listedUnit {
-	return listedUnit{LoadState: "loaded", ActiveState: "active", SubState: "running"}
+func running() systemd.ListedUnit {
+	return systemd.ListedUnit{LoadState: "loaded", ActiveState: "active", SubState: "running"}
 }
 
 func TestListStates(t *testing.T) {
@@ -91,7 +92,7 @@ func TestListStates(t *testing.T) {
 	h.vm("tapless", map[string]string{"current": string(runnerA)})
 	h.vm("begins", map[string]string{"current": string(runnerA)})
 	h.vm("queued", map[string]string{"current": string(runnerA)})
-	f := &fakeLister{units: map[string]listedUnit{
+	f := &fakeLister{units: map[string]systemd.ListedUnit{
 		"microvm@up.service":      running(),
 		"microvm@stale.service":   running(),
 		"microvm@broken.service":  {LoadState: "loaded", ActiveState: "failed", SubState: "failed"},
@@ -139,7 +140,7 @@ func TestListAfterLiveSwitch(t *testing.T) {
 	if err := h.layout.writeNote(web, noteRunning, runningNote{InvocationID: "now", System: systemB}); err != nil {
 		t.Fatal(err)
 	}
-	f := &fakeLister{units: map[string]listedUnit{"microvm@web.service": running()}, invocation: "now"}
+	f := &fakeLister{units: map[string]systemd.ListedUnit{"microvm@web.service": running()}, invocation: "now"}
 	v := h.list(f)["web"]
 	if v.Fresh != hostapi.FreshWaits || v.Running != systemB || !slices.Equal(v.Waits, []string{"memory 512 → 768 MiB"}) || v.Activation != hostapi.ActivateRestart {
 		t.Errorf("after the switch: %+v", v)
@@ -154,7 +155,7 @@ func TestListUnfinishedDeployments(t *testing.T) {
 	h := newTestHost(t)
 	h.makeRunner(runnerA, systemA, "")
 	h.vm("web", map[string]string{"current": string(runnerA), "booted": string(runnerA)})
-	f := &fakeLister{units: map[string]listedUnit{"microvm@web.service": running()}}
+	f := &fakeLister{units: map[string]systemd.ListedUnit{"microvm@web.service": running()}}
 	work := unfinished{Deployment: hostapi.Deployment{ID: "one", By: "ann@laptop"}, Activating: true}
 	if err := h.layout.writeNote(web, noteDeployment, work); err != nil {
 		t.Fatal(err)
@@ -253,7 +254,7 @@ func TestListDistrustsTheVMsUser(t *testing.T) {
 func TestListAsksSystemdOnce(t *testing.T) {
 	h := newTestHost(t)
 	h.makeRunner(runnerA, systemA, "")
-	f := &fakeLister{units: map[string]listedUnit{}, declared: "install"}
+	f := &fakeLister{units: map[string]systemd.ListedUnit{}, declared: "install"}
 	const many = 50
 	for i := range many {
 		name := "vm" + string(rune('a'+i/26)) + string(rune('a'+i%26))

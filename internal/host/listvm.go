@@ -12,29 +12,13 @@ import (
 
 	"ferry/internal/hostapi"
 	"ferry/internal/microvm"
+	"ferry/internal/runner"
+	"ferry/internal/systemd"
 )
-
-// listedUnit is a unit as systemd's list of units shows it.
-type listedUnit struct {
-	LoadState, ActiveState, SubState string
-	Job                              string // "start", "stop"… waits; else empty
-}
-
-func (s *systemd) list(ctx context.Context, patterns ...string) (map[string]listedUnit, error) {
-	all, err := s.conn.ListUnitsByPatternsContext(ctx, nil, patterns)
-	if err != nil {
-		return nil, fmt.Errorf("asking systemd for its units: %w", err)
-	}
-	units := make(map[string]listedUnit, len(all))
-	for _, u := range all {
-		units[u.Name] = listedUnit{LoadState: u.LoadState, ActiveState: u.ActiveState, SubState: u.SubState, Job: u.JobType}
-	}
-	return units, nil
-}
 
 // look describes one entry of the state directory. Whatever is wrong with it
 // becomes one of its problems.
-func (l *Lister) look(ctx context.Context, name string, units map[string]listedUnit, noUnits string) hostapi.Listed {
+func (l *Lister) look(ctx context.Context, name string, units map[string]systemd.ListedUnit, noUnits string) hostapi.Listed {
 	v := hostapi.Listed{Name: name, Dir: filepath.Join(l.layout.StateDir, name), State: hostapi.StateUnknown, Fresh: hostapi.FreshUnknown}
 	if noUnits == "" {
 		v.State = stateOf(name, units, &v)
@@ -109,14 +93,14 @@ func (l *Lister) readLinks(dir *vmDir, v *hostapi.Listed) (broken int) {
 			continue
 		}
 		*link.runner = p
-		r, err := l.layout.openRunner(p)
+		r, err := runner.Open(l.layout.Root, p)
 		switch {
 		case errors.Is(l.exists(p), fs.ErrNotExist):
 			v.Problem("`%s` is dangling: %s is gone from the store", link.name, p)
 		case err != nil:
 			v.Problem("`%s`: %v", link.name, err)
 		}
-		*link.what = r.system
+		*link.what = r.System
 	}
 	return broken
 }
@@ -127,14 +111,14 @@ func (l *Lister) exists(p microvm.StorePath) error {
 }
 
 // declared reports whether the host's own configuration owns the VM.
-func (l *Lister) declared(ctx context.Context, n microvm.Name, dir *vmDir, units map[string]listedUnit, v *hostapi.Listed) bool {
+func (l *Lister) declared(ctx context.Context, n microvm.Name, dir *vmDir, units map[string]systemd.ListedUnit, v *hostapi.Listed) bool {
 	if dir.hasToplevel() {
 		return true
 	}
 	if n == "" || units["install-microvm-"+string(n)+".service"].LoadState != "loaded" {
 		return false
 	}
-	unit, err := l.units.declaredBy(ctx, n)
+	unit, err := l.units.DeclaredBy(ctx, n)
 	if err != nil {
 		v.Problem("%v", err)
 	}
@@ -162,7 +146,7 @@ func (l *Lister) compare(ctx context.Context, n microvm.Name, v *hostapi.Listed)
 	}
 	var cut unsureNote
 	if up && l.layout.readNote(n, noteUnsure, &cut) == nil {
-		if u, err := l.units.unit(ctx, n.Unit()); err == nil && u.InvocationID == cut.InvocationID {
+		if u, err := l.units.Unit(ctx, n.Unit()); err == nil && u.InvocationID == cut.InvocationID {
 			v.State = hostapi.StateUnconfirmed
 		}
 	}
@@ -201,7 +185,7 @@ func (l *Lister) running(ctx context.Context, n microvm.Name, v *hostapi.Listed)
 	}
 	// Only a VM that was switched live is asked for: the note counts for one
 	// start of its unit.
-	u, err := l.units.unit(ctx, n.Unit())
+	u, err := l.units.Unit(ctx, n.Unit())
 	if err != nil {
 		v.Problem("%v", err)
 		return v.BootedSystem
@@ -214,7 +198,7 @@ func (l *Lister) running(ctx context.Context, n microvm.Name, v *hostapi.Listed)
 
 // stateOf reads the state of a VM's service from the list of units. A unit that
 // is not in the list is not loaded, so it is not running.
-func stateOf(name string, units map[string]listedUnit, v *hostapi.Listed) hostapi.State {
+func stateOf(name string, units map[string]systemd.ListedUnit, v *hostapi.Listed) hostapi.State {
 	u, loaded := units["microvm@"+name+".service"]
 	if !loaded {
 		return hostapi.StateStopped
@@ -237,8 +221,7 @@ func stateOf(name string, units map[string]listedUnit, v *hostapi.Listed) hostap
 	if u.Job == "start" || u.Job == "restart" {
 		return hostapi.StateStarting
 	}
-	for _, pattern := range helperUnits {
-		helper := fmt.Sprintf(pattern, name)
+	for _, helper := range systemd.HelperUnits(name) {
 		if units[helper].ActiveState == "failed" {
 			v.Problem("%s, which it needs, failed: journalctl -u %s", helper, helper)
 			return hostapi.StateFailed

@@ -11,6 +11,7 @@ import (
 
 	"github.com/gofrs/flock"
 
+	"ferry/internal/health"
 	"ferry/internal/hostapi"
 	"ferry/internal/microvm"
 )
@@ -33,7 +34,7 @@ func (l Layout) waitVM(ctx context.Context, n microvm.Name, mine hostapi.Lock, w
 			return lock, said != "", err
 		}
 		if time.Now().After(deadline) {
-			held.Message += fmt.Sprintf(" (waited %s)", brief(within))
+			held.Message += fmt.Sprintf(" (waited %s)", health.Brief(within))
 			return nil, true, held
 		}
 		if held.Message != said {

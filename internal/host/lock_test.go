@@ -3,10 +3,11 @@ package host
 import (
 	"context"
 	"errors"
-	"ferry/internal/hostapi"
 	"strings"
 	"testing"
 	"time"
+
+	"ferry/internal/hostapi"
 )
 
 // Who waits is told once who works on the VM, and gets the lock when that ends;

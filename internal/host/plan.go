@@ -4,8 +4,10 @@ import (
 	"context"
 	"fmt"
 
+	"ferry/internal/host/plan"
 	"ferry/internal/hostapi"
 	"ferry/internal/microvm"
+	"ferry/internal/runner"
 )
 
 // planInput is what a plan is made from.
@@ -21,7 +23,7 @@ type planInput struct {
 
 // plan compares the new runner with what runs and decides.
 func (s *Server) plan(in planInput) (*hostapi.Plan, error) {
-	sit := situation{
+	sit := plan.Situation{
 		Intent: in.intent, VM: in.vm, New: in.runner, Running: in.vm.Running,
 		SameAsCurrent: in.runner != "" && in.runner == in.vm.Current,
 		FlakeDiffers:  in.intent.UpdateFlake != "" && in.intent.UpdateFlake != in.vm.Flake,
@@ -39,35 +41,35 @@ func (s *Server) plan(in planInput) (*hostapi.Plan, error) {
 		// switched is in the record of what it booted.
 		sit.LiveObstacle = rec.LiveObstacle()
 	}
-	var next runner
+	var next runner.Runner
 	var err error
 	if in.built {
 		if next, err = s.compareBuilt(&sit, in); err != nil {
 			return nil, err
 		}
 	} else {
-		sit.Hardware = recordChanges(s.layout.record(in.name, in.vm.Booted), in.record)
+		sit.Hardware = plan.RecordChanges(s.layout.record(in.name, in.vm.Booted), in.record)
 	}
-	p, err := decide(sit)
+	p, err := plan.Decide(sit)
 	if err != nil {
 		return nil, err
 	}
 	p.Predicted = !in.built
-	p.RegInfo = next.regInfo
-	if p.HostName = next.hostName(); p.HostName == "" && in.record != nil {
+	p.RegInfo = next.RegInfo
+	if p.HostName = next.HostName(); p.HostName == "" && in.record != nil {
 		p.HostName = in.record.HostName
 	}
 	return &p, nil
 }
 
 // compareBuilt reads the new runner and compares it with those of the VM.
-func (s *Server) compareBuilt(sit *situation, in planInput) (runner, error) {
-	next, err := s.layout.openRunner(in.runner)
+func (s *Server) compareBuilt(sit *plan.Situation, in planInput) (runner.Runner, error) {
+	next, err := runner.Open(s.layout.Root, in.runner)
 	if err != nil {
 		return next, err
 	}
-	sit.System = next.system
-	if sit.LiveObstacle == "" && !next.canSwitch() {
+	sit.System = next.System
+	if sit.LiveObstacle == "" && !next.CanSwitch() {
 		sit.LiveObstacle = "the system has no bin/switch-to-configuration"
 	}
 	base := in.vm.Booted
@@ -81,8 +83,8 @@ func (s *Server) compareBuilt(sit *situation, in planInput) (runner, error) {
 		}
 	}
 	if cur := in.vm.Current; cur != "" && cur != in.runner {
-		same, err := s.layout.openRunner(cur)
-		if err == nil && same.system == next.system && next.system != "" {
+		same, err := runner.Open(s.layout.Root, cur)
+		if err == nil && same.System == next.System && next.System != "" {
 			diff, err := s.changesBetween(in.name, cur, next, in.record)
 			sit.SameAsCurrent = err == nil && len(diff) == 0
 		}
@@ -92,15 +94,15 @@ func (s *Server) compareBuilt(sit *situation, in planInput) (runner, error) {
 
 // changesBetween names the hardware changes from an installed runner to the
 // next. A base that was removed from the store counts as different.
-func (s *Server) changesBetween(n microvm.Name, base microvm.StorePath, next runner, rec *microvm.Record) ([]string, error) {
-	from, err := s.layout.openRunner(base)
+func (s *Server) changesBetween(n microvm.Name, base microvm.StorePath, next runner.Runner, rec *microvm.Record) ([]string, error) {
+	from, err := runner.Open(s.layout.Root, base)
 	if err != nil {
 		return []string{fmt.Sprintf("the booted runner cannot be read (%s)", base)}, nil
 	}
 	if rec == nil {
-		rec = s.layout.record(n, next.path)
+		rec = s.layout.record(n, next.Path)
 	}
-	return hardwareChanges(from, next, s.layout.record(n, base), rec)
+	return plan.HardwareChanges(from, next, s.layout.record(n, base), rec)
 }
 
 // Plan answers a PlanRequest for a runner that is in the store.

@@ -15,6 +15,7 @@ import (
 
 	"ferry/internal/hostapi"
 	"ferry/internal/microvm"
+	"ferry/internal/runner"
 )
 
 // maxFlakeFile bounds a VM's `flake` file, in bytes.
@@ -72,7 +73,7 @@ func (s *Server) see(ctx context.Context, n microvm.Name) (vm *hostapi.VMState, 
 	if _, err := microvm.ParseName(string(n)); err != nil {
 		return nil, "", hostapi.Refuse(err.Error(), "")
 	}
-	unit, err := s.units.unit(ctx, n.Unit())
+	unit, err := s.units.Unit(ctx, n.Unit())
 	if err != nil {
 		return nil, "", err
 	}
@@ -80,7 +81,7 @@ func (s *Server) see(ctx context.Context, n microvm.Name) (vm *hostapi.VMState, 
 		return nil, "", hostapi.Refuse("this machine has no microvm@.service: it is not a host for MicroVMs yet",
 			"import microvm.nixosModules.host on NixOS, elsewhere run `ferry host setup`")
 	}
-	if dir, ok := unit.stateDir(n); ok {
+	if dir, ok := unit.StateDir(n); ok {
 		s.layout.StateDir = dir
 	}
 	dir, err := s.layout.openVMDir(n)
@@ -104,7 +105,7 @@ func (s *Server) see(ctx context.Context, n microvm.Name) (vm *hostapi.VMState, 
 		// One that can't be used counts as none: a deployment may replace it.
 		vm.Flake, _ = dir.readFlake()
 	}
-	if unit, err := s.units.declaredBy(ctx, n); err != nil {
+	if unit, err := s.units.DeclaredBy(ctx, n); err != nil {
 		return nil, "", err
 	} else if unit != "" {
 		why = unit + " links `current` again at every rebuild of the host"
@@ -133,15 +134,15 @@ func (s *Server) running(n microvm.Name, vm *hostapi.VMState) (system microvm.St
 }
 
 // systemIn is the system in a runner; empty where that can't be told.
-func (s *Server) systemIn(runner microvm.StorePath) microvm.StorePath {
-	if runner == "" {
+func (s *Server) systemIn(p microvm.StorePath) microvm.StorePath {
+	if p == "" {
 		return ""
 	}
-	r, err := s.layout.openRunner(runner)
+	r, err := runner.Open(s.layout.Root, p)
 	if err != nil {
 		return ""
 	}
-	return r.system
+	return r.System
 }
 
 // checkNames refuses a VM whose links would be another VM's, and one that

@@ -93,7 +93,7 @@ func (s *Server) Remove(ctx context.Context, n microvm.Name, claim hostapi.Claim
 	}
 	r.Kept = keepData
 	if r.Running {
-		ended, err := s.units.stop(ctx, n, log)
+		ended, err := s.units.Stop(ctx, n, log)
 		if err != nil {
 			return nil, fmt.Errorf("removing %s: %w", n, err)
 		}
@@ -103,7 +103,7 @@ func (s *Server) Remove(ctx context.Context, n microvm.Name, claim hostapi.Claim
 	}
 	// From here on half a VM would be left.
 	ctx = context.WithoutCancel(ctx)
-	if err := s.units.disable(ctx, n); err != nil {
+	if err := s.units.Disable(ctx, n); err != nil {
 		log(err.Error()) // a host whose /etc its own configuration makes
 	}
 	err = errors.Join(l.removeFiles(n, keepData), l.removeRoots(n), os.RemoveAll(filepath.Dir(l.profile(n))), os.RemoveAll(l.libDir(n)))

@@ -8,6 +8,7 @@ import (
 
 	"ferry/internal/hostapi"
 	"ferry/internal/microvm"
+	"ferry/internal/runner"
 )
 
 const (
@@ -56,11 +57,11 @@ func (s *session) resumed() (*hostapi.Resumed, error) {
 		Deployment: s.work.Deployment, Runner: s.work.Runner, Phase: s.work.Phase,
 		Deadline: s.work.Deadline, Commit: s.work.Commit,
 	}
-	next, err := s.srv.layout.openRunner(s.work.Runner)
+	next, err := runner.Open(s.srv.layout.Root, s.work.Runner)
 	if err != nil {
 		return nil, err
 	}
-	r.System, r.HostName = next.system, next.hostName()
+	r.System, r.HostName = next.System, next.HostName()
 	return r, nil
 }
 

@@ -8,6 +8,7 @@ import (
 
 	"ferry/internal/hostapi"
 	"ferry/internal/microvm"
+	"ferry/internal/runner"
 )
 
 // Rollback finds what a rollback goes back to. It changes nothing.
@@ -32,11 +33,11 @@ func (s *Server) Rollback(ctx context.Context, req hostapi.RollbackRequest) (*ho
 	if err != nil {
 		return nil, err
 	}
-	r, err := s.layout.openRunner(t.Generation.Runner)
+	r, err := runner.Open(s.layout.Root, t.Generation.Runner)
 	if err != nil {
 		return nil, err
 	}
-	t.HostName, t.Record = r.hostName(), s.layout.record(req.Name, t.Generation.Runner)
+	t.HostName, t.Record = r.HostName(), s.layout.record(req.Name, t.Generation.Runner)
 	t.Target, t.TargetSudo = s.layout.RecordedTarget(req.Name)
 	return t, nil
 }

@@ -8,6 +8,7 @@ import (
 	"ferry/internal/hostapi"
 	"ferry/internal/microvm"
 	"ferry/internal/nix"
+	"ferry/internal/systemd"
 )
 
 // Server answers requests about the VMs of this machine. It belongs to one
@@ -16,19 +17,22 @@ type Server struct {
 	layout Layout
 	units  unitManager
 	nix    nixTool
+
+	noUnits error  // why units is nil
+	others  Others // of a session
 }
 
 // unitManager is what Server needs of systemd.
 type unitManager interface {
-	unit(ctx context.Context, name string) (unitFacts, error)
-	declaredBy(ctx context.Context, n microvm.Name) (string, error)
-	run(ctx context.Context, n microvm.Name, how hostapi.Activation, log func(string)) (hostapi.UnitState, error)
-	stop(ctx context.Context, n microvm.Name, log func(string)) (hostapi.UnitState, error)
-	disable(ctx context.Context, n microvm.Name) error
-	reload(ctx context.Context) error
-	transient(ctx context.Context, u transientUnit) error
-	failure(ctx context.Context, n microvm.Name, since time.Time, message string) *hostapi.Failure
-	close()
+	Unit(ctx context.Context, name string) (systemd.Unit, error)
+	DeclaredBy(ctx context.Context, n microvm.Name) (string, error)
+	Run(ctx context.Context, n microvm.Name, how hostapi.Activation, log func(string)) (hostapi.UnitState, error)
+	Stop(ctx context.Context, n microvm.Name, log func(string)) (hostapi.UnitState, error)
+	Disable(ctx context.Context, n microvm.Name) error
+	Reload(ctx context.Context) error
+	Transient(ctx context.Context, u systemd.TransientUnit) error
+	Failure(ctx context.Context, n microvm.Name, since time.Time, message string) *hostapi.Failure
+	Close()
 }
 
 // nixTool is what Server needs of the nix command line.
@@ -45,6 +49,7 @@ type nixTool interface {
 	SetProfile(ctx context.Context, profile string, p microvm.StorePath) error
 	SwitchGeneration(ctx context.Context, profile string, n int) error
 	DiffClosures(ctx context.Context, a, b microvm.StorePath) ([]string, error)
+	DumpRegistration(ctx context.Context, w io.Writer, p microvm.StorePath) error
 }
 
 // NewServer connects to systemd and uses the machine's Nix, whose messages go
@@ -52,7 +57,7 @@ type nixTool interface {
 func NewServer(ctx context.Context, layout Layout, log io.Writer) (*Server, error) {
 	// The connection would end with its context, but what must be finished goes
 	// on when this process is told to end.
-	units, err := connectSystemd(context.WithoutCancel(ctx))
+	units, err := systemd.Connect(context.WithoutCancel(ctx))
 	if err != nil {
 		return nil, err
 	}
@@ -60,4 +65,8 @@ func NewServer(ctx context.Context, layout Layout, log io.Writer) (*Server, erro
 }
 
 // Close lets go of systemd.
-func (s *Server) Close() { s.units.close() }
+func (s *Server) Close() {
+	if s.units != nil {
+		s.units.Close()
+	}
+}

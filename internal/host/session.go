@@ -13,6 +13,7 @@ import (
 	"slices"
 	"time"
 
+	"ferry/internal/host/step"
 	"ferry/internal/hostapi"
 	"ferry/internal/microvm"
 	"ferry/internal/nix"
@@ -44,13 +45,13 @@ type session struct {
 // Serve answers requests from in until end-of-file. What is under way then is
 // stopped, unless it is past the point from which it must be finished; a build
 // ends and nothing has changed.
-func Serve(ctx context.Context, layout Layout, in io.Reader, out io.Writer) error {
+func Serve(ctx context.Context, layout Layout, others Others, in io.Reader, out io.Writer) error {
 	ew := &eventWriter{w: out}
 	srv, err := NewServer(ctx, layout, ew.lines("nix"))
-	if err != nil {
-		ew.fail(err)
-		return nil
+	if err != nil { // not all that is asked needs systemd
+		srv = &Server{layout: layout, noUnits: err, nix: &nix.Nix{Program: "nix", Log: ew.lines("nix")}}
 	}
+	srv.others = others
 	defer srv.Close()
 	return serve(ctx, srv, ew, in)
 }
@@ -99,8 +100,10 @@ func serve(ctx context.Context, srv *Server, ew *eventWriter, in io.Reader) erro
 // handle answers one line.
 func (s *session) handle(ctx context.Context, line []byte) {
 	req, err := decodeRequest(line)
+	s.out.answering(req.ID)
+	defer s.out.answering(0)
 	if err != nil {
-		s.out.fail(hostapi.Refuse(err.Error(), "operator and host run different versions of ferry"))
+		s.out.fail(err)
 		return
 	}
 	result, err := s.answer(ctx, req)
@@ -121,6 +124,9 @@ func (s *session) log(line string) {
 }
 
 func (s *session) answer(ctx context.Context, req hostapi.Request) (any, error) {
+	if s.srv.noUnits != nil && needsUnits(req) {
+		return nil, s.srv.noUnits
+	}
 	switch {
 	case req.Probe != nil:
 		return s.srv.Probe(ctx, *req.Probe)
@@ -155,7 +161,7 @@ func (s *session) answer(ctx context.Context, req hostapi.Request) (any, error) 
 	case req.Check != nil:
 		return struct{}{}, s.check(ctx, *req.Check)
 	}
-	return nil, hostapi.Refuse("the request is empty", "")
+	return s.command(ctx, req.Commands)
 }
 
 // holds refuses work on a VM whose lock this session doesn't have.
@@ -189,7 +195,7 @@ func (s *session) prepare(ctx context.Context, req hostapi.PrepareRequest) (*hos
 	d := req.Deployment
 	var lock *vmLock
 	var waited bool
-	err = do(StepLock, func() error {
+	err = step.Do(step.Lock, func() error {
 		mine := hostapi.Lock{By: d.By, Deployment: d.ID, Since: d.Started, PID: os.Getpid()}
 		lock, waited, err = s.srv.layout.waitVM(ctx, req.Name, mine, time.Duration(req.WaitSeconds)*time.Second, s.log)
 		return err
@@ -228,9 +234,9 @@ func (s *session) begin(ctx context.Context, req hostapi.PrepareRequest, work un
 	if err := s.settleEarlier(ctx, vm, req, log); err != nil {
 		return nil, err
 	}
-	err = do(StepNote, func() error { return l.writeNote(req.Name, noteDeployment, work) })
+	err = step.Do(step.Note, func() error { return l.writeNote(req.Name, noteDeployment, work) })
 	if err == nil {
-		err = do(StepPending, func() error { return l.rootPending(req.Name, req.Runner, req.Derivations) })
+		err = step.Do(step.Pending, func() error { return l.rootPending(req.Name, req.Runner, req.Derivations) })
 	}
 	if err != nil { // there is no earlier deployment any more: note and roots are this one's
 		entry := hostapi.HistoryEntry{Deployment: work.Deployment, Ended: time.Now().UTC(), Outcome: hostapi.OutcomeFailed, Error: err.Error(), Runner: work.Runner}
@@ -274,7 +280,7 @@ func (s *session) build(ctx context.Context, req hostapi.BuildRequest) (*hostapi
 	}
 	pending := filepath.Join(s.srv.layout.ferryRoots(req.Name), "pending")
 	var outs []microvm.StorePath
-	err := do(StepBuild, func() (err error) {
+	err := step.Do(step.Build, func() (err error) {
 		outs, err = s.srv.nix.Build(ctx, pending, req.Derivations...)
 		return err
 	})
@@ -318,7 +324,7 @@ func (s *session) activate(ctx context.Context, req hostapi.ActivateRequest) (*h
 		return nil, err
 	}
 	s.work.Activating, s.work.Runner, s.work.Commit = true, req.Runner, req.Commit
-	if err := do(StepActivate, func() error { return s.srv.layout.writeNote(req.Name, noteDeployment, s.work) }); err != nil {
+	if err := step.Do(step.Activate, func() error { return s.srv.layout.writeNote(req.Name, noteDeployment, s.work) }); err != nil {
 		return nil, err
 	}
 	if err := s.srv.nix.AddRoot(ctx, filepath.Join(s.srv.layout.ferryRoots(req.Name), "pending"), req.Runner); err != nil {
@@ -347,8 +353,8 @@ func (s *session) observe(ctx context.Context, req hostapi.ObserveRequest) (stru
 }
 
 func (s *session) check(ctx context.Context, req hostapi.CheckRequest) error {
-	return do(StepCheck, func() error {
+	return step.Do(step.Check, func() error {
 		within := time.Duration(req.Seconds) * time.Second
-		return await(ctx, req.Checks, within, func(line string) { s.out.log("host", line) })
+		return askAll(ctx, req.Checks, within, func(line string) { s.out.log("host", line) })
 	})
 }

@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"time"
 
+	"ferry/internal/host/step"
 	"ferry/internal/hostapi"
 	"ferry/internal/microvm"
 )
@@ -116,7 +117,7 @@ func (s *Server) keepGuest(ctx context.Context, n microvm.Name, left *unfinished
 	if system == "" {
 		return nil
 	}
-	unit, err := s.units.unit(ctx, n.Unit())
+	unit, err := s.units.Unit(ctx, n.Unit())
 	if err != nil {
 		return err
 	}
@@ -125,7 +126,7 @@ func (s *Server) keepGuest(ctx context.Context, n microvm.Name, left *unfinished
 		return nil
 	}
 	note := runningNote{InvocationID: id, System: system}
-	return do(StepRunning, func() error { return s.rootRunning(ctx, n, note) })
+	return step.Do(step.Running, func() error { return s.rootRunning(ctx, n, note) })
 }
 
 func (s *Server) undoFor(booting bool) func(context.Context, microvm.Name, *unfinished, func(string)) (string, error) {
@@ -139,20 +140,20 @@ func (s *Server) undoFor(booting bool) func(context.Context, microvm.Name, *unfi
 // with what `current` is by then.
 type resting struct{ unitManager }
 
-func (resting) run(context.Context, microvm.Name, hostapi.Activation, func(string)) (hostapi.UnitState, error) {
+func (resting) Run(context.Context, microvm.Name, hostapi.Activation, func(string)) (hostapi.UnitState, error) {
 	return hostapi.UnitState{ActiveState: "inactive"}, nil
 }
 
-func (resting) stop(context.Context, microvm.Name, func(string)) (hostapi.UnitState, error) {
+func (resting) Stop(context.Context, microvm.Name, func(string)) (hostapi.UnitState, error) {
 	return hostapi.UnitState{ActiveState: "inactive"}, nil
 }
 
 // close writes the deployment into the history, then forgets it.
 func (l Layout) close(n microvm.Name, entry hostapi.HistoryEntry) error {
-	if err := do(StepHistory, func() error { return l.appendHistory(n, entry) }); err != nil {
+	if err := step.Do(step.History, func() error { return l.appendHistory(n, entry) }); err != nil {
 		return err
 	}
-	return do(StepForget, func() error { return l.forget(n) })
+	return step.Do(step.Forget, func() error { return l.forget(n) })
 }
 
 // forget drops what only a deployment under way needs.

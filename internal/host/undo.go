@@ -10,6 +10,7 @@ import (
 	"slices"
 	"time"
 
+	"ferry/internal/host/step"
 	"ferry/internal/hostapi"
 	"ferry/internal/microvm"
 )
@@ -24,7 +25,7 @@ const undoTimeout = 10 * time.Minute
 func (s *Server) undo(ctx context.Context, n microvm.Name, left *unfinished, log func(string)) (state string, err error) {
 	b := left.Before
 	log("undoing: " + left.Why)
-	if err := do(StepUndo, func() error {
+	if err := step.Do(step.Undo, func() error {
 		left.Phase = hostapi.PhaseUndo
 		return s.layout.writeNote(n, noteDeployment, left)
 	}); err != nil {
@@ -35,7 +36,7 @@ func (s *Server) undo(ctx context.Context, n microvm.Name, left *unfinished, log
 	}
 	state = "the previous runner is current, and what runs was not touched"
 	if left.Commit.Activation.Starts() {
-		err = do(StepUndoUnit, func() error { state, err = s.undoUnit(ctx, n, b, log); return err })
+		err = step.Do(step.UndoUnit, func() error { state, err = s.undoUnit(ctx, n, b, log); return err })
 	}
 	if err != nil {
 		return "", err
@@ -59,9 +60,9 @@ func (s *Server) undoToStart(n microvm.Name, left *unfinished) error {
 func (s *Server) undoLinks(n microvm.Name, left *unfinished) error {
 	l, b := s.layout, left.Before
 	err := errors.Join(
-		do(StepUndoLink, func() error { return l.putLink(n, "current", b.Current) }),
-		do(StepUndoGen, func() error { return l.restoreGenerations(n, left) }),
-		do(StepUndoRest, func() error { return errors.Join(l.restoreFlake(n, b.Flake), l.putLink(n, "old", b.Old)) }),
+		step.Do(step.UndoLink, func() error { return l.putLink(n, "current", b.Current) }),
+		step.Do(step.UndoGen, func() error { return l.restoreGenerations(n, left) }),
+		step.Do(step.UndoRest, func() error { return errors.Join(l.restoreFlake(n, b.Flake), l.putLink(n, "old", b.Old)) }),
 	)
 	if err != nil {
 		return fmt.Errorf("undoing the installation: %w", err)
@@ -72,7 +73,7 @@ func (s *Server) undoLinks(n microvm.Name, left *unfinished) error {
 // undoUnit brings the unit back to what it was: left alone where it was not
 // touched, stopped where it was stopped, else started with what ran.
 func (s *Server) undoUnit(ctx context.Context, n microvm.Name, b *snapshot, log func(string)) (string, error) {
-	u, err := s.units.unit(ctx, n.Unit())
+	u, err := s.units.Unit(ctx, n.Unit())
 	if err != nil {
 		return "", err
 	}
@@ -81,7 +82,7 @@ func (s *Server) undoUnit(ctx context.Context, n microvm.Name, b *snapshot, log 
 		return "the previous runner is current, and the VM was not restarted", nil
 	case b.Unit.Stopped() || b.Current == "":
 		if !u.Stopped() {
-			if _, err := s.units.stop(ctx, n, log); err != nil {
+			if _, err := s.units.Stop(ctx, n, log); err != nil {
 				return "", fmt.Errorf("stopping the new runner: %w", err)
 			}
 		}
@@ -119,7 +120,7 @@ func (s *Server) boot(ctx context.Context, n microvm.Name, b *snapshot, log func
 			return hostapi.UnitState{}, err
 		}
 	}
-	unit, err := s.units.run(ctx, n, hostapi.ActivateRestart, log)
+	unit, err := s.units.Run(ctx, n, hostapi.ActivateRestart, log)
 	return unit, errors.Join(err, s.layout.putLink(n, "current", b.Current))
 }
 

@@ -10,6 +10,7 @@ import (
 
 	"ferry/internal/hostapi"
 	"ferry/internal/microvm"
+	"ferry/internal/runner"
 )
 
 // unfinished is the note of a deployment under way; one that is found while
@@ -80,8 +81,8 @@ func (s *Server) snapshot(n microvm.Name, vm *hostapi.VMState) (*snapshot, error
 		return nil, err
 	}
 	if vm.Current != "" && vm.Running != "" {
-		if r, err := l.openRunner(vm.Current); err == nil {
-			b.Switched = r.system == vm.Running
+		if r, err := runner.Open(l.Root, vm.Current); err == nil {
+			b.Switched = r.System == vm.Running
 		}
 	}
 	dir, err := l.openVMDir(n)

@@ -73,7 +73,7 @@ func superseded(t *testing.T, how hostapi.Activation, phase hostapi.Phase) *test
 	if err := h.nix.SetProfile(context.Background(), h.layout.profile(web), runnerC); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := h.units.run(context.Background(), web, hostapi.ActivateRestart, nil); err != nil {
+	if _, err := h.units.Run(context.Background(), web, hostapi.ActivateRestart, nil); err != nil {
 		t.Fatal(err)
 	}
 	return h

@@ -15,6 +15,7 @@ import (
 
 	"ferry/internal/hostapi"
 	"ferry/internal/microvm"
+	"ferry/internal/runner"
 )
 
 // sshPort is where a guest's sshd listens, on vsock as on TCP.
@@ -49,8 +50,8 @@ func (l *Lister) FindVsock(ctx context.Context, n microvm.Name) (*Vsock, error) 
 	if running == "" {
 		running = vm.Current
 	}
-	r := runner{root: l.layout.Root, path: running}
-	word, err := readBounded(r.file("share/microvm/vsock-cid"), maxMuxLine)
+	r := runner.At(l.layout.Root, running)
+	word, err := runner.ReadBounded(r.File("share/microvm/vsock-cid"), maxMuxLine)
 	if err != nil {
 		return nil, hostapi.Refuse(fmt.Sprintf("%s has no vsock", n), "set microvm.vsock.cid in its configuration, deploy it and restart it; or use ssh over its network")
 	}
@@ -59,7 +60,7 @@ func (l *Lister) FindVsock(ctx context.Context, n microvm.Name) (*Vsock, error) 
 		return nil, hostapi.Refuse(fmt.Sprintf("the vsock CID of %s is %.40q", n, strings.TrimSpace(string(word))), "a guest's CID is a number from 3 on")
 	}
 	v := &Vsock{CID: uint32(cid)}
-	if kind, err := readBounded(r.file("share/microvm/hypervisor"), maxMuxLine); err == nil && strings.TrimSpace(string(kind)) == "cloud-hypervisor" {
+	if kind, err := runner.ReadBounded(r.File("share/microvm/hypervisor"), maxMuxLine); err == nil && strings.TrimSpace(string(kind)) == "cloud-hypervisor" {
 		v.Mux = filepath.Join(vm.Dir, muxSocket)
 	}
 	return v, nil

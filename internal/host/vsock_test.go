@@ -11,6 +11,8 @@ import (
 	"strings"
 	"testing"
 
+	"ferry/internal/systemd"
+
 	"golang.org/x/sys/unix"
 )
 
@@ -126,7 +128,7 @@ func TestFindVsock(t *testing.T) {
 	h := newTestHost(t)
 	h.makeRunner(runnerA, systemA, "")
 	h.makeRunner(runnerB, systemB, "")
-	units := map[string]listedUnit{}
+	units := map[string]systemd.ListedUnit{}
 	find := func() (*Vsock, error) {
 		return (&Lister{layout: h.layout, units: &fakeLister{units: units}}).FindVsock(t.Context(), web)
 	}

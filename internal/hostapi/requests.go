@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"time"
 
+	"ferry/internal/health"
 	"ferry/internal/microvm"
 )
 
@@ -13,10 +14,16 @@ import (
 const ProtocolVersion = 1
 
 // Request is one line of JSON on the helper's stdin. Exactly one of the
-// pointers is set. A session answers each request with any number of `log`
-// events and then one `result` or `error`; it ends at end-of-file, and with it
-// everything the session holds: the VM's lock and a build under way.
+// pointers is set. A session answers each request with any number of `log` and
+// `item` events and then one `result` or `error`; it ends at end-of-file, and with
+// it everything the session holds: the VM's lock and a build under way.
 type Request struct {
+	// ID comes back in all that answers the request, so that nobody takes it for
+	// the answer to another one. 0: none comes back.
+	ID uint64 `json:"id,omitempty"`
+	// Protocol is the operator's ProtocolVersion. 0: 1, from before it was said.
+	Protocol int `json:"protocol,omitempty"`
+
 	Probe    *ProbeRequest    `json:"probe,omitempty"`
 	Prepare  *PrepareRequest  `json:"prepare,omitempty"`
 	Missing  *MissingRequest  `json:"missing,omitempty"`
@@ -34,16 +41,33 @@ type Request struct {
 	Rollback *RollbackRequest `json:"rollback,omitempty"`
 	Check    *CheckRequest    `json:"check,omitempty"`
 	Alive    *AliveRequest    `json:"alive,omitempty"`
+
+	Commands
 }
 
 // Event is one line of JSON on the helper's stdout.
 type Event struct {
-	Event  string          `json:"event"` // log, result or error
+	Event  EventName       `json:"event"`
+	ID     uint64          `json:"id,omitempty"` // of the request; 0: of none, or it had none
 	Source string          `json:"source,omitempty"`
 	Line   string          `json:"line,omitempty"`
+	Item   json.RawMessage `json:"item,omitempty"`
 	Result json.RawMessage `json:"result,omitempty"`
 	Error  *Failure        `json:"error,omitempty"`
 }
+
+// EventName says what an event is.
+type EventName string
+
+// The events. Log is progress, for people; Item is a part of an answer that comes
+// in parts; Result and Error end the answer; Alive meets an AliveRequest.
+const (
+	EventLog    EventName = "log"
+	EventItem   EventName = "item"
+	EventResult EventName = "result"
+	EventError  EventName = "error"
+	EventAlive  EventName = "alive"
+)
 
 // FailureKind tells the operator's side what to make of a Failure.
 type FailureKind string
@@ -334,8 +358,8 @@ type CommitRequest struct {
 
 // Confirmation says what shows that a VM is well after its unit was started.
 type Confirmation struct {
-	NoRollback bool   `json:"noRollback,omitempty"` // leave a failure as it is
-	Checks     Checks `json:"checks,omitzero"`
+	NoRollback bool          `json:"noRollback,omitempty"` // leave a failure as it is
+	Checks     health.Checks `json:"checks,omitzero"`
 	// Seconds is the time that the checks may take, and then the operator's
 	// answer; 0: a minute.
 	Seconds int `json:"seconds,omitempty"`
@@ -409,9 +433,9 @@ type Resumed struct {
 // CheckRequest asks the VM's checks from the host until all pass, for at most
 // Seconds. The answer is empty, the error of KindHealth.
 type CheckRequest struct {
-	Name    microvm.Name `json:"name"`
-	Checks  Checks       `json:"checks"`
-	Seconds int          `json:"seconds"`
+	Name    microvm.Name  `json:"name"`
+	Checks  health.Checks `json:"checks"`
+	Seconds int           `json:"seconds"`
 }
 
 // FinishRequest ends the deployment and writes it to the history.
@@ -428,9 +452,6 @@ type FinishRequest struct {
 type AliveRequest struct {
 	Seconds int `json:"seconds"`
 }
-
-// EventAlive answers an AliveRequest.
-const EventAlive = "alive"
 
 // checksTimeout is for checks whose time nobody named.
 const checksTimeout = time.Minute

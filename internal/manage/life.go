@@ -2,9 +2,7 @@ package manage
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
-	"strconv"
 	"time"
 
 	"ferry/internal/deploy"
@@ -17,72 +15,74 @@ import (
 // lock.
 func (h *Host) Live(ctx context.Context, n microvm.Name, verb hostapi.Action, wait time.Duration) (hostapi.Life, error) {
 	var l hostapi.Life
-	args := append([]string{string(verb)}, claim(wait)...)
-	return l, h.Run(ctx, string(n), &l, append(args, string(n))...)
+	req := claim(n, wait)
+	c, known := map[hostapi.Action]hostapi.Commands{
+		hostapi.ActionStart: {Start: &req}, hostapi.ActionStop: {Stop: &req}, hostapi.ActionRestart: {Restart: &req},
+	}[verb]
+	if !known {
+		return l, fmt.Errorf("%s is not something that a VM does", verb)
+	}
+	return l, h.ask(ctx, string(n), c, &l)
 }
 
-// claim are the words that say who wants the VM's lock.
-func claim(wait time.Duration) []string {
-	words := []string{"--by", deploy.Operator()}
-	if wait > 0 {
-		words = append(words, "--wait="+wait.String())
-	}
-	return words
+// claim says who wants a VM's lock, and for how long they wait.
+func claim(n microvm.Name, wait time.Duration) hostapi.LifeRequest {
+	seconds := (wait + time.Second - 1) / time.Second
+	return hostapi.LifeRequest{Name: n, By: deploy.Operator(), WaitSeconds: int(seconds)}
+}
+
+// Autostart sets whether a VM starts with its host.
+func (h *Host) Autostart(ctx context.Context, n microvm.Name, on bool) (hostapi.Autostarted, error) {
+	var now hostapi.Autostarted
+	return now, h.ask(ctx, string(n), hostapi.Commands{Autostart: &hostapi.AutostartRequest{Name: n, On: on}}, &now)
+}
+
+// List hands on the VMs of the host.
+func (h *Host) List(ctx context.Context, req hostapi.ListRequest, each func(hostapi.Listed) error) error {
+	return h.stream(ctx, "", hostapi.Commands{List: &req}, kept(h, maxKept, each), nil)
 }
 
 // Logs hands on the journal of a VM.
 func (h *Host) Logs(ctx context.Context, n microvm.Name, last int, follow bool, each func(hostapi.LogLine) error) error {
-	args := []string{"logs", "-n", strconv.Itoa(last)}
-	lines := &reading{h: h, subject: string(n), maxAnswers: last, each: func(answer json.RawMessage) error {
-		var line hostapi.LogLine
-		if err := json.Unmarshal(answer, &line); err != nil {
-			return fmt.Errorf("reading the answer of %s: %w", h, err)
-		}
-		return each(line)
-	}}
+	lines := kept(h, last, each)
+	lines.Bytes = 0 // nobody keeps them
 	if follow {
-		args = append(args, "--follow")
-		lines.maxAnswers = 0
+		lines.Most = 0
 	}
-	return h.stream(ctx, lines, append(args, string(n)))
+	return h.stream(ctx, string(n), hostapi.Commands{Logs: &hostapi.LogsRequest{Name: n, Lines: last, Follow: follow}}, lines, nil)
 }
 
 // History is the end of a VM's history.
 func (h *Host) History(ctx context.Context, n microvm.Name, last int) (hostapi.History, error) {
 	var history hostapi.History
-	return history, h.Run(ctx, string(n), &history, "history", "-n", strconv.Itoa(last), string(n))
+	return history, h.ask(ctx, string(n), hostapi.Commands{History: &hostapi.HistoryRequest{Name: n, Last: last}}, &history)
 }
 
 // Generations are a VM's installed runners.
 func (h *Host) Generations(ctx context.Context, n microvm.Name) ([]hostapi.Generation, error) {
 	var gens []hostapi.Generation
-	return gens, h.Run(ctx, string(n), &gens, "generations", string(n))
+	return gens, h.ask(ctx, string(n), hostapi.Commands{Generations: &hostapi.GenerationsRequest{Name: n}}, &gens)
 }
 
-// Diff compares two generations; see host.Server.Diff.
+// Diff compares two generations; see hostapi.DiffRequest.
 func (h *Host) Diff(ctx context.Context, n microvm.Name, numbers ...int) (hostapi.Diff, error) {
-	args := []string{"diff", string(n)}
-	for _, number := range numbers {
-		args = append(args, strconv.Itoa(number))
-	}
 	var d hostapi.Diff
-	return d, h.Run(ctx, string(n), &d, args...)
+	return d, h.ask(ctx, string(n), hostapi.Commands{Diff: &hostapi.DiffRequest{Name: n, Generations: numbers}}, &d)
 }
 
 // LookRemove tells what there is of a VM to be removed.
 func (h *Host) LookRemove(ctx context.Context, n microvm.Name) (hostapi.Removal, error) {
-	var r hostapi.Removal
-	return r, h.Run(ctx, string(n), &r, "remove", "--look", string(n))
+	return h.remove(ctx, hostapi.RemoveRequest{LifeRequest: claim(n, 0), Look: true})
 }
 
-// Remove removes a VM; see host.Server.Remove.
+// Remove stops a VM and removes all of it, but for its data with keepData.
 func (h *Host) Remove(ctx context.Context, n microvm.Name, keepData bool, wait time.Duration) (hostapi.Removal, error) {
-	args := append([]string{"remove"}, claim(wait)...)
-	if keepData {
-		args = append(args, "--keep-data")
-	}
+	return h.remove(ctx, hostapi.RemoveRequest{LifeRequest: claim(n, wait), KeepData: keepData})
+}
+
+func (h *Host) remove(ctx context.Context, req hostapi.RemoveRequest) (hostapi.Removal, error) {
 	var r hostapi.Removal
-	return r, h.Run(ctx, string(n), &r, append(args, string(n))...)
+	return r, h.ask(ctx, string(req.Name), hostapi.Commands{Remove: &req}, &r)
 }
 
 // VM is what the flake's `ferry` output says of a VM; nothing where it does not,
@@ -103,7 +103,7 @@ func (m *Manager) VM(ctx context.Context, n microvm.Name) flake.VM {
 // it, from the VM's history on the host; nil where none did.
 func (h *Host) RecordedTarget(ctx context.Context, n microvm.Name) (*microvm.Address, error) {
 	var recorded string
-	if err := h.Run(ctx, string(n), &recorded, "target", string(n)); err != nil {
+	if err := h.ask(ctx, string(n), hostapi.Commands{Target: &hostapi.TargetRequest{Name: n}}, &recorded); err != nil {
 		return nil, err
 	}
 	if recorded == "" {

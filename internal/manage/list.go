@@ -3,7 +3,6 @@ package manage
 import (
 	"cmp"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"maps"
@@ -180,21 +179,14 @@ func (m *Manager) listHost(ctx context.Context, p Place, req ListRequest, ours [
 		return nil, err
 	}
 	defer h.Close()
-	args := []string{"list"}
+	wanted := hostapi.ListRequest{Check: req.Check}
 	if req.Check {
-		args = append(args, "--check")
-		for _, n := range except {
-			args = append(args, "--except", n)
-		}
+		wanted.Except = except
 	}
-	err = h.Stream(ctx, "", func(answer json.RawMessage) error {
-		vm := VM{Host: p.String()}
-		if err := json.Unmarshal(answer, &vm.Listed); err != nil {
-			return fmt.Errorf("reading the answer of %s: %w", h, err)
-		}
-		vms = append(vms, vm)
+	err = h.List(ctx, wanted, func(v hostapi.Listed) error {
+		vms = append(vms, VM{Host: p.String(), Listed: v})
 		return nil
-	}, args...)
+	})
 	return vms, err
 }
 

@@ -9,6 +9,7 @@ import (
 
 	"ferry/internal/deploy"
 	"ferry/internal/flake"
+	"ferry/internal/hostclient"
 	"ferry/internal/microvm"
 	"ferry/internal/remote"
 )
@@ -148,7 +149,7 @@ func (m *Manager) Connect(ctx context.Context, p Place) (*Host, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Host{Place: p, conn: conn, report: m.Report, limits: usualLimits}, nil
+	return &Host{Place: p, conn: conn, report: m.Report, open: hostclient.Open}, nil
 }
 
 func firstLine(s string) string {

@@ -15,6 +15,8 @@ import (
 	"testing"
 	"time"
 
+	"ferry/internal/remote/remotetest"
+
 	"ferry/internal/microvm"
 )
 
@@ -22,7 +24,7 @@ import (
 func TestConformance(t *testing.T) {
 	transports := map[string]func(t *testing.T) Conn{
 		"local": func(t *testing.T) Conn { return dial(t, Options{Address: microvm.Address{Local: true}}) },
-		"ssh":   func(t *testing.T) Conn { return dial(t, startSSHD(t).options()) },
+		"ssh":   func(t *testing.T) Conn { return dial(t, onSSHD(t)) },
 	}
 	cases := []struct {
 		name string
@@ -62,7 +64,7 @@ func testExit(t *testing.T, c Conn) {
 	for _, code := range []int{1, 3, 254, 255} {
 		var out, messages bytes.Buffer
 		script := `echo out; echo "Connection closed by me" >&2; exit ` + strconv.Itoa(code)
-		err := c.Run(within(t, 10*time.Second), Command{Args: []string{"sh", "-c", script}, Stdout: &out, Stderr: &messages})
+		err := c.Run(remotetest.Within(t, 10*time.Second), Command{Args: []string{"sh", "-c", script}, Stdout: &out, Stderr: &messages})
 		var e *ExitError
 		if !errors.As(err, &e) {
 			t.Fatalf("exit %d: got %v (%T)", code, err, err)
@@ -74,7 +76,7 @@ func testExit(t *testing.T, c Conn) {
 			t.Errorf("shown as %q on %q", e.CommandLine, e.Host)
 		}
 	}
-	err := c.Run(within(t, 10*time.Second), Command{Args: []string{"sh", "-c", "yes 12345678 | head -n 100000 >&2; echo the last >&2; exit 1"}})
+	err := c.Run(remotetest.Within(t, 10*time.Second), Command{Args: []string{"sh", "-c", "yes 12345678 | head -n 100000 >&2; echo the last >&2; exit 1"}})
 	var e *ExitError
 	if !errors.As(err, &e) || len(e.Stderr) > tailSize || !strings.HasSuffix(e.Stderr, "12345678\nthe last") {
 		t.Errorf("long messages: %.200v", err)
@@ -82,7 +84,7 @@ func testExit(t *testing.T, c Conn) {
 }
 
 func testMissing(t *testing.T, c Conn) {
-	err := c.Run(within(t, 10*time.Second), Command{Args: []string{"ferry-no-such-program"}})
+	err := c.Run(remotetest.Within(t, 10*time.Second), Command{Args: []string{"ferry-no-such-program"}})
 	var e *ExitError
 	if !errors.As(err, &e) || e.Code != 127 || !strings.Contains(e.Stderr, "not found") {
 		t.Errorf("got %v", err)
@@ -92,7 +94,7 @@ func testMissing(t *testing.T, c Conn) {
 func testLarge(t *testing.T, c Conn) {
 	in := bytes.Repeat([]byte("0123456789abcde\n"), 256<<10) // 4 MiB
 	var out bytes.Buffer
-	if err := c.Run(within(t, 30*time.Second), Command{Args: []string{"cat"}, Stdin: bytes.NewReader(in), Stdout: &out}); err != nil {
+	if err := c.Run(remotetest.Within(t, 30*time.Second), Command{Args: []string{"cat"}, Stdin: bytes.NewReader(in), Stdout: &out}); err != nil {
 		t.Fatal(err)
 	}
 	if !bytes.Equal(in, out.Bytes()) {
@@ -107,7 +109,7 @@ func testNoInput(t *testing.T, c Conn) {
 }
 
 func testPipes(t *testing.T, c Conn) {
-	p, err := c.Start(within(t, 10*time.Second), Command{Args: []string{"sh", "-c", "read a; echo got $a; cat; exit 7"}})
+	p, err := c.Start(remotetest.Within(t, 10*time.Second), Command{Args: []string{"sh", "-c", "read a; echo got $a; cat; exit 7"}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -160,7 +162,7 @@ func testInterruptedInput(t *testing.T, c Conn) {
 		t.Fatal(err)
 	}
 	cancel()
-	waitFor(t, "the command sees the end of its input", func() bool { _, err := os.Stat(gone); return err == nil })
+	remotetest.WaitFor(t, "the command sees the end of its input", func() bool { _, err := os.Stat(gone); return err == nil })
 	if err := p.Wait(); !errors.Is(err, context.Canceled) && err != nil {
 		t.Errorf("Wait: %v", err)
 	}
@@ -171,7 +173,7 @@ func testMany(t *testing.T, c Conn) {
 	for i := range 40 {
 		all.Go(func() {
 			var out bytes.Buffer
-			err := c.Run(within(t, 30*time.Second), Command{Args: []string{"echo", strconv.Itoa(i)}, Stdout: &out})
+			err := c.Run(remotetest.Within(t, 30*time.Second), Command{Args: []string{"echo", strconv.Itoa(i)}, Stdout: &out})
 			if err != nil || out.String() != strconv.Itoa(i)+"\n" {
 				t.Errorf("%d: %q, %v", i, out.String(), err)
 			}
@@ -206,7 +208,7 @@ func testFull(t *testing.T, c Conn) {
 }
 
 func testBad(t *testing.T, c Conn) {
-	ctx := within(t, 10*time.Second)
+	ctx := remotetest.Within(t, 10*time.Second)
 	for name, args := range map[string][]string{"none": nil, "empty": {""}, "NUL": {"echo", "a\x00b"}, "too long": {"echo", strings.Repeat("x", 200<<10)}} {
 		if err := c.Run(ctx, Command{Args: args}); err == nil {
 			t.Errorf("%s: no error", name)

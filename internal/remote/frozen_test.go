@@ -10,6 +10,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"ferry/internal/remote/remotetest"
 )
 
 // pass stands between a client and a server and can freeze: it then still has
@@ -91,12 +93,12 @@ func (p *pass) freeze() {
 }
 
 // through makes "box" be reached through a pass.
-func through(t *testing.T, s *server, left int, lines ...string) *pass {
+func through(t *testing.T, s *remotetest.Server, left int, lines ...string) *pass {
 	t.Helper()
-	p, port := newPass(t, fmt.Sprintf("127.0.0.1:%d", s.port), left)
-	own := s.port
-	s.port = port
-	s.configure(t, append(lines, fmt.Sprintf("HostKeyAlias [127.0.0.1]:%d", own), "ServerAliveInterval 1", "ServerAliveCountMax 2")...)
+	p, port := newPass(t, fmt.Sprintf("127.0.0.1:%d", s.Port), left)
+	own := s.Port
+	s.Port = port
+	s.Configure(t, append(lines, fmt.Sprintf("HostKeyAlias [127.0.0.1]:%d", own), "ServerAliveInterval 1", "ServerAliveCountMax 2")...)
 	return p
 }
 
@@ -105,15 +107,15 @@ func through(t *testing.T, s *server, left int, lines ...string) *pass {
 func TestFrozenLoginEnds(t *testing.T) {
 	for i, left := range []int{1, 30, 600, 1500, 2000, 2500} { // bytes; the greeting is shorter than 60
 		t.Run(fmt.Sprint(left), func(t *testing.T) {
-			s := startSSHD(t)
+			s := remotetest.Start(t)
 			// With a long one of the user's, our own limit must do.
 			through(t, s, left, fmt.Sprint("ConnectTimeout ", []int{2, 60}[i%2]))
-			o := s.options()
+			o := box()
 			o.LoginLimit = 4 * time.Second
 			began := time.Now()
-			c, err := Dial(within(t, 30*time.Second), o)
+			c, err := Dial(remotetest.Within(t, 30*time.Second), o)
 			if err == nil { // so far that it comes to light later
-				err = c.Run(within(t, 30*time.Second), Command{Args: []string{"true"}})
+				err = c.Run(remotetest.Within(t, 30*time.Second), Command{Args: []string{"true"}})
 				_ = c.Close()
 			}
 			var ce *ConnectError
@@ -131,16 +133,16 @@ func TestFrozenLoginEnds(t *testing.T) {
 // A server that takes connections and never says a word.
 // serokell/deploy-rs#57
 func TestSilentServerEndsTheLogin(t *testing.T) {
-	s := startSSHD(t)
+	s := remotetest.Start(t)
 	silent, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer func() { _ = silent.Close() }()
-	s.port = silent.Addr().(*net.TCPAddr).Port
-	s.configure(t, "ConnectTimeout 2")
+	s.Port = silent.Addr().(*net.TCPAddr).Port
+	s.Configure(t, "ConnectTimeout 2")
 	began := time.Now()
-	_, err = Dial(within(t, 60*time.Second), s.options())
+	_, err = Dial(remotetest.Within(t, 60*time.Second), box())
 	var ce *ConnectError
 	if !errors.As(err, &ce) || ce.Kind != Unreachable || time.Since(began) > 30*time.Second {
 		t.Fatalf("%v after %s", err, time.Since(began))
@@ -151,12 +153,12 @@ func TestSilentServerEndsTheLogin(t *testing.T) {
 // is begun on it.
 // serokell/deploy-rs#57
 func TestFrozenConnectionEndsWhatRuns(t *testing.T) {
-	s := startSSHD(t)
+	s := remotetest.Start(t)
 	p := through(t, s, -1)
-	c := dial(t, s.options())
+	c := dial(t, box())
 	began := make(chan struct{})
 	ended := make(chan error, 1)
-	ctx := within(t, 60*time.Second)
+	ctx := remotetest.Within(t, 60*time.Second)
 	go func() {
 		ended <- c.Run(ctx, Command{Args: []string{"sh", "-c", "echo begun; sleep 50"}, Stdout: &notice{said: began}})
 	}()
@@ -174,7 +176,7 @@ func TestFrozenConnectionEndsWhatRuns(t *testing.T) {
 	if ctx.Err() != nil {
 		t.Error("it did not end by itself")
 	}
-	if err := c.Run(within(t, 20*time.Second), Command{Args: []string{"true"}}); !errors.As(err, &ce) || ce.Kind != Dropped {
+	if err := c.Run(remotetest.Within(t, 20*time.Second), Command{Args: []string{"true"}}); !errors.As(err, &ce) || ce.Kind != Dropped {
 		t.Errorf("afterwards: %v", err)
 	}
 }
@@ -194,11 +196,11 @@ func (n *notice) Write(p []byte) (int, error) {
 // for those that are made where the user multiplexes.
 // serokell/deploy-rs#57
 func TestKeepAliveIsSet(t *testing.T) {
-	s := startSSHD(t)
+	s := remotetest.Start(t)
 	for _, lines := range [][]string{nil, {"ControlMaster auto", "ControlPath " + shortDir(t) + "/%C"}} {
-		s.configure(t, lines...)
+		s.Configure(t, lines...)
 		for _, fresh := range []bool{false, true} {
-			o := s.options()
+			o := box()
 			o.Fresh = fresh
 			w := dial(t, o).(*machine).w.(*ssh)
 			if got := strings.Join(w.master.options, " "); !strings.Contains(got, "ServerAliveInterval=15 -o ServerAliveCountMax=4") {

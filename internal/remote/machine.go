@@ -1,10 +1,12 @@
 package remote
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"io"
 	"sync"
+	"time"
 
 	"ferry/internal/microvm"
 )
@@ -38,7 +40,7 @@ type machine struct {
 	root rootWay
 
 	platformMu sync.Mutex
-	platform   string // GOOS/GOARCH as the helper's script found it, or empty
+	platform   string // GOOS/GOARCH as somebody has found it, or empty
 }
 
 func newMachine(o Options, w wire) *machine {
@@ -46,6 +48,23 @@ func newMachine(o Options, w wire) *machine {
 }
 
 func (m *machine) Address() microvm.Address { return m.o.Address }
+
+// Platform is what NotePlatform was told, as in linux/arm64, or empty.
+func (m *machine) Platform() string {
+	m.platformMu.Lock()
+	defer m.platformMu.Unlock()
+	return m.platform
+}
+
+// NotePlatform keeps what was found out about the machine for later sessions.
+func (m *machine) NotePlatform(platform string) {
+	m.platformMu.Lock()
+	defer m.platformMu.Unlock()
+	m.platform = platform
+}
+
+// AnswerLimit is how long a command of ferry's own may take to begin.
+func (m *machine) AnswerLimit() time.Duration { return cmp.Or(m.o.AnswerLimit, AnswerLimit) }
 
 func (m *machine) Close() error {
 	m.mu.Lock()

@@ -10,14 +10,11 @@ import (
 )
 
 const (
-	// answerLimit is for a login shell with its start-up files, and sudo, until a
+	// AnswerLimit is for a login shell with its start-up files, and sudo, until a
 	// command of ours has begun. It is long for a machine under load.
-	answerLimit = time.Minute
+	AnswerLimit = time.Minute
 	// maxNoise is how much a login shell may print before that, in bytes.
 	maxNoise = 64 << 10
-	// uploadStall is after how long an upload is given up that takes nothing and
-	// does not end: the host writes it to its disk meanwhile.
-	uploadStall = 5 * time.Minute
 )
 
 // Patience ends something that shows no progress: end is called once, when
@@ -93,6 +90,12 @@ func (w patientWriter) Write(b []byte) (n int, err error) {
 		}
 	}
 	return n, err
+}
+
+// ShellOutput is w for as much as a login shell may print before a command of ours
+// begins; what is more fails, and calls over.
+func ShellOutput(w io.Writer, over func()) io.Writer {
+	return &bounded{w: w, left: maxNoise, over: over}
 }
 
 // bounded is w for so many bytes; what is more fails, and calls over.

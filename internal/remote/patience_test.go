@@ -48,65 +48,29 @@ func wantShellError(t *testing.T, err error, why string) {
 	}
 }
 
-// Start-up files that print without end, or wait, end what needs an answer, with
-// a reason that names them. What they print within bounds is skipped.
+// Start-up files that print without end, or wait, end the question for root, with a
+// reason that names them. What they print within bounds is skipped.
 func TestStartUpFilesOfALoginShell(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
-	ways := map[string]func(m *machine) error{
-		"sudo": func(m *machine) error { return m.Root(ctx) },
-		"helper": func(m *machine) error {
-			p, missing, err := starter{c: plainConn{m}, base: "/nonexistent", limit: m.o.AnswerLimit}.try(ctx, Helper{SHA256: "none"}, nil)
-			if err == nil && p == nil && missing == nil {
-				return errors.New("nothing came of it")
-			}
-			return err
-		},
-		"upload": func(m *machine) error {
-			return starter{c: plainConn{m}, base: "/nonexistent", limit: m.o.AnswerLimit}.upload(ctx, Helper{Path: os.Args[0]}, false)
-		},
-	}
-	for name, way := range ways {
-		t.Run(name+", without end", func(t *testing.T) {
-			wantShellError(t, way(shellMachine(noEnd, time.Hour)), "prints more than 64 KiB")
-		})
-		t.Run(name+", without end on one line", func(t *testing.T) {
-			wantShellError(t, way(shellMachine("while :; do printf Welcome; done", time.Hour)), "prints more than 64 KiB")
-		})
-		if name == "upload" {
-			continue // has begun once before
-		}
-		t.Run(name+", waiting", func(t *testing.T) {
-			wantShellError(t, way(shellMachine("sleep 600", 50*time.Millisecond)), "within 50ms")
-		})
-		t.Run(name+", messages without end", func(t *testing.T) {
-			wantShellError(t, way(shellMachine("while :; do echo Welcome >&2; done", 50*time.Millisecond)), "within 50ms")
-		})
+	for name, c := range map[string]struct {
+		startup string
+		limit   time.Duration
+		why     string
+	}{
+		"without end":             {noEnd, time.Hour, "prints more than 64 KiB"},
+		"without end on one line": {"while :; do printf Welcome; done", time.Hour, "prints more than 64 KiB"},
+		"waiting":                 {"sleep 600", 50 * time.Millisecond, "within 50ms"},
+		"messages without end":    {"while :; do echo Welcome >&2; done", 50 * time.Millisecond, "within 50ms"},
+	} {
+		t.Run(name, func(t *testing.T) { wantShellError(t, shellMachine(c.startup, c.limit).Root(ctx), c.why) })
 	}
 	if os.Getuid() != 0 {
 		t.Skip("the rest needs root, which the answers are about")
 	}
-	for name, way := range ways {
-		if name == "upload" {
-			continue
-		}
-		if err := way(shellMachine("echo Welcome; printf 'no newline'; echo", time.Hour)); err != nil {
-			t.Errorf("%s, after some words: %v", name, err)
-		}
+	if err := shellMachine("echo Welcome; printf 'no newline'; echo", time.Hour).Root(ctx); err != nil {
+		t.Errorf("after some words: %v", err)
 	}
-}
-
-// plainConn does not go through sudo.
-type plainConn struct{ *machine }
-
-func (c plainConn) Start(ctx context.Context, cmd Command) (*Process, error) {
-	cmd.AsRoot = false
-	return c.machine.Start(ctx, cmd)
-}
-
-func (c plainConn) Run(ctx context.Context, cmd Command) error {
-	cmd.AsRoot = false
-	return c.machine.Run(ctx, cmd)
 }
 
 // The reasons why something ended are in plain words, and still what they were.

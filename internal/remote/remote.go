@@ -1,9 +1,8 @@
 // Package remote reaches machines: this one, or another over the user's own
 // OpenSSH. It owns the ssh program and its options, the connection that the
-// sessions of a run share, sudo and its password, the upload of ferry's helper
-// to a host, and the one place that quotes words for a shell. It must not know
-// Nix's command line, the layout of MicroVMs on a host, or the steps of a
-// deployment.
+// sessions of a run share, sudo and its password, and the one place that quotes
+// words for a shell. It must not know ferry's helper, Nix's command line, the
+// layout of MicroVMs on a host, or the steps of a deployment.
 package remote
 
 import (

@@ -11,6 +11,8 @@ import (
 	"testing"
 	"time"
 
+	"ferry/internal/remote/remotetest"
+
 	"github.com/gofrs/flock"
 )
 
@@ -22,14 +24,14 @@ func exists(path string) bool {
 // A directory in use stays; one whose owner is gone goes, and with it the
 // connection that the owner left behind.
 func TestStaleConnectionsAreEnded(t *testing.T) {
-	s := startSSHD(t)
+	remotetest.Start(t)
 	parent := shortDir(t)
 	dir, remove, err := newSocketDir(parent)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer remove()
-	o := s.options()
+	o := box()
 	o.Dir = dir
 	c := dial(t, o)
 	m := c.(*machine).w.(*ssh).master
@@ -47,7 +49,7 @@ func TestStaleConnectionsAreEnded(t *testing.T) {
 	if exists(dir) {
 		t.Error("the directory is still there")
 	}
-	waitFor(t, "the end of the master", func() bool { return !running(m.pid) })
+	remotetest.WaitFor(t, "the end of the master", func() bool { return !running(m.pid) })
 }
 
 // What is not certainly ferry's and abandoned is left alone.

@@ -16,13 +16,15 @@ import (
 	"testing"
 	"time"
 
+	"ferry/internal/remote/remotetest"
+
 	"ferry/internal/microvm"
 )
 
 func TestOneConnection(t *testing.T) {
-	s := startSSHD(t)
-	c := dial(t, s.options())
-	if err := c.Root(within(t, 10*time.Second)); err != nil && os.Geteuid() == 0 {
+	s := remotetest.Start(t)
+	c := dial(t, box())
+	if err := c.Root(remotetest.Within(t, 10*time.Second)); err != nil && os.Geteuid() == 0 {
 		t.Fatal(err)
 	}
 	var all sync.WaitGroup
@@ -30,7 +32,7 @@ func TestOneConnection(t *testing.T) {
 		all.Go(func() { _ = output(t, c, "true") })
 	}
 	all.Wait()
-	if n := s.connections(t); n != 1 {
+	if n := s.Connections(t); n != 1 {
 		t.Errorf("sshd saw %d connections, want 1", n)
 	}
 }
@@ -46,10 +48,10 @@ func TestSocketPathIsShort(t *testing.T) {
 	if err != nil || info.Mode() != os.ModeDir|0o700 {
 		t.Errorf("mode %v, %v", info.Mode(), err)
 	}
-	s := startSSHD(t)
-	o := s.options()
+	remotetest.Start(t)
+	o := box()
 	o.Dir = dir
-	c, err := Dial(within(t, 10*time.Second), o)
+	c, err := Dial(remotetest.Within(t, 10*time.Second), o)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -76,16 +78,16 @@ func TestSocketPathIsShort(t *testing.T) {
 // The user multiplexes with a lasting connection: it serves us, and stays.
 // NixOS/nixpkgs#495907
 func TestUsersMultiplexingIsUsed(t *testing.T) {
-	s := startSSHD(t)
-	s.configure(t, "ControlMaster auto", "ControlPath "+shortDir(t)+"/%C", "ControlPersist 60")
+	s := remotetest.Start(t)
+	s.Configure(t, "ControlMaster auto", "ControlPath "+shortDir(t)+"/%C", "ControlPersist 60")
 	words := strings.Fields(os.Getenv("NIX_SSHOPTS"))
 	t.Cleanup(func() { mustRun(t, append(append([]string{"ssh"}, words...), "-O", "exit", "box")...) })
 	for range 2 { // opened by us, then found
-		c := dial(t, s.options())
+		c := dial(t, box())
 		if got := output(t, c, "echo", "a b"); got != "a b\n" {
 			t.Errorf("got %q", got)
 		}
-		if n := c.NixCopy(); len(n.Env) != 1 || n.Env[0] != "NIX_SSHOPTS=-o ConnectTimeout=10 -o ServerAliveInterval=15 -o ServerAliveCountMax=4 -F "+s.config {
+		if n := c.NixCopy(); len(n.Env) != 1 || n.Env[0] != "NIX_SSHOPTS=-o ConnectTimeout=10 -o ServerAliveInterval=15 -o ServerAliveCountMax=4 -F "+s.Config {
 			t.Errorf("nix gets %q", n.Env)
 		}
 		if err := c.Close(); err != nil {
@@ -93,13 +95,13 @@ func TestUsersMultiplexingIsUsed(t *testing.T) {
 		}
 	}
 	mustRun(t, append(append([]string{"ssh"}, words...), "-O", "check", "box")...)
-	if n := s.connections(t); n != 1 {
+	if n := s.Connections(t); n != 1 {
 		t.Errorf("sshd saw %d connections, want 1", n)
 	}
-	fresh := s.options()
+	fresh := box()
 	fresh.Fresh = true
 	_ = output(t, dial(t, fresh), "true")
-	if n := s.connections(t); n != 2 {
+	if n := s.Connections(t); n != 2 {
 		t.Errorf("with a fresh one sshd saw %d connections, want 2", n)
 	}
 }
@@ -119,43 +121,43 @@ func shortDir(t *testing.T) string {
 // path; that is ours to end.
 // NixOS/nixpkgs#495907
 func TestUsersMultiplexingWithoutPersistIsUsed(t *testing.T) {
-	s := startSSHD(t)
+	s := remotetest.Start(t)
 	dir := shortDir(t)
-	s.configure(t, "ControlMaster auto", "ControlPath "+dir+"/%C")
-	c := dial(t, s.options())
+	s.Configure(t, "ControlMaster auto", "ControlPath "+dir+"/%C")
+	c := dial(t, box())
 	for range 3 {
 		_ = output(t, c, "true")
 	}
 	sockets, _ := filepath.Glob(dir + "/*")
-	if n := s.connections(t); n != 1 || len(sockets) != 1 {
+	if n := s.Connections(t); n != 1 || len(sockets) != 1 {
 		t.Errorf("%d connections, sockets %v", n, sockets)
 	}
 	if err := c.Close(); err != nil {
 		t.Error(err)
 	}
-	waitFor(t, "the socket is gone", func() bool { left, _ := filepath.Glob(dir + "/*"); return len(left) == 0 })
+	remotetest.WaitFor(t, "the socket is gone", func() bool { left, _ := filepath.Glob(dir + "/*"); return len(left) == 0 })
 }
 
 // A master that the user has opened by hand is used though new connections are
 // not shared, and stays.
 // NixOS/nixpkgs#495907
 func TestUsersOwnMasterIsUsed(t *testing.T) {
-	s := startSSHD(t)
-	s.configure(t, "ControlPath "+shortDir(t)+"/%C")
+	s := remotetest.Start(t)
+	s.Configure(t, "ControlPath "+shortDir(t)+"/%C")
 	ssh := append([]string{"ssh"}, strings.Fields(os.Getenv("NIX_SSHOPTS"))...)
-	_ = output(t, dial(t, s.options()), "true")
-	if n := s.connections(t); n != 1 {
+	_ = output(t, dial(t, box()), "true")
+	if n := s.Connections(t); n != 1 {
 		t.Fatalf("%d connections before", n)
 	}
 	mustRun(t, append(ssh, "-MNf", "box")...)
 	t.Cleanup(func() { mustRun(t, append(ssh, "-O", "exit", "box")...) })
-	c := dial(t, s.options())
+	c := dial(t, box())
 	_ = output(t, c, "true")
 	if err := c.Close(); err != nil {
 		t.Error(err)
 	}
 	mustRun(t, append(ssh, "-O", "check", "box")...)
-	if n := s.connections(t); n != 2 {
+	if n := s.Connections(t); n != 2 {
 		t.Errorf("%d connections, want 2", n)
 	}
 }
@@ -163,15 +165,15 @@ func TestUsersOwnMasterIsUsed(t *testing.T) {
 // sshd drops handshakes at random when too many are under way.
 // nix-community/infra#1417
 func TestDroppedHandshakesAreTriedAgain(t *testing.T) {
-	s := startSSHD(t, "MaxStartups 1:100:1")
+	s := remotetest.Start(t, "MaxStartups 1:100:1")
 	// A client that does not log in holds the one place, until sshd has dropped
 	// a handshake of ours.
-	holder, err := net.Dial("tcp", "127.0.0.1:"+strconv.Itoa(s.port))
+	holder, err := net.Dial("tcp", "127.0.0.1:"+strconv.Itoa(s.Port))
 	if err != nil {
 		t.Fatal(err)
 	}
-	waitFor(t, "the place is taken", func() bool { return s.connections(t) == 1 })
-	dropped := func() bool { return strings.Contains(s.read(t, "sshd.log"), "drop connection") }
+	remotetest.WaitFor(t, "the place is taken", func() bool { return s.Connections(t) == 1 })
+	dropped := func() bool { return strings.Contains(s.Read(t, "sshd.log"), "drop connection") }
 	let := make(chan bool)
 	go func() {
 		defer close(let)
@@ -183,7 +185,7 @@ func TestDroppedHandshakesAreTriedAgain(t *testing.T) {
 		}
 		_ = holder.Close()
 	}()
-	_ = output(t, dial(t, s.options()), "true")
+	_ = output(t, dial(t, box()), "true")
 	<-let
 	if !dropped() {
 		t.Error("nothing was dropped: the test shows nothing")
@@ -192,105 +194,105 @@ func TestDroppedHandshakesAreTriedAgain(t *testing.T) {
 
 // nix-community/nixos-cli#121
 func TestUnknownHostKeyIsRefused(t *testing.T) {
-	s := startSSHD(t)
-	s.write(t, "known_hosts", "")
-	_, err := Dial(within(t, 10*time.Second), s.options())
+	s := remotetest.Start(t)
+	s.Write(t, "known_hosts", "")
+	_, err := Dial(remotetest.Within(t, 10*time.Second), box())
 	e := connectError(t, err, UnknownHostKey)
 	if !strings.Contains(e.Hint(), "`ssh box`") || strings.Contains(strings.ToLower(e.Hint()), "stricthostkeychecking") {
 		t.Errorf("hint: %s", e.Hint())
 	}
-	if n := s.connections(t); n != 1 {
+	if n := s.Connections(t); n != 1 {
 		t.Errorf("tried %d times", n)
 	}
-	if got := s.read(t, "known_hosts"); got != "" {
+	if got := s.Read(t, "known_hosts"); got != "" {
 		t.Errorf("known_hosts was written: %q", got)
 	}
 }
 
 // nix-community/nixos-cli#121
 func TestChangedHostKeyIsRefused(t *testing.T) {
-	s := startSSHD(t)
-	s.write(t, "known_hosts", strings.Replace(s.read(t, "known_hosts"), strings.TrimSpace(s.read(t, "host.pub")), s.read(t, "user.pub"), 1))
-	_, err := Dial(within(t, 10*time.Second), s.options())
+	s := remotetest.Start(t)
+	s.Write(t, "known_hosts", strings.Replace(s.Read(t, "known_hosts"), strings.TrimSpace(s.Read(t, "host.pub")), s.Read(t, "user.pub"), 1))
+	_, err := Dial(remotetest.Within(t, 10*time.Second), box())
 	connectError(t, err, ChangedHostKey)
 }
 
 func TestLoginRefused(t *testing.T) {
-	s := startSSHD(t)
-	s.write(t, "authorized_keys", "")
-	_, err := Dial(within(t, 10*time.Second), s.options())
+	s := remotetest.Start(t)
+	s.Write(t, "authorized_keys", "")
+	_, err := Dial(remotetest.Within(t, 10*time.Second), box())
 	connectError(t, err, AuthFailed)
-	if n := s.connections(t); n != 1 {
+	if n := s.Connections(t); n != 1 {
 		t.Errorf("tried %d times", n)
 	}
 }
 
 func TestUnreachable(t *testing.T) {
-	s := startSSHD(t)
-	_, err := Dial(within(t, 10*time.Second), Options{Address: microvm.Address{Host: "127.0.0.1", Port: freePort(t)}})
+	s := remotetest.Start(t)
+	_, err := Dial(remotetest.Within(t, 10*time.Second), Options{Address: microvm.Address{Host: "127.0.0.1", Port: remotetest.FreePort(t)}})
 	e := connectError(t, err, Unreachable)
 	if !strings.Contains(e.Error(), "refused") || !strings.Contains(e.Hint(), "ssh -p") {
 		t.Errorf("%v; %s", e, e.Hint())
 	}
 	// Behind a jump host that is down the message is another.
-	s.configure(t, "Host behind", "ProxyJump 127.0.0.1:"+strconv.Itoa(freePort(t)))
-	_, err = Dial(within(t, 20*time.Second), Options{Address: microvm.Address{Host: "behind"}})
+	s.Configure(t, "Host behind", "ProxyJump 127.0.0.1:"+strconv.Itoa(remotetest.FreePort(t)))
+	_, err = Dial(remotetest.Within(t, 20*time.Second), Options{Address: microvm.Address{Host: "behind"}})
 	connectError(t, err, Unreachable)
 }
 
 func TestBadConfiguration(t *testing.T) {
-	s := startSSHD(t)
-	s.configure(t, "NoSuchOption yes")
-	_, err := Dial(within(t, 10*time.Second), s.options())
+	s := remotetest.Start(t)
+	s.Configure(t, "NoSuchOption yes")
+	_, err := Dial(remotetest.Within(t, 10*time.Second), box())
 	connectError(t, err, BadConfig)
 }
 
 func TestPortInAddress(t *testing.T) {
-	s := startSSHD(t)
-	t.Setenv("NIX_SSHOPTS", "-F "+s.config+" -p 1")
-	c := dial(t, Options{Address: microvm.Address{Host: "127.0.0.1", Port: s.port}})
+	s := remotetest.Start(t)
+	t.Setenv("NIX_SSHOPTS", "-F "+s.Config+" -p 1")
+	c := dial(t, Options{Address: microvm.Address{Host: "127.0.0.1", Port: s.Port}})
 	_ = output(t, c, "true")
 	n := c.NixCopy()
-	if !strings.HasPrefix(n.Store, "ssh-ng://127.0.0.1?") || !strings.Contains(n.Env[0], " -p "+strconv.Itoa(s.port)+" -F ") {
+	if !strings.HasPrefix(n.Store, "ssh-ng://127.0.0.1?") || !strings.Contains(n.Env[0], " -p "+strconv.Itoa(s.Port)+" -F ") {
 		t.Errorf("%+v", n)
 	}
 }
 
 // What nix gets has to run on our connection.
 func TestNixSharesTheConnection(t *testing.T) {
-	s := startSSHD(t)
-	c := dial(t, s.options())
+	s := remotetest.Start(t)
+	c := dial(t, box())
 	n := c.NixCopy()
 	if n.Store != "ssh-ng://box?max-connections=1" {
 		t.Errorf("store %s", n.Store)
 	}
 	words := strings.Fields(strings.TrimPrefix(n.Env[0], "NIX_SSHOPTS="))
 	mustRun(t, append(append([]string{"ssh", "box", "-x"}, words...), "true")...)
-	if got := s.connections(t); got != 1 {
+	if got := s.Connections(t); got != 1 {
 		t.Errorf("%d connections", got)
 	}
 }
 
 func TestJumpHost(t *testing.T) {
-	s := startSSHD(t)
-	s.configure(t, "Host behind", "ProxyJump box", "HostName 127.0.0.1", "Port "+strconv.Itoa(s.port))
+	s := remotetest.Start(t)
+	s.Configure(t, "Host behind", "ProxyJump box", "HostName 127.0.0.1", "Port "+strconv.Itoa(s.Port))
 	c := dial(t, Options{Address: microvm.Address{Host: "behind"}})
 	_ = output(t, c, "true")
 	_ = output(t, c, "true")
-	if n := s.connections(t); n != 2 {
+	if n := s.Connections(t); n != 2 {
 		t.Errorf("%d connections, want one and the jump host's", n)
 	}
 }
 
 // Settings for typing at a shell must not break sessions.
 func TestInteractiveSettings(t *testing.T) {
-	s := startSSHD(t)
-	port := strconv.Itoa(s.port)
-	s.configure(t, "RemoteCommand exec zsh", "RequestTTY force", "SessionType none", "StdinNull yes", "LogLevel QUIET",
+	s := remotetest.Start(t)
+	port := strconv.Itoa(s.Port)
+	s.Configure(t, "RemoteCommand exec zsh", "RequestTTY force", "SessionType none", "StdinNull yes", "LogLevel QUIET",
 		"LocalForward "+port+" 127.0.0.1:1", "ExitOnForwardFailure yes", "ForwardX11 yes")
-	c := dial(t, s.options())
+	c := dial(t, box())
 	var out bytes.Buffer
-	err := c.Run(within(t, 10*time.Second), Command{Args: []string{"sh", "-c", "cat; tty"}, Stdin: strings.NewReader("in "), Stdout: &out})
+	err := c.Run(remotetest.Within(t, 10*time.Second), Command{Args: []string{"sh", "-c", "cat; tty"}, Stdin: strings.NewReader("in "), Stdout: &out})
 	var e *ExitError
 	if !errors.As(err, &e) || out.String() != "in not a tty\n" {
 		t.Errorf("%q, %v", out.String(), err)
@@ -299,9 +301,9 @@ func TestInteractiveSettings(t *testing.T) {
 
 // A connection that is gone is an error, not a reason to connect again.
 func TestMasterGone(t *testing.T) {
-	s := startSSHD(t)
-	c := dial(t, s.options())
-	p, err := c.Start(within(t, 20*time.Second), Command{Args: []string{"cat"}})
+	s := remotetest.Start(t)
+	c := dial(t, box())
+	p, err := c.Start(remotetest.Within(t, 20*time.Second), Command{Args: []string{"cat"}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -313,16 +315,16 @@ func TestMasterGone(t *testing.T) {
 		t.Fatal(err)
 	}
 	connectError(t, p.Wait(), Dropped)
-	connectError(t, c.Run(within(t, 10*time.Second), Command{Args: []string{"true"}}), Dropped)
-	if n := s.connections(t); n != 1 {
+	connectError(t, c.Run(remotetest.Within(t, 10*time.Second), Command{Args: []string{"true"}}), Dropped)
+	if n := s.Connections(t); n != 1 {
 		t.Errorf("%d connections", n)
 	}
 }
 
 // A master that does not answer is killed by Close.
 func TestMasterHangs(t *testing.T) {
-	s := startSSHD(t)
-	c, err := Dial(within(t, 10*time.Second), s.options())
+	remotetest.Start(t)
+	c, err := Dial(remotetest.Within(t, 10*time.Second), box())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -333,7 +335,7 @@ func TestMasterHangs(t *testing.T) {
 	if err := c.Close(); err != nil {
 		t.Error(err)
 	}
-	waitFor(t, "the master is dead", func() bool { return !running(pid) })
+	remotetest.WaitFor(t, "the master is dead", func() bool { return !running(pid) })
 }
 
 // running: a process, and not one that only waits to be collected.
@@ -343,8 +345,8 @@ func running(pid int) bool {
 }
 
 func TestCloseEndsTheMaster(t *testing.T) {
-	s := startSSHD(t)
-	c := dial(t, s.options())
+	remotetest.Start(t)
+	c := dial(t, box())
 	pid := c.(*machine).w.(*ssh).master.pid
 	if !running(pid) {
 		t.Fatal("no master")
@@ -354,11 +356,11 @@ func TestCloseEndsTheMaster(t *testing.T) {
 			t.Error(err)
 		}
 	}
-	waitFor(t, "the master has ended", func() bool { return !running(pid) })
+	remotetest.WaitFor(t, "the master has ended", func() bool { return !running(pid) })
 }
 
 func TestInterruptedDial(t *testing.T) {
-	silent := freePort(t)
+	silent := remotetest.FreePort(t)
 	t.Setenv("NIX_SSHOPTS", "-F none -o ConnectTimeout=30 -o ProxyCommand=cat")
 	ctx, cancel := context.WithTimeout(context.Background(), 300*time.Millisecond)
 	defer cancel()

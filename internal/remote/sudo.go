@@ -2,7 +2,6 @@ package remote
 
 import (
 	"bytes"
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -104,10 +103,10 @@ func (m *machine) tryRoot(ctx context.Context) (rootWay, error) {
 func (m *machine) ask(ctx context.Context, c Command) (string, error) {
 	own, stop := context.WithCancelCause(ctx)
 	defer stop(nil)
-	late := time.AfterFunc(m.answerLimit(), func() { stop(SlowShell(m.o.Address, m.answerLimit())) })
+	late := time.AfterFunc(m.AnswerLimit(), func() { stop(SlowShell(m.o.Address, m.AnswerLimit())) })
 	defer late.Stop()
 	var out tail
-	c.Stdout = &bounded{w: &out, left: maxNoise, over: func() { stop(NoisyShell(m.o.Address)) }}
+	c.Stdout = ShellOutput(&out, func() { stop(NoisyShell(m.o.Address)) })
 	err := m.Run(own, c)
 	var shell *ShellError
 	if err != nil && ctx.Err() == nil && errors.As(context.Cause(own), &shell) {
@@ -115,8 +114,6 @@ func (m *machine) ask(ctx context.Context, c Command) (string, error) {
 	}
 	return out.String(), err
 }
-
-func (m *machine) answerLimit() time.Duration { return cmp.Or(m.o.AnswerLimit, answerLimit) }
 
 // lastAnswer takes askRoot's answer out of all that was printed.
 func lastAnswer(out string) (word, rest string) {

@@ -14,70 +14,18 @@ import (
 	"testing"
 	"time"
 
+	"ferry/internal/remote/remotetest"
+
 	"ferry/internal/microvm"
 )
 
-const testPassword = `pass 'word" \n$`
+const testPassword = remotetest.Password
 
-// fakeSudo behaves as sudo does with -n, -S, -k and -p: it reads the password a
-// byte at a time and leaves the rest of the input alone. It fails on anything
-// else. $MODE: quiet, password, stranger, nopasswd (a rule for the command:
-// nothing is asked, though -n with `sh -c :` fails).
-const fakeSudo = `#!/bin/bash
-here=$(dirname "$0"); mode=$(cat "$here/mode"); echo "$*" >>"$here/calls"
-n= S= k= p=unset
-while [ $# -gt 0 ]; do
-  case $1 in
-    -n) n=1 ;; -S) S=1 ;; -k) k=1 ;; -p) p=$2; shift ;; --) shift; break ;;
-    *) echo "fake sudo: unexpected $1" >&2; exit 99 ;;
-  esac; shift
-done
-run() { FAKE_UID=0 exec "$@"; }
-case $mode in
-  quiet) run "$@" ;;
-  nopasswd) [ "$*" = "sh -c :" ] && [ -n "$n" ] || run "$@" ;;
-esac
-[ -z "$n" ] || { echo "sudo: a password is required" >&2; exit 1; }
-[ -n "$S" ] && [ -n "$k" ] && [ "$p" = "" ] || { echo "fake sudo: needs -S -k -p ''" >&2; exit 99; }
-for try in 1 2 3; do
-  IFS= read -r line || { echo "sudo: no password was provided" >&2; exit 1; }
-  echo x >>"$here/attempts"
-  if [ "$line" = "$(cat "$here/password")" ]; then
-    [ "$mode" != stranger ] || { echo "op is not in the sudoers file." >&2; exit 1; }
-    run "$@"
-  fi
-  echo "Sorry, try again." >&2
-done
-exit 1
-`
-
-const fakeID = `#!/bin/sh
-[ "$*" = -u ] || { echo "fake id: unexpected $*" >&2; exit 99; }
-echo ${FAKE_UID:-1000}
-`
-
-// sudoMachines runs a test on every transport, where the user is not root and
-// sudo is the fake one.
+// sudoMachines runs a test on every transport; see remotetest.SudoMachines.
 func sudoMachines(t *testing.T, mode string, run func(t *testing.T, o Options, dir string)) {
-	for _, name := range []string{"local", "ssh"} {
-		t.Run(name, func(t *testing.T) {
-			dir := t.TempDir()
-			for file, text := range map[string]string{"sudo": fakeSudo, "id": fakeID, "mode": mode, "password": testPassword} {
-				if err := os.WriteFile(filepath.Join(dir, file), []byte(text), 0o755); err != nil {
-					t.Fatal(err)
-				}
-			}
-			path := dir + ":/usr/bin:/bin"
-			if name == "local" {
-				t.Setenv("PATH", path)
-				run(t, Options{Address: microvm.Address{Local: true}, Sudo: true}, dir)
-				return
-			}
-			o := startSSHD(t, "SetEnv SHLVL=2 PATH="+path).options()
-			o.Sudo = true
-			run(t, o, dir)
-		})
-	}
+	remotetest.SudoMachines(t, mode, func(t *testing.T, alias, dir string) {
+		run(t, Options{Address: microvm.Address{Host: alias, Local: alias == ""}, Sudo: true}, dir)
+	})
 }
 
 func TestSudoWithoutPassword(t *testing.T) {
@@ -98,13 +46,13 @@ func asRoot(t *testing.T, c Conn) {
 	t.Helper()
 	var out bytes.Buffer
 	script := Command{Args: []string{"sh", "-c", `id -u; cat; echo "$1"`, "sh", "a 'b'\n!"}, AsRoot: true, Stdin: strings.NewReader("input\nmore\n"), Stdout: &out}
-	if err := c.Run(within(t, 10*time.Second), script); err != nil {
+	if err := c.Run(remotetest.Within(t, 10*time.Second), script); err != nil {
 		t.Fatal(err)
 	}
 	if out.String() != "0\ninput\nmore\na 'b'\n!\n" {
 		t.Errorf("got %q", out.String())
 	}
-	p, err := c.Start(within(t, 10*time.Second), Command{Args: []string{"sh", "-c", "id -u; cat; exit 4"}, AsRoot: true})
+	p, err := c.Start(remotetest.Within(t, 10*time.Second), Command{Args: []string{"sh", "-c", "id -u; cat; exit 4"}, AsRoot: true})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -138,7 +86,7 @@ func TestSudoPasswordIsAskedOnceAndPassedOn(t *testing.T) {
 		var all sync.WaitGroup
 		for range 4 {
 			all.Go(func() {
-				if err := c.Root(within(t, 20*time.Second)); err != nil {
+				if err := c.Root(remotetest.Within(t, 20*time.Second)); err != nil {
 					t.Error(err)
 				}
 			})
@@ -186,7 +134,7 @@ func TestSudoRefusalsAreTold(t *testing.T) {
 			sudoMachines(t, tc.mode, func(t *testing.T, o Options, dir string) {
 				o.AskPassword = tc.ask
 				c := dial(t, o)
-				err := c.Run(within(t, 10*time.Second), Command{Args: []string{"true"}, AsRoot: true})
+				err := c.Run(remotetest.Within(t, 10*time.Second), Command{Args: []string{"true"}, AsRoot: true})
 				if err == nil || !strings.Contains(err.Error(), tc.why) || strings.Contains(err.Error(), "wrong\n") {
 					t.Fatalf("got %v", err)
 				}
@@ -207,7 +155,7 @@ func TestNotRootWithoutSudo(t *testing.T) {
 	sudoMachines(t, "quiet", func(t *testing.T, o Options, dir string) {
 		o.Sudo = false
 		var e *SudoError
-		if err := dial(t, o).Root(within(t, 10*time.Second)); !errors.As(err, &e) || !strings.Contains(e.Hint(), "--host-sudo") {
+		if err := dial(t, o).Root(remotetest.Within(t, 10*time.Second)); !errors.As(err, &e) || !strings.Contains(e.Hint(), "--host-sudo") {
 			t.Errorf("got %v", err)
 		}
 		if err := os.Remove(filepath.Join(dir, "sudo")); err != nil {
@@ -217,7 +165,7 @@ func TestNotRootWithoutSudo(t *testing.T) {
 			return // the real one is found next
 		}
 		o.Sudo = true
-		if err := dial(t, o).Root(within(t, 10*time.Second)); !errors.As(err, &e) || !strings.Contains(e.Why, "no sudo") {
+		if err := dial(t, o).Root(remotetest.Within(t, 10*time.Second)); !errors.As(err, &e) || !strings.Contains(e.Why, "no sudo") {
 			t.Errorf("got %v", err)
 		}
 	})
@@ -266,17 +214,17 @@ func realSudo(t *testing.T) {
 	o := Options{Address: microvm.Address{Local: true}, Sudo: true}
 	var refused *SudoError
 	if mode == "password" {
-		if err := dial(t, o).Root(within(t, 20*time.Second)); !errors.As(err, &refused) || !strings.Contains(refused.Why, "no terminal") {
+		if err := dial(t, o).Root(remotetest.Within(t, 20*time.Second)); !errors.As(err, &refused) || !strings.Contains(refused.Why, "no terminal") {
 			t.Errorf("nobody to ask: %v", err)
 		}
 		o.AskPassword = func(string) (string, error) { return "wrong", nil }
-		if err := dial(t, o).Root(within(t, 20*time.Second)); !errors.As(err, &refused) || !strings.Contains(refused.Why, "did not accept") {
+		if err := dial(t, o).Root(remotetest.Within(t, 20*time.Second)); !errors.As(err, &refused) || !strings.Contains(refused.Why, "did not accept") {
 			t.Errorf("wrong password: %v", err)
 		}
 	}
 	o.AskPassword = func(string) (string, error) { return testPassword, nil }
 	c := dial(t, o)
-	err := c.Root(within(t, 20*time.Second))
+	err := c.Root(remotetest.Within(t, 20*time.Second))
 	if mode == "stranger" {
 		if !errors.As(err, &refused) || !strings.Contains(refused.Why, "does not let this user") {
 			t.Errorf("a stranger: %v", err)
@@ -288,7 +236,7 @@ func realSudo(t *testing.T) {
 	}
 	var out bytes.Buffer
 	cmd := Command{Args: []string{"sh", "-c", "id -u; cat"}, AsRoot: true, Stdin: strings.NewReader("input\n"), Stdout: &out}
-	if err := c.Run(within(t, 20*time.Second), cmd); err != nil || out.String() != "0\ninput\n" {
+	if err := c.Run(remotetest.Within(t, 20*time.Second), cmd); err != nil || out.String() != "0\ninput\n" {
 		t.Errorf("%q, %v", out.String(), err)
 	}
 }

@@ -14,6 +14,8 @@ import (
 	"testing"
 	"time"
 
+	"ferry/internal/remote/remotetest"
+
 	"github.com/creack/pty"
 )
 
@@ -25,8 +27,8 @@ func TestSSHAsksOnTheTerminal(t *testing.T) {
 		onTerminal(t)
 		return
 	}
-	s := startSSHD(t)
-	s.write(t, "known_hosts", "")
+	s := remotetest.Start(t)
+	s.Write(t, "known_hosts", "")
 	cmd := exec.Command(os.Args[0], "-test.run", "^TestSSHAsksOnTheTerminal$")
 	cmd.Env = append(os.Environ(), "FERRY_TEST_TERMINAL=1")
 	terminal, err := pty.Start(cmd)
@@ -60,21 +62,21 @@ func TestSSHAsksOnTheTerminal(t *testing.T) {
 		}
 	}()
 	answer := func(question, keys string) {
-		waitFor(t, "it says "+question, shows(question))
+		remotetest.WaitFor(t, "it says "+question, shows(question))
 		if _, err := terminal.WriteString(keys); err != nil {
 			t.Fatal(err)
 		}
 	}
 	answer("continue connecting", "yes\n")
 	answer("READY", "\x03")
-	waitFor(t, "it has run on", shows("RAN ON"))
+	remotetest.WaitFor(t, "it has run on", shows("RAN ON"))
 	if err := cmd.Wait(); err != nil {
 		t.Error(err)
 	}
-	if n := s.connections(t); n != 1 {
+	if n := s.Connections(t); n != 1 {
 		t.Errorf("%d connections", n)
 	}
-	if !strings.Contains(s.read(t, "known_hosts"), "ssh-ed25519") {
+	if !strings.Contains(s.Read(t, "known_hosts"), "ssh-ed25519") {
 		t.Error("the key was not accepted by ssh itself")
 	}
 }
@@ -83,8 +85,8 @@ func TestSSHAsksOnTheTerminal(t *testing.T) {
 func onTerminal(t *testing.T) {
 	interrupts := make(chan os.Signal, 1)
 	signal.Notify(interrupts, os.Interrupt)
-	c := dial(t, (&server{}).options())
-	p, err := c.Start(within(t, 20*time.Second), Command{Args: []string{"cat"}})
+	c := dial(t, box())
+	p, err := c.Start(remotetest.Within(t, 20*time.Second), Command{Args: []string{"cat"}})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -57,7 +57,7 @@ type Report struct {
 }
 
 // systemd is what Machine needs of systemd.
-type systemd interface {
+type manager interface {
 	// calendar says what is wrong with a calendar expression; empty: nothing.
 	calendar(ctx context.Context, expression string) (string, error)
 	reload(ctx context.Context) error
@@ -70,7 +70,7 @@ type systemd interface {
 // Machine is the host whose timers these are.
 type Machine struct {
 	root string // before every path; empty but in tests
-	sys  systemd
+	sys  manager
 }
 
 // Here is this machine; it needs root.

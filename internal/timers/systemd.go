@@ -9,9 +9,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/coreos/go-systemd/v22/dbus"
-
-	"ferry/internal/hostapi"
+	"ferry/internal/systemd"
 )
 
 // Status is what a timer does.
@@ -49,17 +47,17 @@ func (m *Machine) Status(ctx context.Context) ([]Status, error) {
 	return all, nil
 }
 
-type linux struct{ conn *dbus.Conn }
+type linux struct{ *systemd.Manager }
 
 func connect(ctx context.Context) (*linux, error) {
-	conn, err := dbus.NewSystemdConnectionContext(context.WithoutCancel(ctx))
+	m, err := systemd.Connect(context.WithoutCancel(ctx))
 	if err != nil {
-		return nil, hostapi.Refuse(fmt.Sprintf("systemd does not answer: %v", err), "timers are systemd's; other init systems are not supported")
+		return nil, err
 	}
-	return &linux{conn: conn}, nil
+	return &linux{m}, nil
 }
 
-func (l *linux) close() { l.conn.Close() }
+func (l *linux) close() { l.Close() }
 
 func (l *linux) calendar(ctx context.Context, expression string) (string, error) {
 	cmd := exec.CommandContext(ctx, "systemd-analyze", "calendar", "--", expression)
@@ -77,56 +75,31 @@ func (l *linux) calendar(ctx context.Context, expression string) (string, error)
 	return "", nil
 }
 
-func (l *linux) reload(ctx context.Context) error {
-	if err := l.conn.ReloadContext(ctx); err != nil {
-		return fmt.Errorf("reloading systemd's units: %w", err)
-	}
-	return nil
-}
+func (l *linux) reload(ctx context.Context) error { return l.Reload(ctx) }
 
 func (l *linux) enable(ctx context.Context, timer string) error {
-	if _, _, err := l.conn.EnableUnitFilesContext(ctx, []string{timer}, false, true); err != nil {
-		return fmt.Errorf("enabling %s: %w", timer, err)
+	if err := l.EnableFile(ctx, timer); err != nil {
+		return err
 	}
-	return l.job(ctx, timer, l.conn.RestartUnitContext)
+	return l.RestartUnit(ctx, timer)
 }
 
 func (l *linux) disable(ctx context.Context, timer string) error {
-	if _, err := l.conn.DisableUnitFilesContext(ctx, []string{timer}, false); err != nil && !strings.Contains(err.Error(), "does not exist") {
-		return fmt.Errorf("disabling %s: %w", timer, err)
+	if err := l.DisableFile(ctx, timer); err != nil {
+		return err
 	}
-	s, err := l.conn.GetUnitPropertyContext(ctx, timer, "ActiveState")
-	if err != nil || s.Value.Value() == "inactive" {
+	u, err := l.Unit(ctx, timer)
+	if err != nil || u.Stopped() {
 		return nil
 	}
-	return l.job(ctx, timer, l.conn.StopUnitContext)
-}
-
-const jobTimeout = time.Minute
-
-func (l *linux) job(ctx context.Context, unit string, start func(context.Context, string, string, chan<- string) (int, error)) error {
-	ctx, cancel := context.WithTimeout(ctx, jobTimeout)
-	defer cancel()
-	done := make(chan string, 1)
-	if _, err := start(ctx, unit, "replace", done); err != nil {
-		return fmt.Errorf("%s: %w", unit, err)
-	}
-	select {
-	case result := <-done:
-		if result != "done" {
-			return fmt.Errorf("%s: the job ended with %q", unit, result)
-		}
-		return nil
-	case <-ctx.Done():
-		return fmt.Errorf("%s: %w", unit, ctx.Err())
-	}
+	return l.StopUnit(ctx, timer)
 }
 
 func (l *linux) look(ctx context.Context, k Kind) (Status, error) {
 	var s Status
-	t, err := l.conn.GetAllPropertiesContext(ctx, k.timer())
+	t, err := l.Properties(ctx, k.timer())
 	if err != nil {
-		return s, fmt.Errorf("asking systemd about %s: %w", k.timer(), err)
+		return s, err
 	}
 	s.Active = t["ActiveState"] == "active"
 	s.Next, s.Last = when(t["NextElapseUSecRealtime"]), when(t["LastTriggerUSec"])
@@ -137,9 +110,9 @@ func (l *linux) look(ctx context.Context, k Kind) (Status, error) {
 			}
 		}
 	}
-	u, err := l.conn.GetAllPropertiesContext(ctx, k.service())
+	u, err := l.Properties(ctx, k.service())
 	if err != nil {
-		return s, fmt.Errorf("asking systemd about %s: %w", k.service(), err)
+		return s, err
 	}
 	s.Running = u["ActiveState"] == "activating"
 	if ended := when(u["ExecMainExitTimestamp"]); !ended.IsZero() {

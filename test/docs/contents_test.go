@@ -61,8 +61,57 @@ func TestOutcomes(t *testing.T) {
 
 func TestProtocol(t *testing.T) {
 	text := read(t, "docs/protocol.md")
-	sameSet(t, "request", firstCells(t, text, "request"), jsonNames(reflect.TypeFor[hostapi.Request]()))
+	documented := append(firstCells(t, text, "request"), firstCells(t, text, "command")...)
+	sameSet(t, "request", documented, hostapi.Kinds())
+	sameSet(t, "event", firstCells(t, text, "event"), constants(t, "internal/hostapi/requests.go", "Event", "EventName"))
 	sameSet(t, "kind", firstCells(t, text, "`kind`"), constants(t, "internal/hostapi/requests.go", "Kind", "FailureKind"))
+}
+
+// The commands' arguments and answers are those of the code.
+func TestProtocolCommands(t *testing.T) {
+	text := read(t, "docs/protocol.md")
+	word := regexp.MustCompile("`([^`]+)`")
+	for i := range reflect.TypeFor[hostapi.Commands]().NumField() {
+		field := reflect.TypeFor[hostapi.Commands]().Field(i)
+		name := jsonNames(reflect.TypeFor[hostapi.Commands]())[i]
+		row := regexp.MustCompile("(?m)^\\| `" + name + "` \\|([^|]*)\\|([^|]*)\\|").FindStringSubmatch(text)
+		if row == nil {
+			t.Errorf("docs/protocol.md has no row for %s", name)
+			continue
+		}
+		var arguments []string
+		for _, m := range word.FindAllStringSubmatch(row[1], -1) {
+			arguments = append(arguments, m[1])
+		}
+		sameSet(t, "argument of "+name, arguments, jsonNames(field.Type.Elem()))
+		for _, m := range word.FindAllStringSubmatch(row[2], -1) {
+			if !declared(t, "internal/hostapi", m[1]) {
+				t.Errorf("docs/protocol.md: %s answers with %s, which is not in internal/hostapi", name, m[1])
+			}
+		}
+	}
+}
+
+// declared reports whether a package has a type of this name.
+func declared(t *testing.T, dir, name string) bool {
+	t.Helper()
+	files, err := filepath.Glob(filepath.Join(root, dir, "*.go"))
+	if err != nil || len(files) == 0 {
+		t.Fatalf("%s has no files: %v", dir, err)
+	}
+	found := false
+	for _, file := range files {
+		f, err := parser.ParseFile(token.NewFileSet(), file, nil, parser.SkipObjectResolution)
+		if err != nil {
+			t.Fatal(err)
+		}
+		ast.Inspect(f, func(n ast.Node) bool {
+			spec, ok := n.(*ast.TypeSpec)
+			found = found || ok && spec.Name.Name == name
+			return !found
+		})
+	}
+	return found
 }
 
 // The exit codes of the README are those of the code, and the help names them.
@@ -83,6 +132,10 @@ func TestExitCodes(t *testing.T) {
 func jsonNames(typ reflect.Type) []string {
 	var names []string
 	for i := range typ.NumField() {
+		if field := typ.Field(i); field.Anonymous {
+			names = append(names, jsonNames(field.Type)...)
+			continue
+		}
 		name, _, _ := strings.Cut(typ.Field(i).Tag.Get("json"), ",")
 		names = append(names, name)
 	}

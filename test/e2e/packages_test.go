@@ -24,6 +24,7 @@ func TestPackagesInTheLab(t *testing.T) {
 		{"nix", "TestRealBuild", world.operator},
 		{"flake", "TestCacheHit", world.operator},
 		{"remote", "TestConformance", world.host2},
+		{"hostclient", "TestHelperIsUploadedOnce", world.host2},
 	} {
 		t.Run(p.name, func(t *testing.T) { p.test(t) })
 	}

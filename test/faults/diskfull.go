@@ -6,7 +6,7 @@ import (
 	"context"
 	"fmt"
 
-	"ferry/internal/host"
+	"ferry/internal/host/step"
 	"ferry/internal/lab"
 )
 
@@ -47,17 +47,17 @@ func diskFullTrials() []trial {
 	notes := full("/var/lib/ferry", "noting it", nowhere, 0)
 	notes.unnoted = true
 	// Here a note is dropped before the next is written, which may just do.
-	late := full("/var/lib/ferry", string(host.StepRestart), onHost, 0)
+	late := full("/var/lib/ferry", string(step.Restart), onHost, 0)
 	late.ends, late.says = "", ""
 	return []trial{
 		full("/nix", "copying", nowhere, 0),
 		full("/nix", "building", nowhere, 16<<20),
-		full("/nix", string(host.StepProfile), onHost, 0),
-		full("/var/lib/microvms", string(host.StepOld), onHost, 0),
-		full("/var/lib/microvms", string(host.StepCurrent), onHost, 0),
-		full("/var/lib/microvms", string(host.StepFlake), onHost, 0),
+		full("/nix", string(step.Profile), onHost, 0),
+		full("/var/lib/microvms", string(step.Old), onHost, 0),
+		full("/var/lib/microvms", string(step.Current), onHost, 0),
+		full("/var/lib/microvms", string(step.Flake), onHost, 0),
 		notes,
-		full("/var/lib/ferry", string(host.StepProfile), onHost, 0),
+		full("/var/lib/ferry", string(step.Profile), onHost, 0),
 		late,
 	}
 }

@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	"ferry/internal/lab"
 )
@@ -62,7 +63,9 @@ func (w *world) tryAll(ctx context.Context, trials []trial, rep *report) {
 // the trial didn't expect. The error is a lab that can't be mended.
 func (l *lane) tryTwice(ctx context.Context, t trial, rep *report) (row, error) {
 	for again := false; ; again = true {
-		r := l.try(ctx, t)
+		watched, stop := l.watch(ctx)
+		r := l.try(watched, t)
+		stop()
 		if ctx.Err() != nil || (len(r.Violations) == 0 && r.Lab == "") {
 			return r, ctx.Err()
 		}
@@ -84,6 +87,35 @@ func (l *lane) tryTwice(ctx context.Context, t trial, rep *report) (row, error) 
 		}
 		rep.again(r)
 	}
+}
+
+// goneLimit is how long a machine may be down in a trial, in patience: a fault that
+// kills it starts it again.
+const goneLimit = 30 * time.Second
+
+// watch ends a trial whose machines are gone for good: all that it waits for would
+// only run into its limit.
+func (l *lane) watch(ctx context.Context) (context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	go func() {
+		tick := time.NewTicker(time.Second)
+		defer tick.Stop()
+		patience := lab.NewPatience(goneLimit)
+		for {
+			if l.host.Running() && l.operator.Running() {
+				patience = lab.NewPatience(goneLimit)
+			} else if patience.Over() {
+				cancel(errors.New("a machine of the lab is gone"))
+				return
+			}
+			select {
+			case <-tick.C:
+			case <-ctx.Done():
+				return
+			}
+		}
+	}()
+	return ctx, func() { cancel(context.Canceled) }
 }
 
 // check returns nil where this lane's machines are well.

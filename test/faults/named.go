@@ -8,7 +8,7 @@ import (
 	"slices"
 
 	"ferry/internal/guest"
-	"ferry/internal/host"
+	"ferry/internal/host/step"
 	"ferry/internal/lab"
 )
 
@@ -41,14 +41,14 @@ func storeTrials() []trial {
 	}}
 	trials := []trial{
 		{way: &building, step: "building", fault: fault{name: "nix killed, as by OOM", inflict: killBuilder}, ends: "A"},
-		{way: &restarted, step: string(host.StepBuild), where: onHost, fault: fault{name: "derivation lost", inflict: lost("pending-drv-0")}, ends: "B"},
-		{way: &restarted, step: string(host.StepProfile), where: onHost, fault: fault{name: "new runner lost", inflict: lost("pending")}, ends: "A"},
+		{way: &restarted, step: string(step.Build), where: onHost, fault: fault{name: "derivation lost", inflict: lost("pending-drv-0")}, ends: "B"},
+		{way: &restarted, step: string(step.Profile), where: onHost, fault: fault{name: "new runner lost", inflict: lost("pending")}, ends: "A"},
 		{way: &restarted, step: "the way back", fault: fault{name: "`old` lost"}, ends: "B", before: func(ctx context.Context, s *subject) error {
 			_, err := s.on(ctx, onHost, `old=$(readlink "/var/lib/microvms/$1/old") || exit 0; nix-store --delete --ignore-liveness "$old"`, s.name)
 			return err
 		}},
 	}
-	for _, step := range []host.Step{host.StepBuild, host.StepProfile, host.StepCurrent, host.StepRestart} {
+	for _, step := range []step.Step{step.Build, step.Profile, step.Current, step.Restart} {
 		trials = append(trials, trial{way: &restarted, step: string(step), where: onHost, fault: collected, ends: "B"})
 	}
 	return trials
@@ -91,11 +91,11 @@ func operatorTrials() []trial {
 	}}
 	var trials []trial
 	for _, f := range []fault{killed, interrupted} {
-		for _, step := range []host.Step{host.StepBuild, host.StepProfile, host.StepRestart} {
+		for _, step := range []step.Step{step.Build, step.Profile, step.Restart} {
 			trials = append(trials, trial{way: &restarted, step: string(step), where: onHost, fault: f})
 		}
 		trials = append(trials,
-			trial{way: &answered, step: string(host.StepAwait), where: onHost, fault: f},
+			trial{way: &answered, step: string(step.Await), where: onHost, fault: f},
 			trial{way: &switched, step: string(guest.StepSwitch), where: inGuest, fault: f},
 		)
 	}
@@ -106,7 +106,7 @@ func operatorTrials() []trial {
 		}
 	}
 	return append(trials,
-		trial{way: &restarted, step: string(host.StepRestart), where: onHost, fault: frozen, after: thaw(onHost)},
+		trial{way: &restarted, step: string(step.Restart), where: onHost, fault: frozen, after: thaw(onHost)},
 		trial{way: &switched, step: string(guest.StepSwitch), where: inGuest, fault: frozen, after: thaw(inGuest)},
 	)
 }

@@ -6,7 +6,7 @@ import (
 	"fmt"
 
 	"ferry/internal/guest"
-	"ferry/internal/host"
+	"ferry/internal/host/step"
 )
 
 // qemuWay is a VM with a real guest on host3, which boots in half a minute.
@@ -61,11 +61,11 @@ func qemuTrials() []trial {
 		{way: live, step: string(guest.StepProfile), where: inGuest, fault: scriptKilled},
 		{way: live, step: string(guest.StepSwitch), where: inGuest, fault: connectionCut},
 		{way: live, step: string(guest.StepSwitch), where: inGuest, fault: guestKilled},
-		{way: live, step: string(host.StepCurrent), where: onHost, fault: helperKilled},
-		{way: live, step: string(host.StepRunning), where: onHost, fault: hostKilled},
+		{way: live, step: string(step.Current), where: onHost, fault: helperKilled},
+		{way: live, step: string(step.Running), where: onHost, fault: hostKilled},
 		{way: failing, step: string(guest.StepUndoSwitch), where: inGuest, fault: scriptKilled, once: true},
-		{way: restart, step: string(host.StepRestart), where: onHost, fault: helperKilled},
-		{way: restart, step: string(host.StepAwait), where: onHost, fault: connectionCut},
+		{way: restart, step: string(step.Restart), where: onHost, fault: helperKilled},
+		{way: restart, step: string(step.Await), where: onHost, fault: connectionCut},
 		{way: unbooted, step: "booting", fault: fault{name: "never boots"}, ends: "A", once: true},
 		{way: dead(kernelSays("systemd.unit=emergency.target")), step: "booting", fault: fault{name: "boots and hangs"}, ends: "A", once: true},
 		{way: dead(kernelSays("rdinit=/none")), step: "booting", fault: fault{name: "reboots in a loop"}, ends: "A", once: true},

@@ -7,18 +7,18 @@ import (
 	"strings"
 
 	"ferry/internal/guest"
-	"ferry/internal/host"
+	"ferry/internal/host/step"
 )
 
 // allTrials are every step that the code lists with every fault that a step is
 // tried with, and the faults that have a name of their own.
 func allTrials() []trial {
 	var all []trial
-	for _, step := range host.Steps() {
+	for _, st := range step.All() {
 		for _, f := range []fault{helperKilled, hostKilled, connectionCut} {
 			all = append(all, trial{
-				way: wayTo(step), step: string(step), where: onHost, fault: f,
-				unnoted: step == host.StepLock || step == host.StepNote,
+				way: wayTo(st), step: string(st), where: onHost, fault: f,
+				unnoted: st == step.Lock || st == step.Note,
 			})
 		}
 	}
@@ -37,13 +37,13 @@ func allTrials() []trial {
 // wayTo is a deployment that reaches a step. One that is not named here is tried
 // with a restart; if that does not reach it either, this is a violation, so that
 // a new step is not forgotten.
-func wayTo(step host.Step) *way {
+func wayTo(s step.Step) *way {
 	switch {
-	case slices.Contains([]host.Step{host.StepActivate, host.StepRunning}, step):
+	case slices.Contains([]step.Step{step.Activate, step.Running}, s):
 		return &switched
-	case step == host.StepAwait:
+	case s == step.Await:
 		return &answered
-	case slices.Contains([]host.Step{host.StepUndo, host.StepUndoLink, host.StepUndoGen, host.StepUndoRest, host.StepUndoUnit}, step):
+	case slices.Contains([]step.Step{step.Undo, step.UndoLink, step.UndoGen, step.UndoRest, step.UndoUnit}, s):
 		return &undone
 	}
 	return &restarted

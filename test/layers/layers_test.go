@@ -36,12 +36,16 @@ var order = []string{
 	"internal/hydra",
 	"internal/fetch",
 	"internal/guest",
+	"internal/hostclient",
 	"internal/host",
+	"internal/systemd",
+	"internal/runner",
 	"internal/remote",
 	"internal/nix",
-	"internal/ui",
 	"internal/remembered",
 	"internal/hostapi",
+	"internal/health",
+	"internal/ui",
 	"internal/microvm",
 }
 

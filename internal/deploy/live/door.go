@@ -26,6 +26,8 @@ const (
 // Conn is a login to a guest.
 type Conn interface {
 	guest.Shell
+	// Root finds out whether commands can run as root.
+	Root(ctx context.Context) error
 	Close() error
 }
 

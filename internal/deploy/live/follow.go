@@ -109,58 +109,58 @@ func failure(s guest.Status, target microvm.Address) error {
 // earlierWait bounds how long the switch of an earlier run is waited for.
 const earlierWait = 15 * time.Minute
 
-// Earlier is a guest in which the switch of a run goes on that was interrupted,
+// earlier is a guest in which the switch of a run goes on that was interrupted,
 // or waits to be confirmed.
-type Earlier struct {
-	Door   Door
-	Conn   Conn
-	Facts  guest.Facts
-	Report Reporter
-	// OnlySay mentions it, and waits for nothing.
-	OnlySay bool
+type earlier struct {
+	door   Door
+	conn   Conn
+	facts  guest.Facts
+	report Reporter
+	// onlySay mentions it, and waits for nothing.
+	onlySay bool
 }
 
-// Await waits until the switch has ended and the guest has taken it back: until
+// await waits until the switch has ended and the guest has taken it back: until
 // then NixOS refuses another one, and nobody knows what the guest runs.
-func (e Earlier) Await(ctx context.Context) error {
+func (e earlier) await(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, earlierWait)
 	defer cancel()
-	err := e.await(ctx)
+	err := e.awaitBoth(ctx)
 	if err != nil && errors.Is(ctx.Err(), context.DeadlineExceeded) {
 		return hostapi.Refuse(
-			fmt.Sprintf("an earlier switch in %s has not ended within %s", e.Door.Address, earlierWait),
+			fmt.Sprintf("an earlier switch in %s has not ended within %s", e.door.Address, earlierWait),
 			"look at the units ferry-* in the guest, or run again to wait longer")
 	}
 	return err
 }
 
-func (e Earlier) await(ctx context.Context) error {
-	f := follower{door: e.Door, conn: e.Conn, report: e.Report}
-	if e.Facts.Switching != "" {
-		e.Report.Step("the switch of deployment %s is still under way in %s", e.Facts.Switching, e.Door.Address)
-		if e.OnlySay {
+func (e earlier) awaitBoth(ctx context.Context) error {
+	f := follower{door: e.door, conn: e.conn, report: e.report}
+	if e.facts.Switching != "" {
+		e.report.Step("the switch of deployment %s is still under way in %s", e.facts.Switching, e.door.Address)
+		if e.onlySay {
 			return nil
 		}
-		log := e.Report.Log()
+		log := e.report.Log()
 		defer log.Close()
-		status, err := f.theSwitch(ctx, e.Facts.Switching, log)
+		status, err := f.theSwitch(ctx, e.facts.Switching, log)
 		if err != nil {
 			return err
 		}
-		if err := failure(status, e.Door.Address); err != nil {
-			e.Report.Warn("that switch failed: %v", err)
+		if err := failure(status, e.door.Address); err != nil {
+			e.report.Warn("that switch failed: %v", err)
 		}
 	}
-	if e.Facts.Armed == "" {
+	if e.facts.Armed == "" {
 		return nil
 	}
-	e.Report.Step("nobody has confirmed the switch of deployment %s in %s: waiting until the guest has undone it", e.Facts.Armed, e.Door.Address)
-	if e.OnlySay {
+	e.report.Step("nobody has confirmed the switch of deployment %s in %s: waiting until the guest has undone it", e.facts.Armed, e.door.Address)
+	if e.onlySay {
 		return nil
 	}
-	status, err := f.theUndo(ctx, e.Facts.Armed)
+	status, err := f.theUndo(ctx, e.facts.Armed)
 	if err == nil && status.Rebooting {
-		err = fmt.Errorf("the guest at %s boots, to undo an earlier switch: run again when it is up", e.Door.Address)
+		err = fmt.Errorf("the guest at %s boots, to undo an earlier switch: run again when it is up", e.door.Address)
 	}
 	return err
 }

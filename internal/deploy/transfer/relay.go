@@ -3,6 +3,7 @@ package transfer
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -19,6 +20,9 @@ type Fetch struct {
 	// Stall is how long a download may stand still, Limit how long it may take; 0:
 	// the defaults.
 	Stall, Limit time.Duration
+	// OnlyRelay brings it by way of this machine. Otherwise the host fetches it, and
+	// this is done where the host can't reach the cache, unless NeverRelay.
+	OnlyRelay, NeverRelay bool
 }
 
 func (f Fetch) request() hostapi.Request {
@@ -27,15 +31,32 @@ func (f Fetch) request() hostapi.Request {
 	}}
 }
 
-// Download has the host fetch a runner.
-func (w Way) Download(ctx context.Context, f Fetch) error {
+// Obtain brings a runner into the host's store.
+func (w Way) Obtain(ctx context.Context, f Fetch) error {
+	if !f.OnlyRelay {
+		err := w.download(ctx, f)
+		if err == nil || f.NeverRelay || f.Cache == "" || w.To.Local || !isUnreachable(err) || ctx.Err() != nil {
+			return err
+		}
+		w.Report.Step("%v: copying through this machine", err)
+	}
+	return w.relay(ctx, f)
+}
+
+func isUnreachable(err error) bool {
+	var f *hostapi.Failure
+	return errors.As(err, &f) && f.Kind == hostapi.KindUnreachable
+}
+
+// download has the host fetch a runner.
+func (w Way) download(ctx context.Context, f Fetch) error {
 	w.Report.Step("downloading %s", microvm.SystemBaseName(string(f.Runner)))
 	return w.Host.Call(ctx, f.request(), nil)
 }
 
-// Relay brings a runner from the cache into this machine's store and from here
+// relay brings a runner from the cache into this machine's store and from here
 // to the host. Both check the signatures, each by the keys that it trusts.
-func (w Way) Relay(ctx context.Context, f Fetch) error {
+func (w Way) relay(ctx context.Context, f Fetch) error {
 	to := w.Host.NixCopy()
 	switch {
 	case to.Store == "":

@@ -8,11 +8,38 @@ import (
 
 	"ferry/internal/hostapi"
 	"ferry/internal/microvm"
+	"ferry/internal/remote"
 )
 
-// CheckTrust refuses a host whose Nix would refuse what was built elsewhere: that
+// CheckPlace finds out whether what is built at a place would be taken by the host,
+// and connects to a builder. options are the user's.
+func (w Way) CheckPlace(ctx context.Context, place microvm.BuildPlace, options []string, dial func(context.Context, microvm.Address) (remote.Conn, error)) (Place, error) {
+	w.warnIgnored(ctx, options, place)
+	if place.OnHost() {
+		return Place{}, nil
+	}
+	if err := w.checkTrust(ctx, place.Local); err != nil {
+		return Place{}, err
+	}
+	at := Place{Name: PlaceName(place, w.To)}
+	if place.Builder == nil {
+		return at, nil
+	}
+	builder, err := dial(ctx, *place.Builder)
+	if err != nil {
+		return at, fmt.Errorf("the builder: %w", err)
+	}
+	at.Builder = builder
+	target := builder.NixCopy()
+	if _, err := w.Nix(nil).Store(ctx, target.Store, target.Env); err != nil {
+		return at, fmt.Errorf("asking Nix on the builder %s: %w", at.Name, err)
+	}
+	return at, nil
+}
+
+// checkTrust refuses a host whose Nix would refuse what was built elsewhere: that
 // is signed by nobody. here: it is built on this machine.
-func (w Way) CheckTrust(ctx context.Context, here bool) error {
+func (w Way) checkTrust(ctx context.Context, here bool) error {
 	target := w.Host.NixCopy()
 	if w.Host.SudoPassword() || (target.Store == "" && here) {
 		return nil // the helper takes it in as root; it is built in place
@@ -30,18 +57,9 @@ func (w Way) CheckTrust(ctx context.Context, here bool) error {
 			"where the host gets it from a cache whose key is in its trusted-public-keys, or with --build-on host, no trust is needed")
 }
 
-// CheckBuilder fails where the builder's Nix does not answer.
-func (w Way) CheckBuilder(ctx context.Context, at Place) error {
-	target := at.Builder.NixCopy()
-	if _, err := w.Nix(nil).Store(ctx, target.Store, target.Env); err != nil {
-		return fmt.Errorf("asking Nix on the builder %s: %w", at.Name, err)
-	}
-	return nil
-}
-
-// WarnIgnored tells of settings that the user gave for a build at a place and
+// warnIgnored tells of settings that the user gave for a build at a place and
 // that Nix would ignore in silence.
-func (w Way) WarnIgnored(ctx context.Context, options []string, place microvm.BuildPlace) {
+func (w Way) warnIgnored(ctx context.Context, options []string, place microvm.BuildPlace) {
 	given := restrictedOptions(options)
 	if len(given) == 0 {
 		return

@@ -55,7 +55,7 @@ func TestUntrustedOperatorIsTold(t *testing.T) {
 			var said warnings
 			n := nixtest.New(t, calls...)
 			w := Way{To: address, Report: &said, Nix: func(io.Writer) Nix { return n }}
-			w.WarnIgnored(t.Context(), c.options, c.on)
+			w.warnIgnored(t.Context(), c.options, c.on)
 			if all := strings.Join(said, "\n"); (all == "") != (c.want == "") || !strings.Contains(all, c.want) {
 				t.Errorf("said %q", all)
 			}

@@ -95,40 +95,6 @@ func (w Way) Derivations(ctx context.Context, drvs ...microvm.StorePath) error {
 	return w.quiet().CopyDerivations(ctx, nix.CopyRequest{To: target.Store, Env: target.Env, Derivations: drvs})
 }
 
-// Sources copies a flake and its inputs, which the host has rooted already. They
-// are addressed by their content, so nobody has to trust us.
-func (w Way) Sources(ctx context.Context, paths []microvm.StorePath) error {
-	target := w.Host.NixCopy()
-	switch {
-	case target.Store == "":
-		return nil
-	case w.Host.SudoPassword():
-		return w.stream(ctx, paths, false)
-	}
-	w.Report.Step("copying the flake and its inputs to %s", w.To)
-	err := w.quiet().CopyPaths(ctx, nix.PathsRequest{To: target.Store, Env: target.Env, Paths: paths})
-	if err != nil {
-		return fmt.Errorf("copying the flake to %s: %w", w.To, err)
-	}
-	return nil
-}
-
-// Evaluated ships sources and has the host evaluate them. A garbage collector
-// that read the roots just before may take sources all the same: then they are
-// copied once more.
-func (w Way) Evaluated(ctx context.Context, sources []microvm.StorePath, evaluate func(context.Context) error) error {
-	for shipment := 1; ; shipment++ {
-		if err := w.Sources(ctx, sources); err != nil {
-			return err
-		}
-		err := evaluate(ctx)
-		if err == nil || shipment == maxShipments || ctx.Err() != nil || !w.lacks(ctx, sources) {
-			return err
-		}
-		w.Report.Step("a garbage collection on %s took sources", w.To)
-	}
-}
-
 // stream sends what the host lacks of a closure through the helper: where sudo
 // wants a password, the programs that `nix copy` starts can't be root. With
 // substitute the host fetches before what its own caches have.

@@ -5,13 +5,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"os/exec"
+	"slices"
 	"strings"
-	"time"
-
-	"github.com/coreos/go-systemd/v22/dbus"
 
 	"ferry/internal/nix"
+	"ferry/internal/systemd"
 )
 
 // system is what setup needs of a machine besides its files.
@@ -36,95 +36,63 @@ type system interface {
 }
 
 // linux is a machine with systemd.
-type linux struct{ conn *dbus.Conn }
+type linux struct{ units *systemd.Manager }
 
 func connect(ctx context.Context) (*linux, error) {
-	conn, err := dbus.NewSystemdConnectionContext(ctx)
+	m, err := systemd.Connect(ctx)
 	if err != nil {
-		return nil, refuse(fmt.Sprintf("systemd does not answer: %v", err), "a host runs its MicroVMs by systemd; other init systems are not supported")
+		return nil, err
 	}
-	return &linux{conn: conn}, nil
+	return &linux{units: m}, nil
 }
 
-func (l *linux) close() { l.conn.Close() }
+func (l *linux) close() { l.units.Close() }
 
-func (l *linux) systemdVersion() (string, error) {
-	v, err := l.conn.GetManagerProperty("Version")
-	if err != nil {
-		return "", fmt.Errorf("asking systemd for its version: %w", err)
-	}
-	return strings.Trim(v, `"`), nil
-}
+func (l *linux) systemdVersion() (string, error) { return l.units.Version() }
 
 func (l *linux) nixVersion(ctx context.Context) (nix.Version, error) {
 	return (&nix.Nix{}).Version(ctx)
 }
 
 func (l *linux) fragment(ctx context.Context, unit string) (string, error) {
-	p, err := l.conn.GetUnitPropertyContext(ctx, unit, "FragmentPath")
-	if err != nil {
-		return "", fmt.Errorf("asking systemd about %s: %w", unit, err)
-	}
-	path, _ := p.Value.Value().(string)
-	return path, nil
+	p, err := l.units.Properties(ctx, unit)
+	path, _ := p["FragmentPath"].(string)
+	return path, err
 }
 
 func (l *linux) running(ctx context.Context) ([]string, error) {
-	units, err := l.conn.ListUnitsByPatternsContext(ctx, nil, []string{"microvm@*.service"})
+	units, err := l.units.List(ctx, "microvm@*.service")
 	if err != nil {
-		return nil, fmt.Errorf("asking systemd for the VMs: %w", err)
+		return nil, err
 	}
 	var names []string
-	for _, u := range units {
-		if u.ActiveState != "inactive" && u.ActiveState != "failed" {
-			names = append(names, u.Name)
+	for _, name := range slices.Sorted(maps.Keys(units)) {
+		if state := units[name].ActiveState; state != "inactive" && state != "failed" {
+			names = append(names, name)
 		}
 	}
 	return names, nil
 }
 
-func (l *linux) reload(ctx context.Context) error {
-	if err := l.conn.ReloadContext(ctx); err != nil {
-		return fmt.Errorf("reloading systemd's units: %w", err)
-	}
-	return nil
-}
+func (l *linux) reload(ctx context.Context) error { return l.units.Reload(ctx) }
 
 func (l *linux) forget(ctx context.Context) error {
-	units, err := l.conn.ListUnitsByPatternsContext(ctx, nil, []string{"microvm*"})
+	units, err := l.units.List(ctx, "microvm*")
 	if err != nil {
-		return fmt.Errorf("asking systemd for the VMs' units: %w", err)
+		return err
 	}
-	for _, u := range units {
-		if u.ActiveState == "failed" {
-			_ = l.conn.ResetFailedUnitContext(ctx, u.Name)
-			continue
-		}
-		if u.ActiveState == "inactive" || u.LoadState != "loaded" {
-			continue
-		}
-		if err := l.stop(ctx, u.Name); err != nil {
-			return err
+	for _, name := range slices.Sorted(maps.Keys(units)) {
+		switch u := units[name]; {
+		case u.ActiveState == "failed":
+			_ = l.units.ResetFailed(ctx, name)
+		case u.ActiveState == "inactive" || u.LoadState != "loaded":
+		default:
+			if err := l.units.StopUnit(ctx, name); err != nil {
+				return err
+			}
 		}
 	}
 	return nil
-}
-
-const stopTimeout = time.Minute
-
-func (l *linux) stop(ctx context.Context, unit string) error {
-	ctx, cancel := context.WithTimeout(ctx, stopTimeout)
-	defer cancel()
-	done := make(chan string, 1)
-	if _, err := l.conn.StopUnitContext(ctx, unit, "replace", done); err != nil {
-		return fmt.Errorf("stopping %s: %w", unit, err)
-	}
-	select {
-	case <-done:
-		return nil
-	case <-ctx.Done():
-		return fmt.Errorf("stopping %s: %w", unit, ctx.Err())
-	}
 }
 
 // hasGroup asks getent, which also knows groups that are not in /etc/group.

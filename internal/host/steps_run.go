@@ -1,6 +1,0 @@
-//go:build !faults
-
-package host
-
-// reach is where a build with the tag `faults` can be held, see steps_hold.go.
-func reach(Step) {}

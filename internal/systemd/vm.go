@@ -1,0 +1,150 @@
+package systemd
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"ferry/internal/hostapi"
+	"ferry/internal/microvm"
+)
+
+// helperUnits are the units a VM's service needs, in the order they start; each
+// does something only where the runner has its script.
+var helperUnits = [...]string{
+	"install-microvm-%s.service",
+	"microvm-set-booted@%s.service",
+	"microvm-tap-interfaces@%s.service",
+	"microvm-macvtap-interfaces@%s.service",
+	"microvm-pci-devices@%s.service",
+	"microvm-virtiofsd@%s.service",
+}
+
+// HelperUnits are the names of the units that a VM's service needs, in the order they
+// start; the name need not be one that ferry manages.
+func HelperUnits(name string) []string {
+	var units []string
+	for _, pattern := range helperUnits {
+		units = append(units, fmt.Sprintf(pattern, name))
+	}
+	return units
+}
+
+// settleTime is how long a unit must stay up after systemd called it started: a
+// service of Type=simple counts as started as soon as it is forked.
+const settleTime = 2 * time.Second
+
+// DeclaredBy names the unit by which the host's own NixOS configuration would
+// link `current` again at its next rebuild; empty where there is none.
+func (s *Manager) DeclaredBy(ctx context.Context, n microvm.Name) (string, error) {
+	unit := "install-microvm-" + string(n) + ".service"
+	props, err := s.conn.GetAllPropertiesContext(ctx, unit)
+	if err != nil {
+		return "", fmt.Errorf("asking systemd about %s: %w", unit, err)
+	}
+	if state, _ := props["LoadState"].(string); state != "loaded" {
+		return "", nil
+	}
+	// a(sbbsi): type, trigger, negate, parameter, state
+	conditions, _ := props["Conditions"].([][]any)
+	for _, c := range conditions {
+		if len(c) < 4 {
+			continue
+		}
+		kind, _ := c[0].(string)
+		negate, _ := c[2].(bool)
+		if kind == "ConditionPathExists" && negate {
+			return "", nil // installs only once: updates are the operator's
+		}
+	}
+	return unit, nil
+}
+
+// Run starts or restarts a VM's unit and watches that it stays up. A failure
+// names the helper service that is to blame and carries the end of its log.
+func (s *Manager) Run(ctx context.Context, n microvm.Name, how hostapi.Activation, log func(string)) (hostapi.UnitState, error) {
+	done := make(chan string, 1)
+	began := time.Now()
+	verb := map[hostapi.Activation]string{hostapi.ActivateStart: "starting ", hostapi.ActivateRestart: "restarting "}[how]
+	log(verb + n.Unit())
+	// A restart also where the unit is down: after a start that failed, helper
+	// services are up with the old runner, and a mere start leaves them so.
+	// Starts that failed before must not count against this one.
+	_ = s.conn.ResetFailedUnitContext(ctx, n.Unit())
+	if _, err := s.conn.RestartUnitContext(ctx, n.Unit(), "replace", done); err != nil {
+		return hostapi.UnitState{}, s.Failure(ctx, n, began, fmt.Sprintf("systemd refused: %v", err))
+	}
+	result, err := awaitJob(ctx, done, func(sofar time.Duration) { log(fmt.Sprintf("still %s%s (%s)", verb, n.Unit(), sofar)) })
+	if err != nil {
+		return hostapi.UnitState{}, fmt.Errorf("waiting for %s: %w", n.Unit(), err)
+	}
+	if result != "done" {
+		return hostapi.UnitState{}, s.Failure(ctx, n, began, fmt.Sprintf("%s: %s", n.Unit(), jobResult(result)))
+	}
+	return s.watch(ctx, n, began)
+}
+
+func (s *Manager) watch(ctx context.Context, n microvm.Name, began time.Time) (hostapi.UnitState, error) {
+	tick := time.NewTicker(100 * time.Millisecond)
+	defer tick.Stop()
+	deadline := time.Now().Add(settleTime)
+	var first string
+	for {
+		u, err := s.Unit(ctx, n.Unit())
+		if err != nil {
+			return hostapi.UnitState{}, err
+		}
+		if first == "" {
+			first = u.InvocationID
+		}
+		if !u.Up() || u.InvocationID != first {
+			why := fmt.Sprintf("%s started but did not stay up: %s (%s), result %s", n.Unit(), u.ActiveState, u.SubState, u.Result)
+			return u.UnitState, s.Failure(ctx, n, began, why)
+		}
+		if time.Now().After(deadline) {
+			return u.UnitState, nil
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return u.UnitState, ctx.Err()
+		}
+	}
+}
+
+// Failure blames the first helper service that failed, else the unit itself.
+func (s *Manager) Failure(ctx context.Context, n microvm.Name, since time.Time, message string) *hostapi.Failure {
+	blamed := n.Unit()
+	for _, pattern := range helperUnits {
+		unit := fmt.Sprintf(pattern, n)
+		if u, err := s.Unit(ctx, unit); err == nil && u.failedSince(since) {
+			blamed = unit
+			message = fmt.Sprintf("%s, which %s needs, failed (%s)", unit, n.Unit(), u.Result)
+			break
+		}
+	}
+	return &hostapi.Failure{
+		Kind: hostapi.KindUnit, Message: message,
+		Hint: "see journalctl -u " + blamed,
+		Log:  journal(ctx, blamed, since),
+	}
+}
+
+// failedSince reports whether the unit has ended badly since then. One with
+// Restart= is not `failed` for that, but waits for its next try or was stopped.
+func (u Unit) failedSince(t time.Time) bool {
+	return u.LoadState == "loaded" && !u.Up() && u.Result != "" && u.Result != "success" &&
+		!u.changed.Before(t.Add(-time.Second))
+}
+
+func jobResult(r string) string {
+	switch r {
+	case "dependency":
+		return "a unit it needs failed"
+	case "timeout":
+		return "it did not start in time"
+	case "skipped":
+		return "its conditions do not hold: current/bin/microvm-run is missing"
+	}
+	return "the start " + r
+}
