@@ -84,23 +84,23 @@ func (d Door) Look(ctx context.Context, sh guest.Shell, v Visit) (guest.Facts, e
 	switch {
 	case v.HostName != "" && f.HostName != v.HostName:
 		return f, &UnfitError{
-			message: fmt.Sprintf("the machine at %s calls itself %.80q, but %s is configured as %q", d.Address, f.HostName, v.Attribute, v.HostName),
-			next:    "check the target's address",
+			Message: fmt.Sprintf("the machine at %s calls itself %.80q, but %s is configured as %q", d.Address, f.HostName, v.Attribute, v.HostName),
+			Next:    "check the target's address",
 		}
 	case !f.Root:
 		return f, &UnfitError{
-			message: fmt.Sprintf("the login at %s is not root", d.Address),
-			next:    "use root@…, or --target-sudo",
+			Message: fmt.Sprintf("the login at %s is not root", d.Address),
+			Next:    "use root@…, or --target-sudo",
 		}
 	case !f.Systemd:
 		return f, &UnfitError{
-			message: fmt.Sprintf("the machine at %s has no systemd-run", d.Address),
-			next:    "a live switch needs NixOS with systemd inside; otherwise use --restart=always", OnlyLive: true,
+			Message: fmt.Sprintf("the machine at %s has no systemd-run", d.Address),
+			Next:    "a live switch needs NixOS with systemd inside; otherwise use --restart=always", OnlyLive: true,
 		}
 	case v.Probe != "" && !f.HasStore:
 		return f, &UnfitError{
-			message: fmt.Sprintf("the machine at %s does not see the host's /nix/store (%s is not there)", d.Address, v.Probe),
-			next:    "check that the target is the VM on this host, and that it has booted with the store's share; --restart=always restarts instead", OnlyLive: true,
+			Message: fmt.Sprintf("the machine at %s does not see the host's /nix/store (%s is not there)", d.Address, v.Probe),
+			Next:    "check that the target is the VM on this host, and that it has booted with the store's share; --restart=always restarts instead", OnlyLive: true,
 		}
 	}
 	return f, nil
@@ -108,15 +108,15 @@ func (d Door) Look(ctx context.Context, sh guest.Shell, v Visit) (guest.Facts, e
 
 // UnfitError is a machine that can't be switched.
 type UnfitError struct {
-	message, next string
+	Message, Next string
 	// OnlyLive: only a live switch is impossible.
 	OnlyLive bool
 }
 
-func (e *UnfitError) Error() string { return e.message }
+func (e *UnfitError) Error() string { return e.Message }
 
 // Hint is what to do next.
-func (e *UnfitError) Hint() string { return e.next }
+func (e *UnfitError) Hint() string { return e.Next }
 
 // DownError is a guest that can't be reached for a live switch.
 type DownError struct {
