@@ -1,7 +1,6 @@
 package deploy
 
 import (
-	"bufio"
 	"context"
 	"encoding/json"
 	"errors"
@@ -15,7 +14,12 @@ import (
 	"testing"
 	"time"
 
+	"ferry/internal/deploy/hostlink"
+	"ferry/internal/deploy/live"
+	"ferry/internal/deploy/memory"
+	"ferry/internal/deploy/restart"
 	"ferry/internal/flake"
+	"ferry/internal/guest"
 	"ferry/internal/health"
 	"ferry/internal/hostapi"
 	"ferry/internal/hostclient"
@@ -25,7 +29,6 @@ import (
 )
 
 const (
-	leftID  = "20261122T024710-12b4f3"
 	leftRun = microvm.StorePath("/nix/store/aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa-runner")
 	leftSys = microvm.StorePath("/nix/store/bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb-system")
 	ranSys  = microvm.StorePath("/nix/store/cccccccccccccccccccccccccccccccc-before")
@@ -41,7 +44,12 @@ func (*silent) Detail(string, string, ...any) {}
 func (s *silent) Warn(format string, args ...any) {
 	s.warnings = append(s.warnings, fmt.Sprintf(format, args...))
 }
-func (*silent) Log(string) io.WriteCloser { return nopCloser{io.Discard} }
+func (*silent) Log(string) io.WriteCloser { return discard{} }
+
+type discard struct{}
+
+func (discard) Write(p []byte) (int, error) { return len(p), nil }
+func (discard) Close() error                { return nil }
 
 // stage has a host and guests, none of them real.
 type stage struct {
@@ -96,37 +104,44 @@ func (c *fakeConn) Run(_ context.Context, cmd remote.Command) error {
 	return nil
 }
 
-func (l *stage) open(_ remote.Conn, log func(source, line string)) *hostclient.Session {
-	requests, stdin := io.Pipe()
-	stdout, events := io.Pipe()
-	ended := make(chan struct{})
-	go func() {
-		defer close(ended)
-		defer events.Close()
-		for sc := bufio.NewScanner(requests); sc.Scan(); {
-			l.told = append(l.told, sc.Text())
-			var kinds map[string]json.RawMessage
-			_ = json.Unmarshal(sc.Bytes(), &kinds)
-			delete(kinds, "id")
-			delete(kinds, "protocol")
-			ev := hostapi.Event{Event: "result", Result: json.RawMessage("{}")}
-			for kind := range kinds {
-				if kind == l.lost {
-					return
-				}
-				if "fail "+kind == l.lost {
-					ev = hostapi.Event{Event: "error", Error: &hostapi.Failure{Message: "no", State: "undone", RolledBack: true}}
-				}
-				if answer, ok := l.answers[kind]; ok {
-					ev.Result, _ = json.Marshal(answer)
-				}
-			}
-			_ = json.NewEncoder(events).Encode(ev)
-		}
-	}()
-	return hostclient.New(hostclient.Peer{
-		Address: "root@host1", Stdin: stdin, Stdout: stdout, Wait: func() error { <-ended; return nil }, Kill: func() {},
-	}, log)
+func (l *stage) open(context.Context, remote.Conn, hostclient.Options) (hostlink.Session, bool, error) {
+	return &stageSession{stage: l}, false, nil
+}
+
+type stageSession struct {
+	stage *stage
+	ended bool
+}
+
+func (s *stageSession) Close() error { return nil }
+func (s *stageSession) Closed() bool { return s.ended }
+
+func (s *stageSession) Registration(context.Context, microvm.StorePath) (io.Reader, error) {
+	return nil, errors.New("nobody asks for it")
+}
+
+func (s *stageSession) Call(ctx context.Context, req hostapi.Request, result any) error {
+	l := s.stage
+	if s.ended {
+		return lostConnection()
+	}
+	if ctx.Err() != nil {
+		return remote.Interrupted(ctx, "waiting for root@host1")
+	}
+	kind, text := requestKind(req)
+	l.told = append(l.told, text)
+	switch l.lost {
+	case kind:
+		s.ended = true
+		return lostConnection()
+	case "fail " + kind:
+		return &hostapi.Failure{Message: "no", State: "undone", RolledBack: true}
+	}
+	if answer, ok := l.answers[kind]; ok && result != nil {
+		b, _ := json.Marshal(answer)
+		return json.Unmarshal(b, result)
+	}
+	return nil
 }
 
 // wantTold fails the test unless the host was asked these kinds of things, in this
@@ -137,8 +152,6 @@ func (l *stage) wantTold(kinds ...string) {
 	for _, line := range l.told {
 		var m map[string]json.RawMessage
 		_ = json.Unmarshal([]byte(line), &m)
-		delete(m, "id")
-		delete(m, "protocol")
 		got = slices.AppendSeq(got, maps.Keys(m))
 	}
 	if !slices.Equal(got, kinds) {
@@ -226,27 +239,28 @@ func remembers(t *testing.T, how hostapi.Activation) remembered.Store {
 	t.Helper()
 	s := remembered.Store{Dir: t.TempDir()}
 	web := address(t, "root@web")
-	d := &deployment{
-		Deployer: &Deployer{Memory: s, Report: &silent{}}, id: leftID, guest: &guestSide{},
-		req: Request{Attribute: "web", Name: "web", Host: ptr(address(t, "root@host1")), Target: &web, Action: hostapi.ActionSwitch,
+	r := &run{Deployer: &Deployer{Memory: s, Report: &silent{}}, id: leftID}
+	p := progress{
+		to: Resolved{Attribute: "web", Name: "web", Host: ptr(address(t, "root@host1")), Target: &web, Action: hostapi.ActionSwitch,
 			Confirm: Confirm{Command: "true # mine", Timeout: time.Minute, Checks: health.Checks{TCP: []string{"web:80"}}}},
+		guest:  &live.Guest{Facts: guest.Facts{Current: ranSys}},
+		before: restart.Units{Known: true},
 		record: microvm.Record{Name: "web", HostName: "web"},
 		plan:   hostapi.Plan{Runner: leftRun, System: leftSys, HostName: "web", Install: true, Activation: how},
 	}
-	d.guest.facts.Current, d.before.known = ranSys, true
-	c := hostapi.CommitRequest{Install: true, Activation: how, Confirm: d.confirmation()}
+	c := p.complete(hostapi.CommitRequest{Install: true, Activation: how, Confirm: p.to.Confirm.forHost(p.to.Confirm.bootTime(), p.asksGuest())})
 	if how == hostapi.ActivateLive {
-		c = *d.liveCommit()
+		c = p.liveCommit()
 	}
-	d.remember(c)
+	r.remember(p, c)
 	return s
 }
 
 func ptr[T any](v T) *T { return &v }
 
-func (l *stage) attach(m Memory, e Evaluator, change func(*AttachRequest)) (*Result, error) {
+func (l *stage) attach(m memory.Store, e Evaluator, change func(*AttachRequest)) (*Result, error) {
 	l.t.Helper()
-	d := &Deployer{Report: &silent{}, Memory: m, Evaluator: e, dial: l.dial, open: l.open}
+	d := &Deployer{Report: &silent{}, Memory: m, Evaluator: e, tools: tools{dial: l.dial, open: l.open}}
 	req := AttachRequest{Host: address(l.t, "root@host1"), Name: "web"}
 	if change != nil {
 		change(&req)
@@ -420,8 +434,8 @@ func TestAttachKnowsThatItHasUndone(t *testing.T) {
 	l := liar(t, "")
 	l.guests["root@web"]["confirm"] = "refused=units boot=b1 failed=x.service"
 	logins := 0
-	d := &Deployer{Report: &silent{}, Memory: remembers(t, hostapi.ActivateLive), Evaluator: &flakes{}, open: l.open}
-	d.dial = func(ctx context.Context, o remote.Options) (remote.Conn, error) {
+	d := &Deployer{Report: &silent{}, Memory: remembers(t, hostapi.ActivateLive), Evaluator: &flakes{}, tools: tools{open: l.open}}
+	d.tools.dial = func(ctx context.Context, o remote.Options) (remote.Conn, error) {
 		if o.Address.String() == "root@web" {
 			if logins++; logins > 2 { // to look, to confirm, then to see what the undo has left
 				l.guests["root@web"]["look"] = "boot=b1 uid=0 systemd=yes hostname=web current=" + string(ranSys)
@@ -452,7 +466,7 @@ func TestAttachToWhatHasEnded(t *testing.T) {
 	}
 }
 
-// notes is a Memory that writes into what the host was told.
+// notes is a store that writes into what the host was told.
 type notes struct{ l *stage }
 
 func (n notes) Keep(string, any) error           { n.l.told = append(n.l.told, `{"KEEP":1}`); return nil }
@@ -480,29 +494,26 @@ func TestDeploymentIsRememberedUntilItHasEnded(t *testing.T) {
 			ctx, cancel := context.WithCancel(t.Context())
 			defer cancel()
 			opened := false
-			d := &Deployer{Report: &silent{}, Memory: notes{l}, dial: l.dial}
-			d.open = func(conn remote.Conn, log func(source, line string)) *hostclient.Session {
+			d := &Deployer{Report: &silent{}, Memory: notes{l}, tools: tools{dial: l.dial}}
+			d.tools.open = func(ctx context.Context, conn remote.Conn, o hostclient.Options) (hostlink.Session, bool, error) {
 				if opened {
 					cancel() // nobody waits until the host is back
 				}
 				opened = true
-				return l.open(conn, log)
+				return l.open(ctx, conn, o)
 			}
-			run := d.begin(Request{Attribute: "web", Host: ptr(address(t, "root@host1")), Target: ptr(address(t, "root@web")), Action: hostapi.ActionSwitch})
-			defer run.close()
-			defer run.close()
-			run.id = leftID
-			run.record = microvm.Record{HostName: "web", SSH: ptr(true)}
-			run.plan = hostapi.Plan{Runner: leftRun, System: leftSys, RegInfo: "/nix/store/x/reg", Install: true, Activation: c.how}
-			err := run.openHost(ctx)
-			if err == nil {
-				run.prepared = true
-				if run.guest = (&guestSide{conn: &fakeConn{stage: l, address: *run.req.Target}}); c.how == hostapi.ActivateRestart {
-					run.guest.facts.BootID = "b0"
-				}
-				err = run.carryOut(ctx)
+			r, p := d.begin(Request{Attribute: "web", Host: ptr(address(t, "root@host1")), Target: ptr(address(t, "root@web")), Action: hostapi.ActionSwitch}, nil)
+			r.id = leftID
+			p.record = microvm.Record{HostName: "web", SSH: ptr(true)}
+			p.plan = hostapi.Plan{Runner: leftRun, System: leftSys, RegInfo: "/nix/store/x/reg", Install: true, Activation: c.how}
+			p.guest = &live.Guest{Conn: &fakeConn{stage: l, address: *p.to.Target}}
+			p.standing.prepared = true
+			if c.how == hostapi.ActivateRestart {
+				p.guest.Facts.BootID = "b0"
 			}
-			if _, err = run.end(ctx, err); (err != nil) != (c.lost != "") {
+			decided := slices.IndexFunc(steps, func(s step) bool { return s.name == "decide" })
+			list := append([]step{{"connect to the host", connect}}, steps[decided+1:]...)
+			if _, err := r.through(ctx, list, p, nil); (err != nil) != (c.lost != "") {
 				t.Errorf("got %v", err)
 			}
 			l.wantTold(c.told...)

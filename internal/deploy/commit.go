@@ -7,216 +7,176 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/cenkalti/backoff/v5"
-
+	"ferry/internal/deploy/live"
+	"ferry/internal/deploy/restart"
 	"ferry/internal/hostapi"
 	"ferry/internal/hostclient"
 )
 
-const (
-	// hostReturn bounds how long a host may be out of reach in the middle of a
-	// deployment before the user is told how things are instead.
-	hostReturn = 3 * time.Minute
-	hostPoll   = time.Second
-	// undoWait bounds how long the host may take to undo: a stop and a start.
-	undoWait = 11 * time.Minute
-)
+// afterConfirm bounds what follows the confirmation of a live switch.
+const afterConfirm = 20 * time.Minute
 
-// commit has the host install, and start the unit where the plan says so. Where
-// the connection is lost meanwhile, the host goes on; what has become of it is
-// asked over a new one.
-func (d *deployment) commit(ctx context.Context, c hostapi.CommitRequest) (hostapi.Committed, error) {
-	c = d.complete(c)
-	var done hostapi.Committed
-	err := d.session.Call(ctx, hostapi.Request{Commit: &c}, &done)
-	if !isLost(err) {
-		return done, err
+// commit has the host install, and start the unit where the plan says so. After a
+// live switch the guest stays as it is now: what is left must follow, also after
+// Ctrl-C.
+func commit(ctx context.Context, r *run, p progress) (progress, error) {
+	switch p.plan.Activation {
+	case hostapi.ActivateLive:
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), afterConfirm)
+		defer cancel()
+		return commitLive(ctx, r, p)
+	case hostapi.ActivateRestart, hostapi.ActivateStart:
+		return commitRestart(ctx, r, p)
 	}
-	r, rerr := d.reattach(ctx, err)
-	switch {
-	case rerr != nil:
-		return done, rerr
-	case r.Phase == hostapi.PhaseAwait:
-		return hostapi.Committed{Deadline: r.Deadline}, nil
-	case r.Outcome == "": // a live switch whose commit never arrived
-		return done, d.session.Call(ctx, hostapi.Request{Commit: &c}, &done)
+	p.result.Outcome = OutcomeUnchanged
+	if p.plan.Nothing() {
+		return p, nil
 	}
-	d.ended = true
-	return done, d.endedAs(r, err)
+	p, err := r.committed(ctx, p, hostapi.CommitRequest{Install: p.plan.Install, Activation: hostapi.ActivateNone, GuestSystem: p.guest.Current()})
+	if err != nil {
+		return p, err
+	}
+	p.standing.text = "installed; what runs was not touched"
+	if p.plan.Install {
+		p.result.Outcome = OutcomeInstalled
+	}
+	return p, nil
+}
+
+// commitLive tells the host that the guest is confirmed.
+func commitLive(ctx context.Context, r *run, p progress) (progress, error) {
+	p.result.Outcome = liveOutcome(p.to.Action)
+	switch p.to.Action {
+	case hostapi.ActionDryActivate:
+		return p, nil
+	case hostapi.ActionTest:
+		p.standing.text = "the guest runs the new system; `current` and the profile are as they were"
+		return p, r.host.Observe(ctx, p.guest.Current(), false)
+	}
+	p.standing.text = "the guest runs the new system, but `current` on the host is the old runner: running the same command again finishes this"
+	p, err := r.committed(ctx, p, p.liveCommit())
+	if err == nil {
+		p.standing.text = "switched and installed"
+	}
+	return p, err
+}
+
+// commitRestart commits before the unit is started: it boots what `current` names.
+func commitRestart(ctx context.Context, r *run, p progress) (progress, error) {
+	p.standing.text = fmt.Sprintf("the host goes on by itself, and undoes what fails; how it ended: %s", r.attachHint(p))
+	if p.guest != nil {
+		p.before = restart.Units{Failed: p.guest.Facts.FailedUnits, Known: true}
+	} else if p.asksGuest() && p.facts.VM.Unit.Up() {
+		p.before = restart.UnitsOf(ctx, r.door(p.to))
+	}
+	c := hostapi.CommitRequest{
+		Install: p.plan.Install, Activation: p.plan.Activation,
+		Confirm: p.to.Confirm.forHost(p.to.Confirm.bootTime(), p.asksGuest()),
+	}
+	p = r.remember(p, p.complete(c))
+	p, err := r.committed(ctx, p, c)
+	if err != nil && p.to.Confirm.NoRollback && !hostclient.IsLost(err) && ctx.Err() == nil {
+		p.standing.text = fmt.Sprintf("`current` is the new runner, and --no-rollback leaves it so; the previous one is %s", cmp.Or(string(p.plan.Previous), "none: the VM is new"))
+	}
+	return p, err
+}
+
+// liveCommit is what the host has to do once the guest is confirmed.
+func (p progress) liveCommit() hostapi.CommitRequest {
+	return p.complete(hostapi.CommitRequest{
+		Install: p.plan.Install, Activation: hostapi.ActivateLive, GuestSystem: p.plan.System,
+		Confirm: p.to.Confirm.forHost(cmp.Or(p.to.Confirm.Timeout, live.Within), p.asksGuest()),
+	})
 }
 
 // complete fills in what is the same in all commits of a deployment.
-func (d *deployment) complete(c hostapi.CommitRequest) hostapi.CommitRequest {
-	c.Name, c.Runner, c.Record, c.UpdateFlake = d.req.Name, d.plan.Runner, d.knownRecord(), ""
-	if d.back != nil {
-		c.Generation = d.back.to.Number
-	}
-	if d.plan.WriteFlake {
-		c.UpdateFlake = d.req.UpdateFlake
+func (p progress) complete(c hostapi.CommitRequest) hostapi.CommitRequest {
+	c.Name, c.Runner, c.Record, c.Generation, c.UpdateFlake = p.to.Name, p.plan.Runner, p.knownRecord(), p.generation, ""
+	if p.plan.WriteFlake {
+		c.UpdateFlake = p.to.UpdateFlake
 	}
 	return c
 }
 
-// endedAs is nil where the host has brought the deployment to a good end by
-// itself, else what it did instead.
-func (d *deployment) endedAs(r *hostapi.Resumed, lost error) error {
-	switch outcome := Outcome(r.Outcome); {
-	case outcome == OutcomeRolledBack, r.Settled == hostapi.SettledUndone:
-		return &hostapi.Failure{Kind: hostapi.KindFailed, Message: lost.Error(), RolledBack: true, State: r.Error}
-	case r.Settled == hostapi.SettledUnconfirmed, r.Settled == hostapi.SettledSuperseded:
-		return &hostapi.Failure{Kind: hostapi.KindFailed, Message: lost.Error(), State: r.Error}
-	case outcome == outcomeInterrupted && r.Settled == "":
-		return &hostapi.Failure{Kind: hostapi.KindFailed, Message: lost.Error(), State: nothingChanged}
-	case outcome == OutcomeFailed:
-		return fmt.Errorf("deployment %s: %s", d.id, r.Error)
+// committed asks for a commit.
+func (r *run) committed(ctx context.Context, p progress, c hostapi.CommitRequest) (progress, error) {
+	done, ended, err := r.host.Commit(ctx, p.complete(c))
+	p.standing.ended = ended
+	if err == nil {
+		p.result.Generation, p.deadline = done.Generation, done.Deadline
 	}
-	return nil
+	return p, err
 }
 
-// outcomeInterrupted is the history's word for a deployment that was cut off.
-const outcomeInterrupted Outcome = "interrupted"
-
-// confirmation says what the host has to see after it has started the unit.
-func (d *deployment) confirmation() hostapi.Confirmation {
-	c := d.req.Confirm
-	return hostapi.Confirmation{
-		NoRollback: c.NoRollback, Checks: c.Checks, Await: d.asksGuest(),
-		Seconds: int(c.within(confirmRestart).Seconds()),
-		Command: c.Command, AcceptFailedUnits: c.AcceptFailedUnits,
+// lookInside finds the new system, well, in a guest whose unit was started, and
+// has the host bring back what ran before where it doesn't.
+func lookInside(ctx context.Context, r *run, p progress) (progress, error) {
+	if !p.plan.Activation.Starts() {
+		return p, nil
 	}
+	if !p.standing.ended && p.asksGuest() {
+		p.result.Target = p.to.Target.String()
+		r.say.Step("waiting for %s to boot", p.to.Target)
+		c := p.to.Confirm
+		boot, err := restart.Booting{
+			Door: r.door(p.to), System: p.plan.System, Before: p.before, Within: c.bootTime(),
+			AcceptFailedUnits: c.AcceptFailedUnits, Command: c.Command,
+		}.Await(ctx)
+		if err != nil {
+			return undoRestart(ctx, r, p, err)
+		}
+		p.result.BootID = boot
+	}
+	p.standing.text = "installed, and its unit is up"
+	p.result.Outcome = OutcomeRestarted
+	if p.plan.Activation == hostapi.ActivateStart {
+		p.result.Outcome = OutcomeStarted
+	}
+	return p, nil
 }
 
 // asksGuest: after a restart the operator logs in and finds the new system.
-func (d *deployment) asksGuest() bool {
-	return d.req.Target != nil && d.plan.System != "" && d.record.SSH != nil && *d.record.SSH
-}
-
-// restart commits first: the unit boots what `current` names.
-func (d *deployment) restart(ctx context.Context) error {
-	d.state = fmt.Sprintf("the host goes on by itself, and undoes what fails; how it ended: %s", d.attachHint())
-	d.noteUnits(ctx)
-	c := hostapi.CommitRequest{Install: d.plan.Install, Activation: d.plan.Activation, Confirm: d.confirmation()}
-	d.remember(c)
-	done, err := d.commit(ctx, c)
-	if err != nil {
-		if d.req.Confirm.NoRollback && !isLost(err) && ctx.Err() == nil {
-			d.state = fmt.Sprintf("`current` is the new runner, and --no-rollback leaves it so; the previous one is %s", cmp.Or(string(d.plan.Previous), "none: the VM is new"))
-		}
-		return err
-	}
-	d.result.Generation = done.Generation
-	if d.ended {
-		return d.restarted(ctx)
-	}
-	return d.confirmRestart(ctx, done.Deadline)
-}
-
-// confirmRestart looks into the guest, and tells the host.
-func (d *deployment) confirmRestart(ctx context.Context, deadline time.Time) error {
-	if err := d.awaitGuest(ctx); err != nil {
-		return d.undoRestart(ctx, err, deadline)
-	}
-	return d.restarted(ctx)
-}
-
-// restarted ends a deployment whose unit is well.
-func (d *deployment) restarted(ctx context.Context) error {
-	d.state = "installed, and its unit is up"
-	outcome := OutcomeRestarted
-	if d.plan.Activation == hostapi.ActivateStart {
-		outcome = OutcomeStarted
-	}
-	return d.finish(ctx, outcome)
-}
-
-// attachHint is how to learn what has become of this deployment.
-func (d *deployment) attachHint() string {
-	return fmt.Sprintf("ferry attach %s --host %s", d.id, d.req.Host)
+func (p progress) asksGuest() bool {
+	return p.to.Target != nil && p.plan.System != "" && p.record.SSH != nil && *p.record.SSH
 }
 
 // undoRestart has the host bring back what ran before.
-func (d *deployment) undoRestart(ctx context.Context, cause error, deadline time.Time) error {
-	if d.req.Confirm.NoRollback {
-		d.state = "installed, and its unit is up; --no-rollback leaves it so"
-		return cause
+func undoRestart(ctx context.Context, r *run, p progress, cause error) (progress, error) {
+	if p.to.Confirm.NoRollback {
+		p.standing.text = "installed, and its unit is up; --no-rollback leaves it so"
+		return p, cause
 	}
-	d.state = fmt.Sprintf("the host undoes it by itself at %s; how it ended: %s", deadline.Local().Format(time.TimeOnly), d.attachHint())
-	own, cancel := context.WithTimeout(context.WithoutCancel(ctx), undoWait)
-	defer cancel()
-	undo := hostapi.UndoRequest{Name: d.req.Name, Why: d.forHost(cause)}
-	var undone hostapi.Undone
-	err := d.session.Call(own, hostapi.Request{Undo: &undo}, &undone)
-	if isLost(err) {
-		if r, rerr := d.reattach(own, err); rerr == nil && r.Outcome == "" {
-			err = d.session.Call(own, hostapi.Request{Undo: &undo}, &undone)
-		} else if rerr == nil {
-			err = d.endedAs(r, cause)
-		}
-	}
+	p.standing.text = fmt.Sprintf("the host undoes it by itself at %s; how it ended: %s", p.deadline.Local().Format(time.TimeOnly), r.attachHint(p))
+	state, err := r.host.Undo(ctx, p.attached.forHost(cause), cause)
 	var failure *hostapi.Failure
+	p.standing.ended = true
 	switch {
 	case errors.As(err, &failure) && failure.State != "":
-		d.state, d.undone, d.ended = failure.State, failure.RolledBack, true
+		p.standing.text, p.standing.undone = failure.State, failure.RolledBack
 	case err != nil:
-		d.Report.Warn("%v", err)
-		d.ended = true
+		r.say.Warn("%v", err)
 	default:
-		d.state, d.undone, d.ended = undone.State, true, true
+		p.standing.text, p.standing.undone = state, true
 	}
-	return cause
+	return p, cause
 }
 
 // finish is the last word of a deployment that went well. Where the host waits
 // for it, it is the confirmation.
-func (d *deployment) finish(ctx context.Context, outcome Outcome) error {
-	d.result.Outcome = outcome
-	if d.ended {
-		return nil
+func finish(ctx context.Context, r *run, p progress) (progress, error) {
+	p.done = true
+	if p.standing.ended {
+		return p, nil
 	}
-	req := hostapi.Request{Finish: &hostapi.FinishRequest{Name: d.req.Name, Outcome: string(outcome)}}
-	err := d.session.Call(ctx, req, nil)
-	if !isLost(err) {
-		return err
+	if p.plan.Activation == hostapi.ActivateLive {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(context.WithoutCancel(ctx), afterConfirm)
+		defer cancel()
 	}
-	r, err := d.reattach(ctx, err)
-	switch {
-	case err != nil:
-		return err
-	case r.Outcome == "":
-		return d.session.Call(ctx, req, nil)
-	}
-	return d.endedAs(r, errors.New("the connection was lost"))
+	return p, r.host.Finish(ctx, string(p.result.Outcome))
 }
 
-// reattach connects to a host again whose connection was lost, and takes the
-// deployment over or learns how it has ended. It waits for what is under way
-// there.
-func (d *deployment) reattach(ctx context.Context, lost error) (*hostapi.Resumed, error) {
-	d.step("%v; connecting again", lost)
-	r, err := backoff.Retry(ctx, func() (*hostapi.Resumed, error) {
-		d.closeHost()
-		if err := d.openHost(ctx); err != nil {
-			if isLost(err) {
-				return nil, err
-			}
-			return nil, retryable(err)
-		}
-		var r hostapi.Resumed
-		err := d.session.Call(ctx, hostapi.Request{Resume: &hostapi.ResumeRequest{Name: d.req.Name, ID: d.id, TakeOver: true}}, &r)
-		switch {
-		case isLost(err):
-			return nil, err
-		case err != nil:
-			return nil, backoff.Permanent(err)
-		}
-		return &r, nil
-	}, backoff.WithBackOff(backoff.NewConstantBackOff(hostPoll)), backoff.WithMaxElapsedTime(hostReturn))
-	if err != nil {
-		return nil, fmt.Errorf("%w; connecting again: %w", lost, err)
-	}
-	return r, nil
-}
-
-func isLost(err error) bool {
-	return hostclient.IsLost(err)
+// attachHint is how to learn what has become of this deployment.
+func (r *run) attachHint(p progress) string {
+	return fmt.Sprintf("ferry attach %s --host %s", r.id, p.to.Host)
 }

@@ -1,9 +1,14 @@
 package deploy
 
 import (
+	"cmp"
 	"time"
 
+	"ferry/internal/deploy/live"
+	"ferry/internal/deploy/restart"
+	"ferry/internal/flake"
 	"ferry/internal/health"
+	"ferry/internal/hostapi"
 )
 
 // Confirm says what shows that a deployment is well, and what becomes of one
@@ -27,17 +32,35 @@ type Confirm struct {
 	Command string
 }
 
-const (
-	// confirmLive is the Timeout of a live switch where nobody named one, and
-	// confirmRestart that of a restart, which takes a boot.
-	confirmLive    = time.Minute
-	confirmRestart = 3 * time.Minute
-)
+// bootTime is how long a guest may take to boot and be well.
+func (c Confirm) bootTime() time.Duration { return cmp.Or(c.Timeout, restart.Within) }
 
-// within is the time that the answers may take, given the default.
-func (c Confirm) within(otherwise time.Duration) time.Duration {
-	if c.Timeout > 0 {
-		return c.Timeout
+// terms are those of a live switch.
+func (c Confirm) terms() live.Terms {
+	return live.Terms{
+		Within: cmp.Or(c.Timeout, live.Within), ActivationLimit: c.ActivationLimit,
+		NoRollback: c.NoRollback, AcceptFailedUnits: c.AcceptFailedUnits, Command: c.Command,
 	}
-	return otherwise
+}
+
+// forHost is what the host has to see after it has started the unit, or would
+// where the operator does not come back. await: the operator looks into the
+// guest.
+func (c Confirm) forHost(within time.Duration, await bool) hostapi.Confirmation {
+	return hostapi.Confirmation{
+		NoRollback: c.NoRollback, Checks: c.Checks, Await: await, Seconds: int(within.Seconds()),
+		Command: c.Command, AcceptFailedUnits: c.AcceptFailedUnits,
+	}
+}
+
+// Or fills in what the command line left open from what the flake says (nil:
+// nothing): a check of the command line replaces all of its kind.
+func (c Confirm) Or(h *flake.Health) Confirm {
+	if h == nil {
+		return c
+	}
+	c.Checks = c.Checks.Or(h.Checks)
+	c.Command = cmp.Or(c.Command, h.Command)
+	c.Timeout = cmp.Or(c.Timeout, h.Timeout)
+	return c
 }

@@ -2,65 +2,115 @@ package deploy
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"time"
 
-	"ferry/internal/guest"
+	"ferry/internal/deploy/live"
+	"ferry/internal/hostapi"
 	"ferry/internal/microvm"
 )
 
-// earlierWait bounds how long the switch of an earlier run is waited for.
-const earlierWait = 15 * time.Minute
-
-// awaitEarlierSwitch waits for the switch of a run that was interrupted: until
-// it has ended, NixOS refuses another one, and until the guest has taken it back
-// nobody knows what it runs. A dry run only mentions it.
-func (d *deployment) awaitEarlierSwitch(ctx context.Context, g *guestSide, probe microvm.StorePath) error {
-	d.guest = g // for the time being: following needs it
-	defer func() { d.guest = nil }()
-	ctx, cancel := context.WithTimeout(ctx, earlierWait)
-	defer cancel()
-	err := d.awaitEarlier(ctx, g.facts)
-	if err != nil && errors.Is(ctx.Err(), context.DeadlineExceeded) {
-		return &RefusedError{
-			Message: fmt.Sprintf("an earlier switch in %s has not ended within %s", d.req.Target, earlierWait),
-			Next:    "look at the units ferry-* in the guest, or run again to wait longer",
-		}
-	}
-	if err != nil || d.req.DryRun {
-		return err
-	}
-	g.facts, err = guest.Look(ctx, g.conn, probe)
-	return err
+// Rollback makes an earlier generation the VM's current one, and brings what
+// runs to it as a rebuild does: live where possible, else by a restart. Unlike
+// a rebuild it restarts also where the guest can't be reached: that may be just
+// why one goes back. Nothing is evaluated or built.
+func (d *Deployer) Rollback(ctx context.Context, req RollbackRequest) (*Result, error) {
+	return d.carryOut(ctx, req.request(), earlier{to: req.To}, nil)
 }
 
-func (d *deployment) awaitEarlier(ctx context.Context, f guest.Facts) error {
-	if f.Switching != "" {
-		d.step("the switch of deployment %s is still under way in %s", f.Switching, d.req.Target)
-		if d.req.DryRun {
-			return nil
-		}
-		log := d.Report.Log(d.subject())
-		defer log.Close()
-		status, err := d.follow(ctx, f.Switching, log)
-		if err != nil {
-			return err
-		}
-		if err := switchFailure(status, d.req.Target); err != nil {
-			d.Report.Warn("that switch failed: %v", err)
-		}
+// earlier is a runner that the VM had before.
+type earlier struct {
+	to      int // the generation; 0: the one before the current
+	current bool
+}
+
+func (w earlier) resolve(_ context.Context, _ *run, p progress) (progress, error) {
+	p.result.Rollback = true
+	return p, nil
+}
+
+// find asks the host what there is to go back to.
+func (w earlier) find(ctx context.Context, r *run, p progress) (progress, error) {
+	p, err := r.look(ctx, p)
+	if err != nil {
+		return p, err
 	}
-	if f.Armed == "" {
-		return nil
+	t, err := w.ask(ctx, r, p)
+	if err != nil {
+		return p, err
 	}
-	d.step("nobody has confirmed the switch of deployment %s in %s: waiting until the guest has undone it", f.Armed, d.req.Target)
-	if d.req.DryRun {
-		return nil
+	p.record = microvm.Record{Name: p.to.Name, HostName: t.HostName}
+	if t.Record != nil {
+		p.record = *t.Record
 	}
-	status, err := d.followUndo(ctx, f.Armed)
-	if err == nil && status.Rebooting {
-		err = fmt.Errorf("the guest at %s boots, to undo an earlier switch: run again when it is up", d.req.Target)
+	if p.to, err = p.to.withRecorded(t.Target, t.TargetSudo); err != nil {
+		return p, err
 	}
-	return err
+	g := t.Generation
+	p.wanted = earlier{to: g.Number, current: g.Current}
+	p.runner, p.generation, p.result.System, p.intent = g.Runner, g.Number, g.System, p.to.intent()
+	p.repeat = fmt.Sprintf("ferry rollback %s --to %d", p.to.Name, g.Number)
+	r.say.Step("going back to generation %d: %s", g.Number, live.OrUnknown(g.System))
+	return p, nil
+}
+
+func (w earlier) ask(ctx context.Context, r *run, p progress) (t hostapi.RollbackTarget, err error) {
+	err = r.host.Call(ctx, hostapi.Request{Rollback: &hostapi.RollbackRequest{Name: p.to.Name, To: w.to}}, &t)
+	return t, err
+}
+
+// look asks the host for the VM as it is, where no record is there to plan with.
+func (r *run) look(ctx context.Context, p progress) (progress, error) {
+	facts, err := r.host.Probe(ctx, hostapi.ProbeRequest{Name: p.to.Name})
+	if err == nil {
+		p.facts, p.result.Previous = facts, facts.VM.Current
+	}
+	return p, err
+}
+
+func (w earlier) foresee(ctx context.Context, r *run, p progress) (progress, error) {
+	if p.mustWait() {
+		return p, nil
+	}
+	p, err := w.plan(ctx, r, p)
+	if err != nil {
+		return p, err
+	}
+	if p.plan.Nothing() || p.to.DryRun {
+		p = p.nothingLeft()
+		p.result.Generation = p.generation
+	}
+	return p, nil
+}
+
+func (w earlier) claim(p progress) hostapi.PrepareRequest {
+	return hostapi.PrepareRequest{Runner: p.runner, Deployment: hostapi.Deployment{RollbackTo: p.generation}}
+}
+
+func (w earlier) reprobe(ctx context.Context, r *run, p progress) (progress, error) {
+	p.reason, p.intent.Restart = "", p.to.Restart
+	p, err := r.look(ctx, p)
+	if err != nil {
+		return p, err
+	}
+	t, err := w.ask(ctx, r, p)
+	w.current = t.Generation.Current
+	p.wanted = w
+	return p, err
+}
+
+func (w earlier) obtain(_ context.Context, _ *run, p progress) (progress, error) { return p, nil }
+
+func (w earlier) decide(ctx context.Context, r *run, p progress) (progress, error) {
+	p, err := w.plan(ctx, r, p)
+	if err == nil {
+		p.result.fromPlan(p.plan)
+	}
+	return p, err
+}
+
+func (w earlier) plan(ctx context.Context, r *run, p progress) (progress, error) {
+	p, err := r.plan(ctx, p, goingBackPolicy(p.to.Restart))
+	// The generation counts, also where another one holds the same.
+	p.plan.Install = p.plan.Install || !w.current
+	return p, err
 }

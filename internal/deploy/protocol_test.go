@@ -2,40 +2,26 @@ package deploy
 
 import (
 	"errors"
-	"fmt"
-	"io"
 	"strings"
 	"testing"
 
 	"ferry/internal/hostapi"
-	"ferry/internal/hostclient"
 )
-
-type nopCloser struct{ io.Writer }
-
-func (nopCloser) Close() error { return nil }
 
 // A helper of another version is not talked to any further, and the message says
 // which side is to be updated.
 func TestAnotherProtocolIsRefused(t *testing.T) {
-	for said, older := range map[string]string{
-		`{}`:               "the ferry on root@host1 is older than this one",
-		`{"protocol":0}`:   "the ferry on root@host1 is older than this one",
-		`{"protocol":999}`: "this one is older than the ferry on root@host1",
-		fmt.Sprintf(`{"protocol":%d}`, hostapi.ProtocolVersion): "",
-	} {
-		s := hostclient.New(hostclient.Peer{
-			Address: "root@host1", Stdin: nopCloser{io.Discard}, Wait: func() error { return nil }, Kill: func() {},
-			Stdout: strings.NewReader(`{"event":"result","result":` + said + `}`),
-		}, nil)
-		d := &deployment{Deployer: &Deployer{}, session: s}
-		err := d.askFacts(t.Context(), hostapi.ProbeRequest{Name: "web"})
-		var refused *RefusedError
-		if older == "" && err == nil {
-			continue
+	const older, newer = "the ferry on root@host1 is older than this one", "this one is older than the ferry on root@host1"
+	for protocol, says := range map[int]string{0: older, hostapi.ProtocolVersion + 1: newer, hostapi.ProtocolVersion: ""} {
+		l := &stage{t: t, answers: map[string]any{"probe": hostapi.Facts{Protocol: protocol}}}
+		d := &Deployer{Report: &silent{}, tools: tools{dial: l.dial, open: l.open}}
+		_, err := d.Update(t.Context(), UpdateRequest{Name: "web", Host: address(t, "root@host1")})
+		var refused *hostapi.Failure
+		if says == "" { // there just is no VM
+			says = "there is no VM web"
 		}
-		if !errors.As(err, &refused) || !strings.HasPrefix(refused.Message, older) || older == "" || refused.Next == "" {
-			t.Errorf("%s: %v", said, err)
+		if !errors.As(err, &refused) || !strings.HasPrefix(refused.Message, says) || refused.Hint == "" {
+			t.Errorf("%d: %v", protocol, err)
 		}
 	}
 }

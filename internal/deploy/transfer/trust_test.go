@@ -1,4 +1,4 @@
-package deploy
+package transfer
 
 import (
 	"fmt"
@@ -7,7 +7,6 @@ import (
 	"strings"
 	"testing"
 
-	"ferry/internal/flake"
 	"ferry/internal/microvm"
 	"ferry/internal/nix/nixtest"
 )
@@ -17,10 +16,15 @@ func TestMain(m *testing.M) { nixtest.Main(m) }
 // warnings is a Reporter that keeps what it is warned of.
 type warnings []string
 
-func (w *warnings) Warn(format string, args ...any)   { *w = append(*w, fmt.Sprintf(format, args...)) }
-func (w *warnings) Step(string, string, ...any)       {}
-func (w *warnings) Detail(string, string, ...any)     {}
-func (w *warnings) Log(subject string) io.WriteCloser { return nopCloser{io.Discard} }
+func (w *warnings) Warn(format string, args ...any) { *w = append(*w, fmt.Sprintf(format, args...)) }
+func (w *warnings) Step(string, ...any)             {}
+func (w *warnings) Detail(string, ...any)           {}
+func (w *warnings) Log() io.WriteCloser             { return discard{} }
+
+type discard struct{}
+
+func (discard) Write(p []byte) (int, error) { return len(p), nil }
+func (discard) Close() error                { return nil }
 
 // Nix ignores what an untrusted user sets, in silence: ferry says so before the
 // build.
@@ -49,9 +53,9 @@ func TestUntrustedOperatorIsTold(t *testing.T) {
 				})
 			}
 			var said warnings
-			d := &deployment{Deployer: &Deployer{Report: &said, Nix: nixtest.New(t, calls...)}}
-			d.req = Request{Source: flake.Source{Options: c.options}, Host: &address, Building: Building{On: &c.on}}
-			d.warnIgnored(t.Context())
+			n := nixtest.New(t, calls...)
+			w := Way{To: address, Report: &said, Nix: func(io.Writer) Nix { return n }}
+			w.warnIgnored(t.Context(), c.options, c.on)
 			if all := strings.Join(said, "\n"); (all == "") != (c.want == "") || !strings.Contains(all, c.want) {
 				t.Errorf("said %q", all)
 			}

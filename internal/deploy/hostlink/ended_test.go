@@ -1,4 +1,4 @@
-package deploy
+package hostlink
 
 import (
 	"errors"
@@ -11,8 +11,8 @@ import (
 // are is said in the host's words.
 func TestDeploymentThatTheHostLeftAloneIsNoSuccess(t *testing.T) {
 	for _, settled := range []hostapi.Settled{hostapi.SettledUnconfirmed, hostapi.SettledSuperseded} {
-		r := &hostapi.Resumed{Outcome: string(outcomeInterrupted), Settled: settled, Error: "nothing was undone"}
-		err := new(deployment).endedAs(r, errors.New("the connection was lost"))
+		r := &hostapi.Resumed{Outcome: hostapi.OutcomeInterrupted, Settled: settled, Error: "nothing was undone"}
+		err := new(Link).EndedAs(r, errors.New("the connection was lost"))
 		var f *hostapi.Failure
 		if !errors.As(err, &f) || f.RolledBack || f.State != r.Error || f.Message != "the connection was lost" {
 			t.Errorf("%s: got %+v", settled, err)

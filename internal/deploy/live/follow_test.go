@@ -1,4 +1,4 @@
-package deploy
+package live
 
 import (
 	"errors"
@@ -29,7 +29,7 @@ func TestFollowingClosesLostConnections(t *testing.T) {
 				return &remote.ConnectError{Kind: remote.Dropped}
 			}
 			return last
-		}, func() (remote.Conn, error) {
+		}, func() (Conn, error) {
 			open++
 			return countedConn{open: &open}, nil
 		})
@@ -40,7 +40,7 @@ func TestFollowingClosesLostConnections(t *testing.T) {
 	gone := errors.New("out of reach")
 	err := overConnections(t.Context(), nil,
 		func(guest.Shell) error { return &remote.ConnectError{Kind: remote.Unreachable} },
-		func() (remote.Conn, error) { return nil, gone })
+		func() (Conn, error) { return nil, gone })
 	if !errors.Is(err, gone) {
 		t.Errorf("got %v", err)
 	}

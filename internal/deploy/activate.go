@@ -1,0 +1,109 @@
+package deploy
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"ferry/internal/deploy/live"
+	"ferry/internal/guest"
+	"ferry/internal/hostapi"
+	"ferry/internal/microvm"
+)
+
+// activateLive switches the running guest, and makes sure over a new connection
+// that it runs the new system. `current` on the host is moved only then, by
+// commit.
+func activateLive(ctx context.Context, r *run, p progress) (progress, error) {
+	if p.plan.Activation != hostapi.ActivateLive {
+		return p, nil
+	}
+	if p.guest == nil {
+		return p, fmt.Errorf("the host wants to switch %s while it runs, though it was told that the guest can't be reached", p.to.Name)
+	}
+	if p.to.Action != hostapi.ActionDryActivate {
+		c := p.liveCommit()
+		p = r.remember(p, c)
+		req := hostapi.ActivateRequest{Name: p.to.Name, Runner: p.plan.Runner, Commit: &c}
+		if err := r.host.Call(ctx, hostapi.Request{Activate: &req}, nil); err != nil {
+			return p, err
+		}
+	}
+	sw := p.guestSwitch(r.id)
+	if sw.RegInfo == "" { // a runner that carries no registration of its own
+		reg, err := r.host.Registration(ctx, p.plan.System)
+		if err != nil {
+			return p, err
+		}
+		sw.Registration = reg
+	}
+	return r.switchGuest(ctx, p, sw)
+}
+
+// switchGuest does the switch and has it confirmed, or undone.
+func (r *run) switchGuest(ctx context.Context, p progress, sw guest.Switch) (progress, error) {
+	s := r.liveSwitch(p, sw)
+	if p.to.Action == hostapi.ActionDryActivate {
+		return p, s.Rehearse(ctx)
+	}
+	return p.after(s.Run(ctx))
+}
+
+func (r *run) liveSwitch(p progress, sw guest.Switch) live.Switch {
+	return live.Switch{
+		VM: p.to.Name, Door: r.door(p.to), Conn: p.guest.Conn, Before: p.guest.Facts,
+		What: sw, Terms: p.to.Confirm.terms(), Host: liveHost{r, p}, Report: r.say, Attached: p.attached != nil,
+	}
+}
+
+// after takes in how a live switch has ended.
+func (p progress) after(o live.Outcome) (progress, error) {
+	if o.BootID != "" {
+		p.result.BootID = o.BootID
+	}
+	if o.Verdict == live.Confirmed {
+		g := *p.guest
+		g.Facts.Current = p.plan.System
+		p.guest, p.standing.open = &g, false
+		return p, nil
+	}
+	p.standing.open, p.standing.undone, p.standing.text = o.Open, o.Verdict == live.Undone, o.State
+	return p, o.Err
+}
+
+// liveHost is what a live switch needs of the host.
+type liveHost struct {
+	r *run
+	p progress
+}
+
+// Check has the host make the VM's checks until all pass.
+func (h liveHost) Check(ctx context.Context, until time.Time) error {
+	checks := h.p.to.Confirm.Checks
+	if checks.Empty() {
+		return nil
+	}
+	if !h.r.host.Known() {
+		h.r.say.Warn("%s: its checks are made on the host, which is not known; name it with --host", h.p.to.Name)
+		return nil
+	}
+	return h.r.host.Check(ctx, checks, until)
+}
+
+// Observed tells the host what the guest runs, where it may learn that.
+func (h liveHost) Observed(ctx context.Context, system microvm.StorePath, failed bool) {
+	if h.r.host.Known() && system != "" && h.p.attached.mayTell(system, h.p.plan.System) {
+		h.r.host.Observed(ctx, system, failed)
+	}
+}
+
+// liveOutcome is how a live switch ends well.
+func liveOutcome(a hostapi.Action) Outcome {
+	switch a {
+	case hostapi.ActionTest:
+		return OutcomeTested
+	case hostapi.ActionDryActivate:
+		return OutcomeDryActivated
+	}
+	return OutcomeSwitched
+}

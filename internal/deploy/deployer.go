@@ -1,0 +1,173 @@
+package deploy
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"io"
+	"os"
+	"os/user"
+	"strings"
+	"time"
+
+	"ferry/internal/deploy/hostlink"
+	"ferry/internal/deploy/live"
+	"ferry/internal/deploy/memory"
+	"ferry/internal/deploy/transfer"
+	"ferry/internal/flake"
+	"ferry/internal/hostclient"
+	"ferry/internal/microvm"
+	"ferry/internal/nix"
+	"ferry/internal/remote"
+)
+
+// Reporter is told how a deployment goes.
+type Reporter interface {
+	Step(subject, format string, args ...any)
+	Detail(subject, format string, args ...any)
+	Warn(format string, args ...any)
+	Log(subject string) io.WriteCloser
+}
+
+// Evaluator yields a VM's record.
+type Evaluator interface {
+	Evaluate(ctx context.Context, src flake.Source, name microvm.Name) (*flake.Evaluation, error)
+	// Archive and Fleet are for an evaluation on the host.
+	Archive(ctx context.Context, src flake.Source, name microvm.Name) (*flake.Archive, error)
+	Fleet(ctx context.Context, src flake.Source) (flake.Fleet, []string, error)
+}
+
+// Deployer has what all deployments of a run share.
+type Deployer struct {
+	Report      Reporter
+	Evaluator   Evaluator
+	Nix         *nix.Nix // the operator's
+	SocketDir   string
+	AskPassword func(prompt string) (string, error)
+	// Memory is for attaching to a deployment later; nil: nothing is kept.
+	Memory memory.Store
+
+	tools tools
+}
+
+// tools are what tests replace; nil: the real ones.
+type tools struct {
+	dial        func(context.Context, remote.Options) (remote.Conn, error)
+	open        hostlink.Opener
+	startImport func(context.Context, remote.Conn) (*transfer.Process, error)
+	// entered is told of each step that begins.
+	entered func(step string)
+}
+
+func (d *Deployer) dial(ctx context.Context, o remote.Options) (remote.Conn, error) {
+	o.Dir, o.AskPassword = d.SocketDir, d.AskPassword
+	if d.tools.dial != nil {
+		return d.tools.dial(ctx, o)
+	}
+	return remote.Dial(ctx, o)
+}
+
+// link is the host of a deployment, not connected yet.
+func (r *run) link(to Resolved) *hostlink.Link {
+	l := &hostlink.Link{
+		NoTrace: to.DryRun, Report: r.say, VM: to.Name, ID: r.id, Open: openHelper, StartImport: startImport,
+	}
+	if r.tools.open != nil {
+		l.Open, l.StartImport = r.tools.open, r.tools.startImport
+	}
+	if to.Host != nil {
+		l.Address = *to.Host
+		l.Dial = func(ctx context.Context) (remote.Conn, error) {
+			return r.dial(ctx, remote.Options{Address: *to.Host, Sudo: to.HostSudo})
+		}
+	}
+	return l
+}
+
+// openHelper starts a session with the helper on a host.
+func openHelper(ctx context.Context, c remote.Conn, o hostclient.Options) (hostlink.Session, bool, error) {
+	s, uploaded, err := hostclient.Open(ctx, c, o)
+	if err != nil {
+		return nil, uploaded, err
+	}
+	return s, uploaded, nil
+}
+
+// startImport starts the helper that takes in what Nix has exported.
+func startImport(ctx context.Context, c remote.Conn) (*transfer.Process, error) {
+	p, err := hostclient.Import(ctx, c)
+	if err != nil {
+		return nil, err
+	}
+	return &transfer.Process{Stdin: p.Stdin, Stdout: p.Stdout, Wait: p.Wait}, nil
+}
+
+// way is the way of a closure to the host.
+func (r *run) way() transfer.Way {
+	return transfer.Way{To: r.host.Address, Host: r.host, Report: r.say, Nix: func(log io.Writer) transfer.Nix {
+		n := *r.Nix
+		if log != nil {
+			n.Log = log
+		}
+		return &n
+	}}
+}
+
+// door is the way into the guest.
+func (r *run) door(to Resolved) live.Door {
+	return live.Door{Address: *to.Target, Dial: func(ctx context.Context, fresh bool) (live.Conn, error) {
+		conn, err := r.dial(ctx, remote.Options{Address: *to.Target, Sudo: to.TargetSudo, Fresh: fresh})
+		if err != nil {
+			return nil, err
+		}
+		return conn, nil
+	}}
+}
+
+// visit is which guest is expected behind the door. probe is a path that it sees
+// if it shares the host's store.
+func (r *run) visit(p progress, probe microvm.StorePath) live.Visit {
+	return live.Visit{
+		VM: p.to.Name, Attribute: p.to.Attribute, HostName: p.record.HostName, Probe: probe, Report: r.say, OnlySay: p.to.DryRun,
+	}
+}
+
+func (r *run) openGuest(ctx context.Context, p progress, probe microvm.StorePath) (*live.Guest, error) {
+	return r.door(p.to).Open(ctx, r.visit(p, probe))
+}
+
+// voice reports about one VM.
+type voice struct {
+	to Reporter
+	vm microvm.Name
+}
+
+func (v *voice) Step(format string, args ...any)   { v.to.Step(string(v.vm), format, args...) }
+func (v *voice) Detail(format string, args ...any) { v.to.Detail(string(v.vm), format, args...) }
+func (v *voice) Warn(format string, args ...any)   { v.to.Warn(format, args...) }
+func (v *voice) Log() io.WriteCloser               { return v.to.Log(string(v.vm)) }
+
+func (v *voice) warnAll(warnings []string) {
+	for _, w := range warnings {
+		v.Warn("%s", w)
+	}
+}
+
+func newID() string {
+	var b [3]byte
+	_, _ = rand.Read(b[:]) // never fails, as documented
+	return time.Now().UTC().Format("20060102T150405") + "-" + hex.EncodeToString(b[:])
+}
+
+// Operator names who deploys, for the lock and the history: user@machine.
+func Operator() string {
+	name := os.Getenv("USER")
+	if u, err := user.Current(); err == nil {
+		name = u.Username
+	}
+	machine, err := os.Hostname()
+	if err != nil {
+		machine = "unknown"
+	}
+	return strings.ToValidUTF8(name+"@"+machine, "?")
+}

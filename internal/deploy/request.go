@@ -1,0 +1,132 @@
+package deploy
+
+import (
+	"time"
+
+	"ferry/internal/flake"
+	"ferry/internal/hostapi"
+	"ferry/internal/microvm"
+	"ferry/internal/remote"
+	"ferry/internal/update"
+)
+
+// Request is what the user wants for one VM.
+type Request struct {
+	Attribute microvm.Name // nixosConfigurations.ATTRIBUTE
+	// Name is the VM's name on the host; empty: the attribute.
+	Name   microvm.Name
+	Source flake.Source
+	// Host and Target win over the flake's addresses; nil: those of the flake.
+	Host, Target         *microvm.Address
+	HostSudo, TargetSudo bool
+	Action               hostapi.Action
+	Restart              hostapi.RestartPolicy // empty: the flake's, else auto
+	UpdateFlake          string                // empty: the flake's
+	DryRun               bool
+	Confirm              Confirm
+	Wait                 time.Duration // for the VM's lock; 0: not
+	Building             Building
+}
+
+// Building says where a VM is evaluated and built.
+type Building struct {
+	On *microvm.BuildPlace // nil: where the flake says, else on the host
+	// NoSubstitute sends the host all that was built elsewhere. Otherwise it
+	// fetches from its own caches what they have.
+	NoSubstitute bool
+	// EvalOnHost: the host evaluates and builds, from a copy of the flake.
+	EvalOnHost bool
+}
+
+// RollbackRequest is what the user wants to go back to.
+type RollbackRequest struct {
+	Name     microvm.Name
+	Host     microvm.Address
+	HostSudo bool
+	// Target wins over what the last deployment recorded on the host; nil: that.
+	Target     *microvm.Address
+	TargetSudo bool
+	To         int                   // a generation; 0: the one before the current
+	Restart    hostapi.RestartPolicy // empty: auto
+	DryRun     bool
+	Confirm    Confirm
+	Wait       time.Duration // for the VM's lock; 0: not
+}
+
+func (r RollbackRequest) request() Request {
+	return Request{
+		Attribute: r.Name, Host: &r.Host, HostSudo: r.HostSudo, Target: r.Target, TargetSudo: r.TargetSudo,
+		Action: hostapi.ActionSwitch, Restart: r.Restart, DryRun: r.DryRun, Confirm: r.Confirm, Wait: r.Wait,
+	}
+}
+
+// UpdateRequest is what the user wants of a VM whose runner others have chosen:
+// CI, or whoever moves the flake that the VM's `flake` file names.
+type UpdateRequest struct {
+	Name     microvm.Name
+	Host     microvm.Address
+	HostSudo bool
+	// Conn is a connection to the host, which stays open; nil: one of its own.
+	Conn remote.Conn
+	// Target wins over what the last deployment recorded on the host; nil: that.
+	Target     *microvm.Address
+	TargetSudo bool
+	// Source says which runner; nil: what the VM's `flake` file yields.
+	Source update.Source
+	// AllVMs: the VM was not named, so one that the source has nothing for is
+	// passed over.
+	AllVMs bool
+	// Unattended: a runner whose deployment was undone is not tried again and
+	// again, each time with the VM down for a moment.
+	Unattended bool
+	Fetch      Fetch
+
+	Restart hostapi.RestartPolicy // empty: auto
+	DryRun  bool
+	Confirm Confirm
+	Wait    time.Duration // for the VM's lock; 0: not
+}
+
+func (r UpdateRequest) request() Request {
+	return Request{
+		Attribute: r.Name, Host: &r.Host, HostSudo: r.HostSudo, Target: r.Target, TargetSudo: r.TargetSudo,
+		Action: hostapi.ActionSwitch, Restart: r.Restart, DryRun: r.DryRun, Confirm: r.Confirm, Wait: r.Wait,
+	}
+}
+
+// Fetch says where a prebuilt runner comes from.
+type Fetch struct {
+	Cache string // a store URL; empty: the host's own substituters
+	Relay Relay  // empty: auto
+	// Stall is how long a download may stand still, Limit how long it may take; 0:
+	// the defaults.
+	Stall, Limit time.Duration
+}
+
+// Relay says when a runner is copied through this machine instead of by the host
+// itself.
+type Relay string
+
+// The values of --relay. Auto: where the host can't reach the cache.
+const (
+	RelayAuto   Relay = "auto"
+	RelayAlways Relay = "always"
+	RelayNever  Relay = "never"
+)
+
+// AttachRequest names a deployment that was left, and where.
+type AttachRequest struct {
+	Host     microvm.Address
+	HostSudo bool
+	ID       string       // empty: the only one that has not ended
+	Name     microvm.Name // empty: of any VM; else its last one where all have ended
+	// Target and TargetSudo win over what this machine remembers of the
+	// deployment, and over the flake.
+	Target     *microvm.Address
+	TargetSudo bool
+	// Source is the flake that is asked where this machine remembers nothing.
+	Source flake.Source
+	// TakeOver ends a session that has the deployment still: one of a connection
+	// that is gone, but not for the host.
+	TakeOver bool
+}

@@ -1,0 +1,102 @@
+package deploy
+
+import (
+	"cmp"
+	"fmt"
+	"time"
+
+	"ferry/internal/flake"
+	"ferry/internal/hostapi"
+	"ferry/internal/microvm"
+)
+
+// Resolved is what one deployment is to do, where, and what confirms it: the
+// user's request with what the flake adds. Nobody writes to it; where something
+// is learned later, a changed copy takes its place.
+type Resolved struct {
+	Attribute, Name      microvm.Name
+	Source               flake.Source
+	Host, Target         *microvm.Address // nil: not known
+	HostSudo, TargetSudo bool
+	// Recorded: Target is the one that the host has noted. Nobody says that this
+	// machine can log in there.
+	Recorded    bool
+	Action      hostapi.Action
+	Restart     hostapi.RestartPolicy
+	UpdateFlake string
+	DryRun      bool
+	Confirm     Confirm
+	Wait        time.Duration
+	// Place is where the runner is built.
+	Place        microvm.BuildPlace
+	NoSubstitute bool
+	EvalOnHost   bool
+}
+
+// resolve fills in what the user left open from the flake's `ferry` output.
+func resolve(req Request, f flake.Fleet) Resolved {
+	vm := f.VMs[req.Attribute]
+	r := Resolved{
+		Attribute: req.Attribute, Name: cmp.Or(req.Name, req.Attribute), Source: req.Source,
+		Host: req.Host, HostSudo: req.HostSudo, Target: req.Target, TargetSudo: req.TargetSudo,
+		Action: req.Action, Restart: cmp.Or(req.Restart, hostapi.RestartPolicy(vm.Restart), hostapi.RestartAuto),
+		UpdateFlake: cmp.Or(req.UpdateFlake, vm.UpdateFlake), DryRun: req.DryRun, Wait: req.Wait,
+		Confirm:      req.Confirm.Or(vm.Health),
+		NoSubstitute: req.Building.NoSubstitute,
+		EvalOnHost:   req.Building.EvalOnHost && !req.DryRun, // a dry run leaves nothing on the host
+	}
+	if h, ok := f.HostOf(req.Attribute); ok && r.Host == nil {
+		r.Host, r.HostSudo = &h.Address, r.HostSudo || h.Sudo
+	}
+	if r.Target == nil && vm.Target != nil {
+		r.Target, r.TargetSudo = vm.Target, r.TargetSudo || vm.TargetSudo
+	}
+	on := cmp.Or(req.Building.On, f.BuildOn(req.Attribute))
+	if on != nil && !r.EvalOnHost { // what the host evaluates it builds, too
+		r.Place = *on
+	}
+	return r
+}
+
+// withRecorded adds the target that the host has noted, where none is known.
+func (r Resolved) withRecorded(target string, sudo bool) (Resolved, error) {
+	if r.Target != nil || target == "" {
+		return r, nil
+	}
+	address, err := microvm.ParseAddress(target)
+	if err != nil || address.Local {
+		return r, fmt.Errorf("the target that %s has recorded is no address: %.80q", r.Host, target)
+	}
+	r.Target, r.TargetSudo, r.Recorded = &address, r.TargetSudo || sudo, true
+	return r, nil
+}
+
+// withoutTarget is for a guest that nobody can log in to.
+func (r Resolved) withoutTarget() Resolved {
+	r.Target = nil
+	return r
+}
+
+// named is the same for a VM whose name is learned later.
+func (r Resolved) named(n microvm.Name, a hostapi.Action) Resolved {
+	r.Attribute, r.Name, r.Action = n, n, a
+	return r
+}
+
+// intent is what the host is told of it.
+func (r Resolved) intent() hostapi.Intent {
+	return hostapi.Intent{
+		Action: r.Action, Restart: r.Restart, TargetKnown: r.Target != nil, UpdateFlake: r.UpdateFlake,
+	}
+}
+
+// needHost fails where the host is not known.
+func (r Resolved) needHost() error {
+	if r.Host != nil {
+		return nil
+	}
+	return &UsageError{
+		Message: fmt.Sprintf("the host of %s is not known", r.Attribute),
+		Next:    fmt.Sprintf("name it (ferry rebuild %s root@host) or set ferry.vms.%s.host and ferry.hosts in the flake", r.Attribute, r.Attribute),
+	}
+}
