@@ -51,15 +51,16 @@ fuzz: ## each fuzz target for FUZZTIME runs (default 10000x)
 	done
 
 .PHONY: lint
-lint: ## formatting, vet, the build for macOS, staticcheck, module file
+lint: ## formatting, vet, builds for other platforms, staticcheck, module file
 	@unformatted=$$(gofmt -l cmd internal test); [ -z "$$unformatted" ] || { echo "not gofmt-clean:"; echo "$$unformatted"; exit 1; }
 	$(GO) vet ./...
 	$(GO) vet -tags lab ./...
 	GOOS=darwin GOARCH=arm64 $(GO) build -o /dev/null ./cmd/ferry
+	GOOS=linux GOARCH=arm64 $(GO) build -o /dev/null ./cmd/ferry-helper
 	$(GO) tool staticcheck -tags lab ./...
 	$(GO) mod tidy -diff
 	$(GO) mod verify
 
 .PHONY: build
-build: ## bin/ferry, static, so that it also runs on hosts; VERSION=TAG: a release
-	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-s -w$(if $(VERSION), -X ferry/internal/cli.release=$(VERSION))' -o bin/ferry ./cmd/ferry
+build: ## bin/ferry, static, with the helpers for hosts in it; GOOS, GOARCH: for another machine; VERSION=TAG: a release
+	GOOS= GOARCH= $(GO) run ./cmd/build -o bin/ferry -version '$(VERSION)' -for '$(or $(GOOS),$(shell $(GO) env GOHOSTOS))/$(or $(GOARCH),$(shell $(GO) env GOHOSTARCH))'

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"time"
@@ -15,6 +14,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"ferry/internal/lab"
+	"ferry/internal/release"
 )
 
 // demoFlake is where the lab has the operator's flake.
@@ -139,10 +139,8 @@ func (d *demo) installFerry(ctx context.Context) error {
 	}
 	defer os.RemoveAll(dir)
 	binary := filepath.Join(dir, "ferry")
-	build := exec.CommandContext(ctx, "go", "build", "-o", binary, "./cmd/ferry")
-	build.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if out, err := build.CombinedOutput(); err != nil {
-		return fmt.Errorf("building ferry: %w\n%s", err, out)
+	if err := (release.Build{To: binary}).Do(ctx); err != nil {
+		return err
 	}
 	return d.operator.Install(ctx, binary, "/usr/local/bin/ferry", 0o755)
 }

@@ -9,6 +9,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"ferry/internal/cmdline"
 	"ferry/internal/deploy"
 	"ferry/internal/flake"
 	"ferry/internal/manage"
@@ -82,10 +83,10 @@ func attachRequest(cmd *cobra.Command, args []string) (req deploy.AttachRequest,
 			req.ID = word
 		case req.Name == "" && req.ID == "":
 			if req.Name, err = microvm.ParseName(word); err != nil {
-				return req, &usageError{err: err, hint: "usage: " + cmd.UseLine()}
+				return req, &cmdline.UsageError{Err: err, Next: "usage: " + cmd.UseLine()}
 			}
 		default:
-			return req, &usageError{err: errors.New(quoted(word) + " is not a deployment's id"), hint: "an id looks like 20261122T024710-12b4f3; ferry history NAME lists them"}
+			return req, &cmdline.UsageError{Err: errors.New(quoted(word) + " is not a deployment's id"), Next: "an id looks like 20261122T024710-12b4f3; ferry history NAME lists them"}
 		}
 	}
 	return req, nil

@@ -1,16 +1,14 @@
 package cli
 
 import (
-	"context"
 	"errors"
 	"fmt"
 
 	"github.com/spf13/cobra"
 
-	"ferry/internal/host"
+	"ferry/internal/cmdline"
 	"ferry/internal/hostapi"
 	"ferry/internal/manage"
-	"ferry/internal/microvm"
 )
 
 func (a *app) autostartCommand() *cobra.Command {
@@ -24,12 +22,12 @@ makes its units (NixOS), set microvm.autostart there instead.`,
 		Example: `  ferry autostart web on
   ferry autostart web off --host root@server`,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			n, err := vmArgument(cmd, args, 1)
+			n, err := cmdline.VM(cmd, args, 1)
 			if err != nil {
 				return err
 			}
 			if len(args) < 2 || args[1] != "on" && args[1] != "off" {
-				return &usageError{err: errors.New("autostart needs `on` or `off`"), hint: "usage: " + cmd.UseLine()}
+				return &cmdline.UsageError{Err: errors.New("autostart needs `on` or `off`"), Next: "usage: " + cmd.UseLine()}
 			}
 			return a.onHostOf(cmd.Context(), n, &o, func(_ *manage.Manager, h *manage.Host) error {
 				now, err := h.Autostart(cmd.Context(), n, args[1] == "on")
@@ -60,30 +58,4 @@ func (a *app) showAutostart(where string, now hostapi.Autostarted) error {
 		already = ", as before"
 	}
 	return a.ui.Text(fmt.Sprintf("%s: %s with %s%s\n", now.VM, what, where, already))
-}
-
-// hostAutostart is the part of autostart that runs on the host.
-func (a *app) hostAutostart() *cobra.Command {
-	return &cobra.Command{
-		Use:       "autostart NAME on|off",
-		Short:     "Choose whether a VM starts with this machine",
-		Hidden:    true,
-		Args:      cobra.ExactArgs(2),
-		ValidArgs: []string{"on", "off"},
-		RunE: a.serving(func(ctx context.Context, srv *host.Server, args []string, answers *host.Answers) error {
-			n, err := microvm.ParseName(args[0])
-			if err != nil {
-				return &usageError{err: err, hint: "usage: ferry host autostart NAME on|off"}
-			}
-			if args[1] != "on" && args[1] != "off" {
-				return &usageError{err: errors.New("autostart needs `on` or `off`"), hint: "usage: ferry host autostart NAME on|off"}
-			}
-			now, err := srv.Autostart(ctx, n, args[1] == "on")
-			if err != nil {
-				return err
-			}
-			answers.Result(now)
-			return nil
-		}),
-	}
 }

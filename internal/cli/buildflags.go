@@ -6,6 +6,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"ferry/internal/cmdline"
 	"ferry/internal/deploy"
 	"ferry/internal/microvm"
 )
@@ -42,14 +43,14 @@ func (o *buildFlags) addFlags(cmd *cobra.Command) {
 func (o *buildFlags) building() (deploy.Building, error) {
 	b := deploy.Building{NoSubstitute: o.noSubstitute || !o.substitute, EvalOnHost: o.evalOn == "host"}
 	if o.evalOn != "" && !slices.Contains(evalPlaces(), o.evalOn) {
-		return b, &usageError{err: fmt.Errorf("unknown --eval-on=%.40q", o.evalOn), hint: "one of operator, host"}
+		return b, &cmdline.UsageError{Err: fmt.Errorf("unknown --eval-on=%.40q", o.evalOn), Next: "one of operator, host"}
 	}
 	if o.on == "" {
 		return b, nil
 	}
 	place, err := microvm.ParseBuildPlace(o.on)
 	if err != nil {
-		return b, &usageError{err: fmt.Errorf("--build-on: %w", err), hint: "one of host, local, ssh-ng://[user@]builder[:port]"}
+		return b, &cmdline.UsageError{Err: fmt.Errorf("--build-on: %w", err), Next: "one of host, local, ssh-ng://[user@]builder[:port]"}
 	}
 	b.On = &place
 	return b, nil

@@ -3,6 +3,8 @@ package cli
 import (
 	"testing"
 
+	"ferry/internal/cmdline"
+
 	"github.com/spf13/cobra"
 )
 
@@ -36,7 +38,7 @@ func TestBuildFlags(t *testing.T) {
 			t.Errorf("%q: %v", c.args, err)
 		}
 		if err != nil {
-			if exitCode(err) != exitUsage {
+			if exitCode(err) != cmdline.ExitUsage {
 				t.Errorf("%q: exit code %d", c.args, exitCode(err))
 			}
 			continue

@@ -1,15 +1,11 @@
 package cli
 
 import (
-	"errors"
-	"fmt"
-	"strconv"
-	"strings"
 	"time"
 
-	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"ferry/internal/cmdline"
 	"ferry/internal/deploy"
 	"ferry/internal/health"
 )
@@ -38,8 +34,8 @@ type confirmOptions struct {
 func (o *confirmOptions) addFlags(fs *pflag.FlagSet) {
 	fs.BoolVar(&o.noRollback, "no-rollback", false, "leave a deployment that failed as it is instead of undoing it")
 	fs.BoolVar(&o.acceptFailedUnits, "accept-failed-units", false, "accept a live switch even if units failed in the guest")
-	fs.Var(&durationValue{to: &o.timeout, most: health.MaxTimeout}, "confirm-timeout", "how long the guest and all checks may take to answer, such as 30s or 2m (default: the flake's, else 1m after a live switch and 3m after a restart)")
-	fs.Var(&durationValue{to: &o.activationLimit, most: health.MaxTimeout}, "activation-limit", "how long the switch in the guest may take (default: no limit)")
+	fs.Var(&cmdline.Duration{To: &o.timeout, Most: health.MaxTimeout}, "confirm-timeout", "how long the guest and all checks may take to answer, such as 30s or 2m (default: the flake's, else 1m after a live switch and 3m after a restart)")
+	fs.Var(&cmdline.Duration{To: &o.activationLimit, Most: health.MaxTimeout}, "activation-limit", "how long the switch in the guest may take (default: no limit)")
 	for _, k := range health.Kinds() {
 		fs.Var(&checkValue{to: k.Of(&o.checks), check: k.Valid, kind: k.Value}, "check-"+k.Name, k.Help+" (repeatable; instead of the flake's)")
 	}
@@ -53,45 +49,6 @@ func (o *confirmOptions) confirm() deploy.Confirm {
 		Timeout: o.timeout, ActivationLimit: o.activationLimit,
 		Checks: o.checks, Command: o.command,
 	}
-}
-
-const defaultWait = "30m"
-
-// addWaitFlag is for commands that take the VM's lock.
-func addWaitFlag(cmd *cobra.Command, wait *time.Duration) {
-	fs := cmd.Flags()
-	fs.Var(&durationValue{to: wait, most: health.MaxTimeout}, "wait", "wait for another deployment of the VM to end, at most this long (--wait alone: 30m), instead of failing with exit code 5")
-	fs.Lookup("wait").NoOptDefVal = defaultWait
-}
-
-// durationValue is a time from a second up: `90s`, `2m`, or plain seconds.
-type durationValue struct {
-	to   *time.Duration
-	most time.Duration
-}
-
-func (v *durationValue) String() string {
-	if v.to == nil || *v.to == 0 {
-		return ""
-	}
-	return v.to.String()
-}
-
-func (v *durationValue) Type() string { return "DURATION" }
-
-func (v *durationValue) Set(s string) error {
-	d, err := time.ParseDuration(s)
-	if n, aerr := strconv.Atoi(s); aerr == nil {
-		d, err = time.Duration(min(max(n, -1), int(v.most/time.Second)+1))*time.Second, nil
-	}
-	if err != nil {
-		return errors.New("expected a time such as 30s or 2m")
-	}
-	if d < time.Second || d > v.most {
-		return fmt.Errorf("expected a time from 1s to %s", strings.TrimSuffix(v.most.String(), "0m0s"))
-	}
-	*v.to = d
-	return nil
 }
 
 // checkValue collects values that pass a check.

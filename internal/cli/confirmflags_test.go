@@ -8,6 +8,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/spf13/cobra"
 
+	"ferry/internal/cmdline"
 	"ferry/internal/deploy"
 	"ferry/internal/health"
 )
@@ -18,7 +19,7 @@ func parsed(args ...string) (deploy.Confirm, time.Duration, error) {
 	var wait time.Duration
 	cmd := &cobra.Command{Use: "x", RunE: func(*cobra.Command, []string) error { return nil }, SilenceErrors: true, SilenceUsage: true}
 	o.addFlags(cmd.Flags())
-	addWaitFlag(cmd, &wait)
+	cmdline.AddWaitFlag(cmd, &wait)
 	cmd.SetArgs(args)
 	err := cmd.Execute()
 	return o.confirm(), wait, err
@@ -74,7 +75,7 @@ func TestConfirmOptionsAreChecked(t *testing.T) {
 // that activates says what it checks and what becomes of a failure.
 func TestConfirmOptionsOfCommands(t *testing.T) {
 	for _, command := range []string{"rebuild", "switch", "rollback"} {
-		if code, _, errs := run(t, command, "web", "--check-tcp", "x"); code != exitUsage || !strings.Contains(errs, "host:port") {
+		if code, _, errs := run(t, command, "web", "--check-tcp", "x"); code != cmdline.ExitUsage || !strings.Contains(errs, "host:port") {
 			t.Errorf("%s: exit code %d, %s", command, code, errs)
 		}
 		_, help, _ := run(t, command, "--help")

@@ -10,6 +10,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"ferry/internal/cmdline"
 	"ferry/internal/deploy"
 	"ferry/internal/flake"
 	"ferry/internal/hostapi"
@@ -41,7 +42,7 @@ func (o *deployOptions) addFlags(cmd *cobra.Command) {
 	fs.StringVar(&o.name, "name", "", "the VM's name on the host, where it is not NAME")
 	fs.BoolVar(&o.hostSudo, "host-sudo", false, "become root on the host with sudo")
 	fs.BoolVar(&o.dryRun, "dry-run", false, "say what would happen and change nothing")
-	addWaitFlag(cmd, &o.wait)
+	cmdline.AddWaitFlag(cmd, &o.wait)
 	o.nix.addFlags(fs)
 }
 
@@ -82,7 +83,7 @@ func actions() []hostapi.Action {
 func parsePositionals(cmd *cobra.Command, args []string, maxAddresses int, allowed []hostapi.Action) (positionals, error) {
 	p := positionals{action: hostapi.ActionSwitch}
 	wrong := func(format string, a ...any) (positionals, error) {
-		return p, &usageError{err: fmt.Errorf(format, a...), hint: "usage: " + cmd.UseLine()}
+		return p, &cmdline.UsageError{Err: fmt.Errorf(format, a...), Next: "usage: " + cmd.UseLine()}
 	}
 	if len(args) == 0 {
 		return wrong("%s needs the name of a VM", cmd.Name())
@@ -131,16 +132,16 @@ func (o *deployOptions) request(p positionals) (deploy.Request, error) {
 	if o.name != "" {
 		n, err := microvm.ParseName(o.name)
 		if err != nil {
-			return req, &usageError{err: err, hint: "--name takes the VM's name on the host"}
+			return req, &cmdline.UsageError{Err: err, Next: "--name takes the VM's name on the host"}
 		}
 		req.Name = n
 	}
 	if o.restart != "" && !slices.Contains(restartPolicies(), o.restart) {
-		return req, &usageError{err: fmt.Errorf("unknown --restart=%.40q", o.restart), hint: "one of " + strings.Join(restartPolicies(), ", ")}
+		return req, &cmdline.UsageError{Err: fmt.Errorf("unknown --restart=%.40q", o.restart), Next: "one of " + strings.Join(restartPolicies(), ", ")}
 	}
 	if o.updateFlake != "" {
 		if err := flake.CheckUpdateRef(o.updateFlake); err != nil {
-			return req, &usageError{err: fmt.Errorf("--update-flake: %w", err), hint: "name a flake that the host can reach, such as git+https://git.example.org/infra"}
+			return req, &cmdline.UsageError{Err: fmt.Errorf("--update-flake: %w", err), Next: "name a flake that the host can reach, such as git+https://git.example.org/infra"}
 		}
 	}
 	return req, nil

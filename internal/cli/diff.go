@@ -6,6 +6,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"ferry/internal/cmdline"
 	"ferry/internal/hostapi"
 	"ferry/internal/manage"
 )
@@ -23,11 +24,11 @@ changed.`,
   ferry diff web 3
   ferry diff web 3 5`,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			n, err := vmArgument(cmd, args, 2)
+			n, err := cmdline.VM(cmd, args, 2)
 			if err != nil {
 				return err
 			}
-			numbers, err := generationNumbers(args[1:])
+			numbers, err := cmdline.Generations(args[1:])
 			if err != nil {
 				return err
 			}

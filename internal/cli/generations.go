@@ -7,6 +7,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"ferry/internal/cmdline"
 	"ferry/internal/hostapi"
 	"ferry/internal/manage"
 	"ferry/internal/microvm"
@@ -22,7 +23,7 @@ host: nix-collect-garbage -d there deletes all but the current one.`,
 		Example: `  ferry generations web
   ferry generations web --json`,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			n, err := vmArgument(cmd, args, 0)
+			n, err := cmdline.VM(cmd, args, 0)
 			if err != nil {
 				return err
 			}

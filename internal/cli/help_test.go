@@ -8,6 +8,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"ferry/internal/cmdline"
 	"ferry/internal/ui"
 )
 
@@ -105,7 +106,7 @@ func parses(words []string) error {
 	case deploys:
 		_, err = parsePositionals(cmd, args, addresses, actions())
 	case cmd == cmd.Root() && len(args) > 0:
-		err = unknownCommand(cmd, args[0])
+		err = cmdline.UnknownCommand(cmd, args[0])
 	}
 	return err
 }
@@ -118,7 +119,7 @@ func TestWrongUsage(t *testing.T) {
 		"rebuild web --override-input a", "rebuild web --override-input a b c d e",
 	} {
 		code, _, errw := run(t, strings.Fields(args)...)
-		if code != exitUsage || strings.Count(errw, "error: ") != 1 || !strings.Contains(errw, "hint: ") {
+		if code != cmdline.ExitUsage || strings.Count(errw, "error: ") != 1 || !strings.Contains(errw, "hint: ") {
 			t.Errorf("ferry %s: exit code %d\n%s", args, code, errw)
 		}
 	}

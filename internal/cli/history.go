@@ -7,6 +7,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"ferry/internal/cmdline"
 	"ferry/internal/hostapi"
 	"ferry/internal/manage"
 	"ferry/internal/microvm"
@@ -23,11 +24,11 @@ starts and stops that were done with ferry. With --json one object a line.`,
 		Example: `  ferry history web
   ferry history web -n 100 --json`,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			n, err := vmArgument(cmd, args, 0)
+			n, err := cmdline.VM(cmd, args, 0)
 			if err != nil {
 				return err
 			}
-			if err := lineCount(last); err != nil {
+			if err := checkLines(last); err != nil {
 				return err
 			}
 			return a.onHostOf(cmd.Context(), n, &o, func(_ *manage.Manager, h *manage.Host) error {

@@ -8,7 +8,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"ferry/internal/host"
+	"ferry/internal/cmdline"
 	"ferry/internal/host/setup"
 	"ferry/internal/hostapi"
 	"ferry/internal/manage"
@@ -23,8 +23,9 @@ func (a *app) hostSetup() *cobra.Command {
 		Short: "Make a Linux machine with systemd and Nix a host of MicroVMs",
 		Long: `Makes HOST (an address, a name of ferry.hosts in the flake, or ` + "`local`" + `; default:
 local) a host of MicroVMs: the user microvm and the group kvm, /var/lib/microvms,
-the units that run VMs, microvms.target, ferry itself in /usr/local/bin, and
-` + "`microvm`" + `, which is ferry under the name of microvm.nix's command.
+the units that run VMs, microvms.target, ferry's helper in /usr/local/bin, which
+is microvm.nix's command under the name ` + "`microvm`" + `, and ferry itself where yours
+can run on HOST: timers and ` + "`ferry … local`" + ` need it there.
 
 Run again it does what is missing, and brings a newer ferry's units; no VM is
 restarted. A file that you changed stays as it is. On NixOS, and where other
@@ -38,7 +39,7 @@ units run MicroVMs, it changes nothing; on NixOS it shows what to configure inst
 			word := "local"
 			switch {
 			case len(args) > 1:
-				return &usageError{err: errors.New("setup takes one host"), hint: "usage: " + cmd.UseLine()}
+				return &cmdline.UsageError{Err: errors.New("setup takes one host"), Next: "usage: " + cmd.UseLine()}
 			case len(args) == 1:
 				word = args[0]
 			}
@@ -134,38 +135,4 @@ func writeDiff(b *strings.Builder, c setup.Change) {
 	for line := range strings.Lines(c.Diff) {
 		b.WriteString("    " + ui.Clean(strings.TrimRight(line, "\n")) + "\n")
 	}
-}
-
-// hostSetupHere is the part of setup that runs on the host.
-func (a *app) hostSetupHere() *cobra.Command {
-	var remove, dryRun bool
-	cmd := &cobra.Command{
-		Use:    "setup-here",
-		Short:  "Set this machine up; ferry host setup starts it",
-		Hidden: true,
-		Args:   cobra.NoArgs,
-	}
-	cmd.Flags().BoolVar(&remove, "remove", false, "undo what setup did")
-	cmd.Flags().BoolVar(&dryRun, "dry-run", false, "change nothing")
-	cmd.RunE = a.answering(func(ctx context.Context, _ []string, answers *host.Answers) error {
-		r, err := setupHere(ctx, hostapi.SetupRequest{Remove: remove, DryRun: dryRun})
-		if err == nil {
-			answers.Result(r)
-		}
-		return err
-	})
-	return cmd
-}
-
-func setupHere(ctx context.Context, req hostapi.SetupRequest) (any, error) {
-	s, err := setup.New(ctx)
-	if err != nil {
-		return nil, err
-	}
-	defer s.Close()
-	do := s.Apply
-	if req.Remove {
-		do = s.Remove
-	}
-	return do(ctx, req.DryRun)
 }

@@ -7,13 +7,12 @@ import (
 	"fmt"
 	"os"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 
+	"ferry/internal/cmdline"
 	"ferry/internal/health"
-	"ferry/internal/host"
 	"ferry/internal/hostapi"
 	"ferry/internal/manage"
 	"ferry/internal/timers"
@@ -27,7 +26,7 @@ func (a *app) hostTimer() *cobra.Command {
 only root may write and that is read strictly: a wrong word ends the run with an
 error that names it.`,
 		RunE: func(*cobra.Command, []string) error {
-			return &usageError{err: errors.New("timer needs a command"), hint: "ferry host timer --help lists them"}
+			return &cmdline.UsageError{Err: errors.New("timer needs a command"), Next: "ferry host timer --help lists them"}
 		},
 	}
 	cmd.AddCommand(a.timerUpdate(), a.timerFlakeUpdate(), a.timerStatus(), a.timerRun())
@@ -47,7 +46,7 @@ func (o *timerOptions) addFlags(cmd *cobra.Command) {
 	o.place.addFlakeFlags(cmd)
 	fs := cmd.Flags()
 	fs.StringArrayVar(&o.calendar, "on-calendar", nil, "when it runs, in the form of systemd.time(7): daily, Mon..Fri 03:00 (repeatable)")
-	fs.Var(&durationValue{to: &o.delay, most: health.MaxTimeout}, "randomized-delay", "wait a random time up to this before each run")
+	fs.Var(&cmdline.Duration{To: &o.delay, Most: health.MaxTimeout}, "randomized-delay", "wait a random time up to this before each run")
 	fs.BoolVar(&o.remove, "remove", false, "remove the timer")
 	fs.BoolVar(&o.dryRun, "dry-run", false, "show what would be done, every file with a diff, and change nothing")
 }
@@ -69,7 +68,7 @@ auto restarts the VM, never installs only.`,
   ferry host timer update root@server --remove`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if len(args) == 0 {
-				return &usageError{err: errors.New("HOST is missing"), hint: "usage: " + cmd.UseLine()}
+				return &cmdline.UsageError{Err: errors.New("HOST is missing"), Next: "usage: " + cmd.UseLine()}
 			}
 			u.VMs = args[1:]
 			u.Hydra, u.From, u.FromFlake = source.hydra, source.from, source.fromFlake
@@ -104,7 +103,7 @@ whenever --on-calendar says, and pushes the branch to --push.`,
   ferry host timer flake-update root@server --remove`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if len(args) == 0 {
-				return &usageError{err: errors.New("HOST is missing"), hint: "usage: " + cmd.UseLine()}
+				return &cmdline.UsageError{Err: errors.New("HOST is missing"), Next: "usage: " + cmd.UseLine()}
 			}
 			f.Inputs = args[1:]
 			return a.setTimer(cmd.Context(), &o, args[0], timers.Request{Kind: timers.KindFlakeUpdate, Settings: timers.Settings{FlakeUpdate: &f}})
@@ -131,7 +130,7 @@ func (a *app) setTimer(ctx context.Context, o *timerOptions, word string, req ti
 			err = errors.New("--on-calendar is missing")
 		}
 		if err != nil {
-			return &usageError{err: err, hint: "for example --on-calendar daily; ferry host timer " + string(req.Kind) + " --help"}
+			return &cmdline.UsageError{Err: err, Next: "for example --on-calendar daily; ferry host timer " + string(req.Kind) + " --help"}
 		}
 	}
 	return a.onPlace(ctx, &o.place, word, func(h *manage.Host) error {
@@ -168,37 +167,6 @@ func (a *app) timerStatus() *cobra.Command {
 	return cmd
 }
 
-// hostTimerHere is the part of the timers that runs on the host: with a request
-// it is carried out, without one the timers are looked at.
-func (a *app) hostTimerHere() *cobra.Command {
-	cmd := &cobra.Command{Use: "timer-here [REQUEST]", Short: "Set a timer of this machine", Hidden: true, Args: cobra.MaximumNArgs(1)}
-	cmd.RunE = a.answering(func(ctx context.Context, args []string, answers *host.Answers) error {
-		r, err := timersHere(ctx, json.RawMessage(strings.Join(args, "")))
-		if err == nil {
-			answers.Result(r)
-		}
-		return err
-	})
-	return cmd
-}
-
-// timersHere sets a timer of this machine, or looks at all where set is empty.
-func timersHere(ctx context.Context, set json.RawMessage) (any, error) {
-	m, err := timers.Here(ctx)
-	if err != nil {
-		return nil, err
-	}
-	defer m.Close()
-	if len(set) == 0 {
-		return m.Status(ctx)
-	}
-	req, err := timers.DecodeRequest(set)
-	if err != nil {
-		return nil, err
-	}
-	return m.Do(ctx, req)
-}
-
 // timerRun is what the timers' services start.
 func (a *app) timerRun() *cobra.Command {
 	return &cobra.Command{
@@ -209,7 +177,7 @@ func (a *app) timerRun() *cobra.Command {
 		RunE: func(cmd *cobra.Command, args []string) error {
 			k := timers.Kind(args[0])
 			if !slices.Contains(cmd.ValidArgs, args[0]) {
-				return &usageError{err: fmt.Errorf("unknown timer %.40q", args[0]), hint: "usage: " + cmd.UseLine()}
+				return &cmdline.UsageError{Err: fmt.Errorf("unknown timer %.40q", args[0]), Next: "usage: " + cmd.UseLine()}
 			}
 			// As systemd starts it: a flake in the user's directory is not asked.
 			if err := os.Chdir("/"); err != nil {

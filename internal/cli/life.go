@@ -7,6 +7,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"ferry/internal/cmdline"
 	"ferry/internal/hostapi"
 	"ferry/internal/manage"
 )
@@ -42,7 +43,7 @@ func (a *app) verbCommand(verb hostapi.Action, short, long string) *cobra.Comman
 		Use: string(verb) + " NAME", Short: short, Long: long,
 		Example: "  ferry " + string(verb) + " web\n  ferry " + string(verb) + " web --host root@server",
 		RunE: func(cmd *cobra.Command, args []string) error {
-			n, err := vmArgument(cmd, args, 0)
+			n, err := cmdline.VM(cmd, args, 0)
 			if err != nil {
 				return err
 			}
@@ -56,7 +57,7 @@ func (a *app) verbCommand(verb hostapi.Action, short, long string) *cobra.Comman
 		},
 	}
 	o.addFlags(cmd)
-	addWaitFlag(cmd, &wait)
+	cmdline.AddWaitFlag(cmd, &wait)
 	return cmd
 }
 
@@ -72,7 +73,7 @@ func (a *app) showLife(h *manage.Host, life hostapi.Life) error {
 
 func lifeText(where string, l hostapi.Life) string {
 	switch {
-	case l.Outcome != hostapi.LifeUnchanged:
+	case l.Outcome != hostapi.OutcomeUnchanged:
 		return fmt.Sprintf("%s: %s on %s (%.1f s)\n", l.VM, cleaned(l.Outcome), where, l.Seconds)
 	case l.Unit.Up():
 		return fmt.Sprintf("%s: unchanged on %s: it is already running\n", l.VM, where)

@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"ferry/internal/cmdline"
 	"ferry/internal/hostapi"
 	"ferry/internal/microvm"
 )
@@ -36,7 +37,7 @@ func TestLifeWrongUsage(t *testing.T) {
 		"generations web --host=a --frobnicate": "frobnicate",
 	} {
 		code, out, errw := run(t, strings.Fields(args)...)
-		if code != exitUsage || out != "" || !strings.Contains(errw, want) || !strings.Contains(errw, "hint: ") {
+		if code != cmdline.ExitUsage || out != "" || !strings.Contains(errw, want) || !strings.Contains(errw, "hint: ") {
 			t.Errorf("ferry %s: exit code %d, stdout %q\n%s", args, code, out, errw)
 		}
 	}

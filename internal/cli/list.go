@@ -11,12 +11,11 @@ import (
 	"github.com/spf13/cobra"
 
 	"ferry/internal/flake"
-	"ferry/internal/host"
+	"ferry/internal/helper"
 	"ferry/internal/hostapi"
 	"ferry/internal/manage"
 	"ferry/internal/microvm"
 	"ferry/internal/microvmcmd"
-	"ferry/internal/nix"
 	"ferry/internal/ui"
 )
 
@@ -75,6 +74,11 @@ func (a *app) runList(ctx context.Context, o *placeOptions, hosts []string, chec
 	})
 }
 
+// listHere lists the VMs of this machine, which needs no root.
+func (a *app) listHere(ctx context.Context, check bool, except []string) ([]hostapi.Listed, error) {
+	return helper.List(ctx, a.err, check, except)
+}
+
 // problem prints an error of one of several subjects, where others go on.
 func (a *app) problem(subject string, err error) {
 	a.printError(fmt.Errorf("%s: %w", subject, err))
@@ -115,68 +119,6 @@ func unchecked(vms []manage.VM) error {
 		return nil
 	}
 	return partial
-}
-
-// hostList is the helper's side: one answer for each VM.
-func (a *app) hostList() *cobra.Command {
-	var check bool
-	var except []string
-	cmd := &cobra.Command{
-		Use:   "list",
-		Short: "Print the VMs of this machine, one a line, as JSON",
-		Args:  cobra.NoArgs,
-		RunE: a.answering(func(ctx context.Context, _ []string, answers *host.Answers) error {
-			vms, err := a.listHere(ctx, check, except)
-			if err != nil {
-				return err
-			}
-			for _, v := range vms {
-				answers.Result(v)
-			}
-			return nil
-		}),
-	}
-	cmd.Flags().BoolVar(&check, "check", false, "compare with what the VMs' flake files yield")
-	cmd.Flags().StringArrayVar(&except, "except", nil, "a VM not to check")
-	return cmd
-}
-
-// listHere lists the VMs of this machine.
-func (a *app) listHere(ctx context.Context, check bool, except []string) ([]hostapi.Listed, error) {
-	l := host.NewLister(ctx, host.DefaultLayout())
-	defer l.Close()
-	vms, err := l.List(ctx)
-	if err != nil || !check {
-		return vms, err
-	}
-	evaluator := &flake.Evaluator{Nix: &nix.Nix{Program: "nix", Log: a.err}, CacheDir: flake.DefaultCacheDir()}
-	return vms, microvmcmd.Check(ctx, evaluator, vms, except)
-}
-
-// hostVsockProxy connects ssh with a guest's sshd.
-func (a *app) hostVsockProxy() *cobra.Command {
-	return &cobra.Command{
-		Use:   "vsock-proxy NAME",
-		Short: "Connect stdin and stdout with sshd in a VM, over vsock (for ssh's ProxyCommand)",
-		Args:  cobra.ExactArgs(1),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			n, err := microvm.ParseName(args[0])
-			if err != nil {
-				return &usageError{err: err, hint: "usage: ferry host vsock-proxy NAME"}
-			}
-			l := host.NewLister(cmd.Context(), host.DefaultLayout())
-			defer l.Close()
-			vsock, err := l.FindVsock(cmd.Context(), n)
-			if err != nil {
-				return err
-			}
-			conn, err := vsock.Dial(cmd.Context())
-			if err != nil {
-				return fmt.Errorf("%s: %w", n, err)
-			}
-			return host.Pipe(conn, a.in, a.out)
-		},
-	}
 }
 
 func status(v *manage.VM) string {

@@ -2,7 +2,6 @@ package cli
 
 import (
 	"bytes"
-	"context"
 	"encoding/json"
 	"strings"
 	"testing"
@@ -47,23 +46,5 @@ func TestPrintList(t *testing.T) {
 	line, _, _ := strings.Cut(out.String(), "\n")
 	if err := json.Unmarshal([]byte(line), &first); err != nil || first["host"] != "root@server" || first["status"] != "waits" {
 		t.Errorf("%v: %s", err, line)
-	}
-}
-
-func TestMicrovmByName(t *testing.T) {
-	for line, want := range map[string]bool{
-		"microvm": true, "/usr/local/bin/microvm -l": true, "ferry -l": false, "microvm host session": false, "/x/microvm-old -l": false,
-	} {
-		if got := isMicrovm(strings.Fields(line)); got != want {
-			t.Errorf("%s: %v", line, got)
-		}
-	}
-	var out, errs bytes.Buffer
-	if code := RunMicrovm(context.Background(), nil, nil, &out, &errs); code != exitDone || !strings.Contains(out.String(), "Exit codes:") {
-		t.Errorf("exit code %d: %s%s", code, out.String(), errs.String())
-	}
-	out.Reset()
-	if code := RunMicrovm(context.Background(), []string{"-u", "web", "-R"}, nil, &out, &errs); code != exitUsage || out.Len() > 0 || !strings.Contains(errs.String(), "hint: ") {
-		t.Errorf("exit code %d: %s%s", code, out.String(), errs.String())
 	}
 }

@@ -2,12 +2,14 @@ package cli
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 
+	"ferry/internal/cmdline"
 	"ferry/internal/hostapi"
 	"ferry/internal/manage"
 	"ferry/internal/microvm"
@@ -27,11 +29,11 @@ services. The system inside keeps a journal of its own: ferry ssh NAME journalct
   ferry logs web --follow
   ferry logs web --json`,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			n, err := vmArgument(cmd, args, 0)
+			n, err := cmdline.VM(cmd, args, 0)
 			if err != nil {
 				return err
 			}
-			if err := lineCount(last); err != nil {
+			if err := checkLines(last); err != nil {
 				return err
 			}
 			return a.onHostOf(cmd.Context(), n, &o, func(_ *manage.Manager, h *manage.Host) error {
@@ -74,3 +76,11 @@ func logText(n microvm.Name, l hostapi.LogLine) string {
 
 // cleaned is text from a host, harmless for a terminal.
 func cleaned(s string) string { return ui.Clean(s) }
+
+// checkLines checks -n.
+func checkLines(n int) error {
+	if n < 1 || n > 100_000 {
+		return &cmdline.UsageError{Err: errors.New("-n takes a number from 1 to 100000"), Next: "for example -n 100"}
+	}
+	return nil
+}

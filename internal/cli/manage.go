@@ -2,16 +2,10 @@ package cli
 
 import (
 	"context"
-	"fmt"
-	"io"
-	"os/signal"
-	"syscall"
-	"time"
 
 	"github.com/spf13/cobra"
 
 	"ferry/internal/flake"
-	"ferry/internal/host"
 	"ferry/internal/manage"
 	"ferry/internal/microvm"
 	"ferry/internal/nix"
@@ -93,68 +87,5 @@ func (a *app) onPlace(ctx context.Context, o *placeOptions, word string, f func(
 		}
 		defer h.Close()
 		return f(h)
-	})
-}
-
-// vmArgument is the VM's name, the first of at most 1+more arguments.
-func vmArgument(cmd *cobra.Command, args []string, more int) (microvm.Name, error) {
-	wrong := func(err error) (microvm.Name, error) {
-		return "", &usageError{err: err, hint: "usage: " + cmd.UseLine()}
-	}
-	switch {
-	case len(args) == 0:
-		return wrong(fmt.Errorf("%s needs the name of a VM", cmd.Name()))
-	case len(args) > 1+more:
-		return wrong(fmt.Errorf("too many arguments: %s takes at most %d", cmd.Name(), 1+more))
-	}
-	n, err := microvm.ParseName(args[0])
-	if err != nil {
-		return wrong(err)
-	}
-	return n, nil
-}
-
-// aliveEvery is how often a command of the helper shows that it lives. The
-// operator's side waits for several times that.
-const aliveEvery = 15 * time.Second
-
-// answering makes the RunE of a helper's command: f's answers go to stdout as
-// events, one a line, and its error as the last of them. With --attached, ctx
-// ends with the input: then nobody listens any more; until then there are signs of
-// life between the answers.
-func (a *app) answering(f func(ctx context.Context, args []string, answers *host.Answers) error) func(*cobra.Command, []string) error {
-	return func(cmd *cobra.Command, args []string) error {
-		// A connection that breaks must not end what has to be finished.
-		signal.Ignore(syscall.SIGHUP, syscall.SIGPIPE)
-		ctx, cancel := context.WithCancel(cmd.Context())
-		defer cancel()
-		attached, _ := cmd.Flags().GetBool("attached")
-		if attached {
-			go func() {
-				_, _ = io.Copy(io.Discard, a.in)
-				cancel()
-			}()
-		}
-		answers := host.NewAnswers(a.out)
-		if attached {
-			defer answers.Live(aliveEvery)()
-		}
-		err := f(ctx, args, answers)
-		if err != nil {
-			answers.Fail(err)
-		}
-		return err
-	}
-}
-
-// serving is answering for commands that need a host.Server.
-func (a *app) serving(f func(ctx context.Context, srv *host.Server, args []string, answers *host.Answers) error) func(*cobra.Command, []string) error {
-	return a.answering(func(ctx context.Context, args []string, answers *host.Answers) error {
-		srv, err := host.NewServer(ctx, host.DefaultLayout(), a.err)
-		if err != nil {
-			return err
-		}
-		defer srv.Close()
-		return f(ctx, srv, args, answers)
 	})
 }

@@ -11,6 +11,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"ferry/internal/cmdline"
 	"ferry/internal/hostapi"
 	"ferry/internal/manage"
 	"ferry/internal/microvm"
@@ -38,12 +39,12 @@ declares is refused. The store paths go with the host's next garbage collection.
   ferry remove web --keep-data     # volumes stay in the VM's directory
   ferry remove web --yes`,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			n, err := vmArgument(cmd, args, 0)
+			n, err := cmdline.VM(cmd, args, 0)
 			if err != nil {
 				return err
 			}
 			if how.keep && how.yes {
-				return &usageError{err: errors.New("--keep-data and --yes are one or the other"), hint: "--yes deletes the data without asking"}
+				return &cmdline.UsageError{Err: errors.New("--keep-data and --yes are one or the other"), Next: "--yes deletes the data without asking"}
 			}
 			return a.onHostOf(cmd.Context(), n, &o, func(_ *manage.Manager, h *manage.Host) error {
 				return a.remove(cmd.Context(), h, n, how)
@@ -53,7 +54,7 @@ declares is refused. The store paths go with the host's next garbage collection.
 	o.addFlags(cmd)
 	cmd.Flags().BoolVar(&how.keep, "keep-data", false, "leave volumes and other files in the VM's directory")
 	cmd.Flags().BoolVar(&how.yes, "yes", false, "delete volumes and other files without asking")
-	addWaitFlag(cmd, &how.wait)
+	cmdline.AddWaitFlag(cmd, &how.wait)
 	return cmd
 }
 
@@ -110,9 +111,9 @@ func (a *app) mayDelete(ctx context.Context, h *manage.Host, r hostapi.Removal) 
 	answer, err := askTerminal(ctx, question)
 	switch {
 	case errors.Is(err, errNoTerminal):
-		return &usageError{
-			err:  fmt.Errorf("%s has %d files or directories of its own in %s, and there is no terminal to ask at; nothing was changed", r.VM, len(r.Data), cleaned(r.Directory)),
-			hint: "--yes deletes them, --keep-data leaves them there",
+		return &cmdline.UsageError{
+			Err:  fmt.Errorf("%s has %d files or directories of its own in %s, and there is no terminal to ask at; nothing was changed", r.VM, len(r.Data), cleaned(r.Directory)),
+			Next: "--yes deletes them, --keep-data leaves them there",
 		}
 	case err != nil:
 		return err

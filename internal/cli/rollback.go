@@ -10,6 +10,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"ferry/internal/cmdline"
 	"ferry/internal/deploy"
 	"ferry/internal/hostapi"
 	"ferry/internal/manage"
@@ -46,7 +47,7 @@ flake gone, with --host.` + confirmHelp,
   ferry rollback web --to 3 --dry-run
   ferry rollback web --host root@server --target root@web.example.com`,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			n, err := vmArgument(cmd, args, 0)
+			n, err := cmdline.VM(cmd, args, 0)
 			if err != nil {
 				return err
 			}
@@ -58,7 +59,7 @@ flake gone, with --host.` + confirmHelp,
 		},
 	}
 	o.place.addFlags(cmd)
-	addWaitFlag(cmd, &o.wait)
+	cmdline.AddWaitFlag(cmd, &o.wait)
 	fs := cmd.Flags()
 	o.confirm.addFlags(fs)
 	fs.IntVar(&o.to, "to", 0, "the generation to go to (ferry generations NAME)")
@@ -76,10 +77,10 @@ func (o *rollbackOptions) request(cmd *cobra.Command, n microvm.Name) (deploy.Ro
 		Confirm: o.confirm.confirm(), Wait: o.wait,
 	}
 	if o.restart != "" && !slices.Contains(restartPolicies(), o.restart) {
-		return req, &usageError{err: fmt.Errorf("unknown --restart=%.40q", o.restart), hint: "one of " + strings.Join(restartPolicies(), ", ")}
+		return req, &cmdline.UsageError{Err: fmt.Errorf("unknown --restart=%.40q", o.restart), Next: "one of " + strings.Join(restartPolicies(), ", ")}
 	}
 	if cmd.Flags().Changed("to") && o.to < 1 {
-		return req, &usageError{err: fmt.Errorf("%d is not a generation", o.to), hint: "ferry generations NAME lists their numbers"}
+		return req, &cmdline.UsageError{Err: fmt.Errorf("%d is not a generation", o.to), Next: "ferry generations NAME lists their numbers"}
 	}
 	if o.target != "" {
 		address, err := targetAddress(o.target)
@@ -97,7 +98,7 @@ func targetAddress(word string) (microvm.Address, error) {
 		err = errors.New("the system inside a VM is never `local`")
 	}
 	if err != nil {
-		return address, &usageError{err: err, hint: "--target takes the address of the system inside the VM"}
+		return address, &cmdline.UsageError{Err: err, Next: "--target takes the address of the system inside the VM"}
 	}
 	return address, nil
 }

@@ -7,10 +7,12 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"ferry/internal/cmdline"
 	"ferry/internal/deploy"
 	"ferry/internal/manage"
 	"ferry/internal/microvm"
 	"ferry/internal/remote"
+	"ferry/internal/shell"
 )
 
 // sshOptions are those of `ferry ssh`.
@@ -42,14 +44,14 @@ as ssh does, and its exit code is ferry's.`,
 			// What stands behind the name belongs to ferry up to the first word.
 			if len(args) > 0 {
 				if err := cmd.Flags().Parse(args[1:]); err != nil {
-					return &usageError{err: err, hint: "usage: " + cmd.UseLine()}
+					return &cmdline.UsageError{Err: err, Next: "usage: " + cmd.UseLine()}
 				}
 				args = append(args[:1:1], cmd.Flags().Args()...)
 			}
 			if help, _ := cmd.Flags().GetBool("help"); help {
 				return cmd.Help()
 			}
-			n, err := vmArgument(cmd, args, len(args))
+			n, err := cmdline.VM(cmd, args, len(args))
 			if err != nil {
 				return err
 			}
@@ -57,7 +59,7 @@ as ssh does, and its exit code is ferry's.`,
 			find := a.findGuest
 			if o.vsock {
 				if o.through || o.target != "" {
-					return &usageError{err: errors.New("--vsock goes with neither --target nor --through-host"), hint: "usage: " + cmd.UseLine()}
+					return &cmdline.UsageError{Err: errors.New("--vsock goes with neither --target nor --through-host"), Next: "usage: " + cmd.UseLine()}
 				}
 				find = a.overVsock
 			}
@@ -93,7 +95,7 @@ func (a *app) overVsock(ctx context.Context, n microvm.Name, o *sshOptions, f *r
 		if len(f.Command) == 0 {
 			f.Options = []string{"-t"}
 		}
-		f.Address, f.Command = place.Address, []string{remote.Quote(append(words, f.Command...)...)}
+		f.Address, f.Command = place.Address, []string{shell.Quote(append(words, f.Command...)...)}
 		return nil
 	})
 }

@@ -3,6 +3,7 @@ package cli
 import (
 	"github.com/spf13/cobra"
 
+	"ferry/internal/cmdline"
 	"ferry/internal/deploy"
 	"ferry/internal/hostapi"
 	"ferry/internal/microvm"
@@ -31,7 +32,7 @@ without one, nothing keeps the running system from the host's garbage collection
 			if o.host != "" {
 				h, err := microvm.ParseAddress(o.host)
 				if err != nil {
-					return &usageError{err: err, hint: "--host takes the address of the VM's host"}
+					return &cmdline.UsageError{Err: err, Next: "--host takes the address of the VM's host"}
 				}
 				req.Host = &h
 			}

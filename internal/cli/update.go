@@ -10,6 +10,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"ferry/internal/cmdline"
 	"ferry/internal/deploy"
 	"ferry/internal/fetch"
 	"ferry/internal/flake"
@@ -80,7 +81,7 @@ restarted unless --restart=never: then it is installed only.` + confirmHelp,
 		},
 	}
 	o.place.addFlakeFlags(cmd)
-	addWaitFlag(cmd, &o.wait)
+	cmdline.AddWaitFlag(cmd, &o.wait)
 	fs := cmd.Flags()
 	fs.StringArrayVar(&o.hosts, "host", nil, "a host: an address, a name of ferry.hosts, or local (repeatable with --all; default: the flake's)")
 	fs.BoolVar(&o.all, "all", false, "all VMs of the hosts")
@@ -88,8 +89,8 @@ restarted unless --restart=never: then it is installed only.` + confirmHelp,
 	fs.StringVar(&o.cache, "cache", "", "the binary cache that has the builds (default: the host's own substituters)")
 	fs.StringVar(&o.relay, "relay", string(deploy.RelayAuto), "copy through this machine: auto (where the host can't reach the cache), always, never")
 	most := health.MaxTimeout
-	fs.Var(&durationValue{to: &o.stall, most: most}, "stall-timeout", "how long a download may stall (default: 1m)")
-	fs.Var(&durationValue{to: &o.limit, most: most}, "fetch-limit", "how long the download for a VM may take (default: 6h)")
+	fs.Var(&cmdline.Duration{To: &o.stall, Most: most}, "stall-timeout", "how long a download may stall (default: 1m)")
+	fs.Var(&cmdline.Duration{To: &o.limit, Most: most}, "fetch-limit", "how long the download for a VM may take (default: 6h)")
 	o.confirm.addFlags(fs)
 	fs.StringVar(&o.target, "target", "", "the address of the system inside, for one VM (default: the flake's, else what the last deployment recorded)")
 	fs.BoolVar(&o.targetSudo, "target-sudo", false, "become root in the guest with sudo")
@@ -118,10 +119,10 @@ func (o *sourceOptions) check() error {
 		}
 	}
 	if n != 1 {
-		return &usageError{err: errors.New("one source is needed, and one only: --hydra, --from or --from-flake"), hint: "for example --hydra https://hydra.example.org/jobset/PROJECT/JOBSET"}
+		return &cmdline.UsageError{Err: errors.New("one source is needed, and one only: --hydra, --from or --from-flake"), Next: "for example --hydra https://hydra.example.org/jobset/PROJECT/JOBSET"}
 	}
 	if o.anyFlake && o.hydra == "" {
-		return &usageError{err: errors.New("--any-flake works only with --hydra"), hint: "leave it out"}
+		return &cmdline.UsageError{Err: errors.New("--any-flake works only with --hydra"), Next: "leave it out"}
 	}
 	_, err := o.open(nil)
 	return err
@@ -136,7 +137,7 @@ func (o *sourceOptions) open(report deploy.Reporter) (update.Source, error) {
 	for _, s := range o.allowRedirect {
 		origin, err := fetch.ParseOrigin(s)
 		if err != nil {
-			return nil, &usageError{err: fmt.Errorf("--allow-redirect: %w", err), hint: "an origin is such as https://cdn.example.org"}
+			return nil, &cmdline.UsageError{Err: fmt.Errorf("--allow-redirect: %w", err), Next: "an origin is such as https://cdn.example.org"}
 		}
 		client.AllowRedirect = append(client.AllowRedirect, origin)
 	}
@@ -159,7 +160,7 @@ func (o *sourceOptions) open(report deploy.Reporter) (update.Source, error) {
 		s, err = update.NewFile(o.from, client)
 	}
 	if err != nil {
-		return nil, &usageError{err: err, hint: hintOf(err, "see ferry update --help")}
+		return nil, &cmdline.UsageError{Err: err, Next: hintOf(err, "see ferry update --help")}
 	}
 	return update.Once(s), nil
 }
@@ -175,7 +176,7 @@ func hintOf(err error, otherwise string) string {
 // names checks the options and reads the VMs' names; none with --all.
 func (o *updateOptions) names(usage string, args []string) ([]microvm.Name, error) {
 	wrong := func(hint, format string, a ...any) ([]microvm.Name, error) {
-		return nil, &usageError{err: fmt.Errorf(format, a...), hint: hint}
+		return nil, &cmdline.UsageError{Err: fmt.Errorf(format, a...), Next: hint}
 	}
 	var names []microvm.Name
 	for _, arg := range args {

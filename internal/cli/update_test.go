@@ -3,6 +3,8 @@ package cli
 import (
 	"strings"
 	"testing"
+
+	"ferry/internal/cmdline"
 )
 
 func TestUpdateBadInput(t *testing.T) {
@@ -47,7 +49,7 @@ func TestUpdateBadInput(t *testing.T) {
 		{"host timer status a b", "accepts at most 1 arg"},
 	} {
 		code, out, errw := run(t, strings.Fields(c.args)...)
-		if code != exitUsage || !strings.Contains(strings.ReplaceAll(errw, `"`, "`"), strings.ReplaceAll(c.want, `"`, "`")) || out != "" {
+		if code != cmdline.ExitUsage || !strings.Contains(strings.ReplaceAll(errw, `"`, "`"), strings.ReplaceAll(c.want, `"`, "`")) || out != "" {
 			t.Errorf("%s: exit code %d\n%s%s", c.args, code, errw, out)
 		}
 		if strings.Contains(errw, "secret") {

@@ -43,6 +43,9 @@ func (e *partialError) Error() string {
 	return fmt.Sprintf("%d of %d updates failed: %s", len(e.failed), len(e.failed)+e.done, strings.Join(e.failed, ", "))
 }
 
+// SomeDone reports whether others were updated.
+func (e *partialError) SomeDone() bool { return e.done > 0 }
+
 // Unwrap gives the error of the first VM, unless others are done.
 func (e *partialError) Unwrap() error {
 	if e.done > 0 {

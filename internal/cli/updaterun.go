@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 
+	"ferry/internal/cmdline"
 	"ferry/internal/deploy"
 	"ferry/internal/hostapi"
 	"ferry/internal/manage"
@@ -83,7 +84,7 @@ func (r *updateRun) places(ctx context.Context, names []microvm.Name) (map[manag
 func (r *updateRun) localOnly(places []manage.Place) error {
 	for _, p := range places {
 		if r.source == nil && !p.Address.Local {
-			return &usageError{err: fmt.Errorf("--from-flake is for the host itself, not for %s", p), hint: "run it there with --host local, or have a timer do it: ferry host timer update " + p.String() + " --from-flake --on-calendar daily"}
+			return &cmdline.UsageError{Err: fmt.Errorf("--from-flake is for the host itself, not for %s", p), Next: "run it there with --host local, or have a timer do it: ferry host timer update " + p.String() + " --from-flake --on-calendar daily"}
 		}
 	}
 	return nil

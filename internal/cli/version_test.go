@@ -1,47 +1,22 @@
 package cli
 
 import (
-	"runtime/debug"
 	"testing"
+
+	"ferry/internal/cmdline"
 )
 
 func TestVersionIsTheSameEverywhere(t *testing.T) {
-	want := "ferry version " + thisBuild().String() + "\n"
+	want := "ferry version " + cmdline.ThisBuild().String() + "\n"
 	for _, args := range [][]string{{"version"}, {"--version"}, {"host", "--version"}} {
-		if code, out, errw := run(t, args...); code != exitDone || out != want || errw != "" {
+		if code, out, errw := run(t, args...); code != cmdline.ExitDone || out != want || errw != "" {
 			t.Errorf("%v: exit code %d, %q, %q; wanted %q", args, code, out, errw, want)
 		}
 	}
-	if code, _, _ := run(t, "version", "1"); code != exitUsage {
+	if code, _, _ := run(t, "version", "1"); code != cmdline.ExitUsage {
 		t.Errorf("an argument: exit code %d", code)
 	}
-	if code, out, _ := run(t, "version", "--json"); code != exitDone || out[0] != '{' {
+	if code, out, _ := run(t, "version", "--json"); code != cmdline.ExitDone || out[0] != '{' {
 		t.Errorf("--json: exit code %d, %q", code, out)
-	}
-}
-
-func TestVersionHasCommitAndDate(t *testing.T) {
-	const commit = "3146ebc8d6af00112233445566778899aabbccdd"
-	vcs := func(modified string) []debug.BuildSetting {
-		return []debug.BuildSetting{{Key: "vcs.revision", Value: commit}, {Key: "vcs.time", Value: "2026-11-24T12:44:18Z"}, {Key: "vcs.modified", Value: modified}}
-	}
-	for _, c := range []struct {
-		version, tag, want string
-		settings           []debug.BuildSetting
-	}{
-		{"v1.2.0", "", "v1.2.0 (commit 3146ebc8d6af of 2026-11-24T12:44:18Z)", vcs("false")},
-		{"v1.2.0+dirty", "", "v1.2.0 (commit 3146ebc8d6af of 2026-11-24T12:44:18Z, with changes)", vcs("true")},
-		{"v0.0.0-20261124124418-3146ebc8d6af", "", "development (commit 3146ebc8d6af of 2026-11-24T12:44:18Z)", vcs("false")},
-		{"(devel)", "v1.3.0", "v1.3.0 (commit 3146ebc8d6af of 2026-11-24T12:44:18Z)", vcs("false")},
-		{"(devel)", "", "development", nil},
-		{"", "v1.3.0", "v1.3.0", nil},
-	} {
-		info := &debug.BuildInfo{Main: debug.Module{Version: c.version}, Settings: c.settings}
-		if got := describeBuild(info, c.tag).String(); got != c.want {
-			t.Errorf("%s, %q: %s, wanted %s", c.version, c.tag, got, c.want)
-		}
-	}
-	if got := describeBuild(nil, "").String(); got != "development" {
-		t.Errorf("without build information: %s", got)
 	}
 }

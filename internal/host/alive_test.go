@@ -1,6 +1,8 @@
 package host
 
 import (
+	"ferry/internal/host/hosttest"
+
 	"errors"
 	"io"
 	"strings"
@@ -15,7 +17,7 @@ import (
 func TestSilenceEndsTheSession(t *testing.T) {
 	h := newTestHost(t)
 	c := h.session()
-	c.prepare(runnerA)
+	c.prepare(hosttest.RunnerA)
 	for range 6 { // longer than the silence that ends it
 		if _, err := io.WriteString(c.in, `{"alive":{"seconds":1}}`+"\n"); err != nil {
 			t.Fatal(err)
@@ -38,24 +40,16 @@ func TestSilenceEndsTheSession(t *testing.T) {
 	case <-time.After(10 * time.Second):
 		t.Fatal("the session does not end")
 	}
-	if held := h.layout.lockHolder(web); held != nil {
+	if held := h.Layout.VM(web).Lock().Holder(); held != nil {
 		t.Errorf("the lock is still held: %+v", held)
 	}
-	if got, err := h.layout.History(web, 1); err != nil || len(got.Entries) != 1 || got.Entries[0].Outcome != hostapi.OutcomeInterrupted {
+	if got, err := h.Layout.VM(web).History().Read(1); err != nil || len(got.Entries) != 1 || got.Entries[0].Outcome != hostapi.OutcomeInterrupted {
 		t.Errorf("history %+v, %v", got, err)
 	}
 }
 
-func TestWhatIsNoSignOfLife(t *testing.T) {
-	for _, line := range []string{"", "{}", `{"alive":{}}`, `{"alive":{"seconds":0}}`, `{"alive":{"seconds":-1}}`, `{"alive":1}`, `{"alive":`} {
-		if within, ok := signOfLife([]byte(line)); ok {
-			t.Errorf("%s is one, for %s", line, within)
-		}
-	}
-	if within, ok := signOfLife([]byte(`{"alive":{"seconds":9223372036854775807}}`)); !ok || within <= 0 {
-		t.Errorf("a long one: %s, %v", within, ok)
-	}
-	// One that is asked for an answer gets an error instead of none.
+// A line that is no sign of life is answered, with an error.
+func TestWrongSignOfLifeIsAnswered(t *testing.T) {
 	c := newTestHost(t).session()
 	defer c.leave()
 	var f *hostapi.Failure

@@ -1,6 +1,9 @@
 package host
 
 import (
+	"ferry/internal/host/hosttest"
+	"ferry/internal/microvm"
+
 	"errors"
 	"os"
 	"path/filepath"
@@ -9,46 +12,45 @@ import (
 	"testing"
 
 	"ferry/internal/hostapi"
-	"ferry/internal/microvm"
 )
 
 // A runner that was built elsewhere is only checked and rooted.
 func TestArrivedRunner(t *testing.T) {
 	h := newTestHost(t)
-	h.makeRunner(runnerA, systemA, "-m 512M")
+	h.MakeRunner(hosttest.RunnerA, hosttest.SystemA, "-m 512M")
 	c := h.session()
 	defer c.leave()
-	if err := c.ask(hostapi.Request{Build: &hostapi.BuildRequest{Name: web, Built: runnerA}}, nil); err == nil {
+	if err := c.ask(hostapi.Request{Build: &hostapi.BuildRequest{Name: web, Built: hosttest.RunnerA}}, nil); err == nil {
 		t.Error("taken in without the lock")
 	}
-	c.prepare(runnerA)
-	for _, bad := range []microvm.StorePath{runnerB, drv(runnerA), "/etc", "/nix/store/../etc"} {
+	c.prepare(hosttest.RunnerA)
+	for _, bad := range []microvm.StorePath{hosttest.RunnerB, drv(hosttest.RunnerA), "/etc", "/nix/store/../etc"} {
 		if err := c.ask(hostapi.Request{Build: &hostapi.BuildRequest{Name: web, Built: bad}}, nil); err == nil {
 			t.Errorf("%s was taken in", bad)
 		}
 	}
-	h.nix.missing = []microvm.StorePath{runnerA}
-	if err := c.ask(hostapi.Request{Build: &hostapi.BuildRequest{Name: web, Built: runnerA}}, nil); err == nil || !strings.Contains(err.Error(), "is not in the host's store") {
+	h.Nix.Lacks = []microvm.StorePath{hosttest.RunnerA}
+	if err := c.ask(hostapi.Request{Build: &hostapi.BuildRequest{Name: web, Built: hosttest.RunnerA}}, nil); err == nil || !strings.Contains(err.Error(), "is not in the host's store") {
 		t.Error(err)
 	}
-	h.nix.missing = nil
+	h.Nix.Lacks = nil
 	var built hostapi.Built
-	if err := c.ask(hostapi.Request{Build: &hostapi.BuildRequest{Name: web, Built: runnerA}}, &built); err != nil || built.Runner != runnerA {
+	if err := c.ask(hostapi.Request{Build: &hostapi.BuildRequest{Name: web, Built: hosttest.RunnerA}}, &built); err != nil || built.Runner != hosttest.RunnerA {
 		t.Fatal(built, err)
 	}
-	if !slices.Contains(h.nix.calls, "root pending") || slices.Contains(h.nix.calls, "build") {
-		t.Errorf("%q", h.nix.calls)
+	if !slices.Contains(h.Nix.Calls, "root pending") || slices.Contains(h.Nix.Calls, "build") {
+		t.Errorf("%q", h.Nix.Calls)
 	}
 }
 
 // A path without bin/microvm-run is no runner, however it came.
 func TestArrivedPathIsNoRunner(t *testing.T) {
 	h := newTestHost(t)
-	h.write(string(runnerA)+"/README", "no runner\n")
+	h.Write(string(hosttest.RunnerA)+"/README", "no runner\n")
 	c := h.session()
 	defer c.leave()
-	c.prepare(runnerA)
-	if err := c.ask(hostapi.Request{Build: &hostapi.BuildRequest{Name: web, Built: runnerA}}, nil); err == nil {
+	c.prepare(hosttest.RunnerA)
+	if err := c.ask(hostapi.Request{Build: &hostapi.BuildRequest{Name: web, Built: hosttest.RunnerA}}, nil); err == nil {
 		t.Error("taken in")
 	}
 }
@@ -57,13 +59,13 @@ func TestMissingSubstitutesFirst(t *testing.T) {
 	h := newTestHost(t)
 	c := h.session()
 	defer c.leave()
-	h.nix.missing = []microvm.StorePath{runnerA}
+	h.Nix.Lacks = []microvm.StorePath{hosttest.RunnerA}
 	for substitute, want := range map[bool]bool{false: false, true: true} {
-		h.nix.calls = nil
+		h.Nix.Calls = nil
 		var missing []microvm.StorePath
-		err := c.ask(hostapi.Request{Missing: &hostapi.MissingRequest{Paths: []microvm.StorePath{runnerA}, Substitute: substitute}}, &missing)
-		if err != nil || !slices.Equal(missing, h.nix.missing) || slices.Contains(h.nix.calls, "substitute") != want {
-			t.Errorf("%v: %q, %v, calls %q", substitute, missing, err, h.nix.calls)
+		err := c.ask(hostapi.Request{Missing: &hostapi.MissingRequest{Paths: []microvm.StorePath{hosttest.RunnerA}, Substitute: substitute}}, &missing)
+		if err != nil || !slices.Equal(missing, h.Nix.Lacks) || slices.Contains(h.Nix.Calls, "substitute") != want {
+			t.Errorf("%v: %q, %v, calls %q", substitute, missing, err, h.Nix.Calls)
 		}
 	}
 }
@@ -89,16 +91,16 @@ func TestEvaluate(t *testing.T) {
 			t.Errorf("%q: %v", bad, err)
 		}
 	}
-	h.nix.evaluated = []byte(`{"vms":{"web":{"record":{"name":"web","runner":{"drv":"` + string(drv(runnerA)) + `"}}}}}`)
+	h.Nix.Evaluated = []byte(`{"vms":{"web":{"record":{"name":"web","runner":{"drv":"` + string(drv(hosttest.RunnerA)) + `"}}}}}`)
 	var said hostapi.Evaluated
-	if err := c.ask(hostapi.Request{Evaluate: &req}, &said); err != nil || string(said.Output) != string(h.nix.evaluated) {
+	if err := c.ask(hostapi.Request{Evaluate: &req}, &said); err != nil || string(said.Output) != string(h.Nix.Evaluated) {
 		t.Fatal(said, err)
 	}
-	if !slices.Contains(h.nix.calls, "eval "+flake+"?rev=a#.") {
-		t.Errorf("%q", h.nix.calls)
+	if !slices.Contains(h.Nix.Calls, "eval "+flake+"?rev=a#.") {
+		t.Errorf("%q", h.Nix.Calls)
 	}
-	root := filepath.Join(h.layout.ferryRoots(web), "pending-drv-evaluated")
-	if got, _ := os.Readlink(root); got != string(drv(runnerA)) {
+	root := filepath.Join(h.Layout.VM(web).Roots().Path(), "pending-drv-evaluated")
+	if got, _ := os.Readlink(root); got != string(drv(hosttest.RunnerA)) {
 		t.Errorf("rooted is %q", got)
 	}
 	c.leave()

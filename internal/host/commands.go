@@ -1,12 +1,12 @@
 package host
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
 	"time"
 
+	"ferry/internal/host/protocol"
 	"ferry/internal/hostapi"
 	"ferry/internal/microvm"
 	"ferry/internal/systemd"
@@ -29,8 +29,13 @@ func needsUnits(r hostapi.Request) bool {
 		r.Setup == nil && r.Timers == nil && r.Underway == nil && r.Check == nil && r.Missing == nil && len(r.Kinds()) > 0
 }
 
-// command answers what is no part of a deployment.
-func (s *session) command(ctx context.Context, c hostapi.Commands) (any, error) {
+// commands answers what is no part of a deployment.
+type commands struct {
+	srv *Server
+	out *protocol.Writer
+}
+
+func (s commands) answer(ctx context.Context, c hostapi.Commands) (any, error) {
 	if n, ok := subject(c); ok {
 		if _, err := microvm.ParseName(string(n)); err != nil {
 			return nil, hostapi.Refuse(err.Error(), "")
@@ -44,23 +49,23 @@ func (s *session) command(ctx context.Context, c hostapi.Commands) (any, error) 
 	case c.Restart != nil:
 		return s.live(ctx, *c.Restart, hostapi.ActionRestart)
 	case c.Remove != nil && c.Remove.Look:
-		return s.srv.LookRemove(ctx, c.Remove.Name)
+		return s.srv.manage().LookRemove(ctx, c.Remove.Name)
 	case c.Remove != nil:
-		return s.srv.Remove(ctx, c.Remove.Name, claim(c.Remove.LifeRequest), c.Remove.KeepData, s.tell)
+		return s.srv.manage().Remove(ctx, c.Remove.Name, claim(c.Remove.LifeRequest), c.Remove.KeepData, s.tell)
 	case c.Autostart != nil:
-		return s.srv.Autostart(ctx, c.Autostart.Name, c.Autostart.On)
+		return s.srv.manage().Autostart(ctx, c.Autostart.Name, c.Autostart.On)
 	case c.Generations != nil:
-		return s.srv.Generations(ctx, c.Generations.Name)
+		return s.srv.manage().Generations(ctx, c.Generations.Name)
 	case c.Diff != nil:
-		return s.srv.Diff(ctx, c.Diff.Name, c.Diff.Generations...)
+		return s.srv.manage().Diff(ctx, c.Diff.Name, c.Diff.Generations...)
 	case c.Target != nil:
-		target, _ := s.srv.layout.RecordedTarget(c.Target.Name)
+		target, _ := s.srv.see.VM(c.Target.Name).History().Target()
 		return target, nil
 	case c.History != nil:
 		if err := fewLines(c.History.Last); err != nil {
 			return nil, err
 		}
-		return s.srv.layout.History(c.History.Name, c.History.Last)
+		return s.srv.see.VM(c.History.Name).History().Read(c.History.Last)
 	case c.Logs != nil:
 		return struct{}{}, s.logs(ctx, *c.Logs)
 	case c.Registration != nil:
@@ -105,21 +110,21 @@ func subject(c hostapi.Commands) (n microvm.Name, ok bool) {
 }
 
 // tell is for work that is not this session's deployment's.
-func (s *session) tell(line string) { s.out.log("host", line) }
+func (s commands) tell(line string) { s.out.Log("host", line) }
 
 func claim(r hostapi.LifeRequest) hostapi.Claim {
 	return hostapi.Claim{By: r.By, Wait: time.Duration(r.WaitSeconds) * time.Second}
 }
 
-func (s *session) live(ctx context.Context, r hostapi.LifeRequest, verb hostapi.Action) (*hostapi.Life, error) {
-	return s.srv.Live(ctx, r.Name, verb, claim(r), s.tell)
+func (s commands) live(ctx context.Context, r hostapi.LifeRequest, verb hostapi.Action) (*hostapi.Life, error) {
+	return s.srv.manage().Live(ctx, r.Name, verb, claim(r), s.tell)
 }
 
-func (s *session) logs(ctx context.Context, r hostapi.LogsRequest) error {
+func (s commands) logs(ctx context.Context, r hostapi.LogsRequest) error {
 	if err := fewLines(r.Lines); err != nil {
 		return err
 	}
-	return systemd.Logs(ctx, r.Name, r.Lines, r.Follow, func(l hostapi.LogLine) { _ = s.out.item(l) })
+	return systemd.Logs(ctx, r.Name, r.Lines, r.Follow, func(l hostapi.LogLine) { _ = s.out.Item(l) })
 }
 
 func fewLines(n int) error {
@@ -129,13 +134,13 @@ func fewLines(n int) error {
 	return nil
 }
 
-func (s *session) list(ctx context.Context, r hostapi.ListRequest) error {
+func (s commands) list(ctx context.Context, r hostapi.ListRequest) error {
 	vms, err := s.srv.others.List(ctx, r)
 	if err != nil {
 		return err
 	}
 	for _, v := range vms {
-		if err := s.out.item(v); err != nil {
+		if err := s.out.Item(v); err != nil {
 			return err
 		}
 	}
@@ -143,38 +148,13 @@ func (s *session) list(ctx context.Context, r hostapi.ListRequest) error {
 }
 
 // registration gives the text in pieces of whole lines.
-func (s *session) registration(ctx context.Context, system microvm.StorePath) error {
+func (s commands) registration(ctx context.Context, system microvm.StorePath) error {
 	if system == "" {
 		return hostapi.Refuse("the request names no system", "")
 	}
-	pieces := &pieceWriter{out: s.out}
+	pieces := s.out.Pieces()
 	if err := s.srv.nix.DumpRegistration(ctx, pieces, system); err != nil {
 		return err
 	}
-	return pieces.flush(len(pieces.text))
-}
-
-// pieceSize is how much text one item has about, in bytes.
-const pieceSize = 256 << 10
-
-type pieceWriter struct {
-	out  *eventWriter
-	text []byte
-}
-
-func (w *pieceWriter) Write(p []byte) (int, error) {
-	w.text = append(w.text, p...)
-	if len(w.text) < pieceSize {
-		return len(p), nil
-	}
-	return len(p), w.flush(bytes.LastIndexByte(w.text, '\n') + 1)
-}
-
-func (w *pieceWriter) flush(n int) error {
-	if n == 0 {
-		return nil
-	}
-	err := w.out.item(string(w.text[:n]))
-	w.text = append(w.text[:0], w.text[n:]...)
-	return err
+	return pieces.End()
 }

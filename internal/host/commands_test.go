@@ -1,6 +1,9 @@
 package host
 
 import (
+	"ferry/internal/host/hosttest"
+	"ferry/internal/host/protocol"
+
 	"bytes"
 	"context"
 	"encoding/json"
@@ -71,20 +74,20 @@ func is[T any](t *testing.T, a answer) T {
 // Each command is answered with what docs/protocol.md says.
 func TestCommandsAreAnswered(t *testing.T) {
 	h := newTestHost(t)
-	h.makeRunner(runnerA, systemA, "-m 512M")
-	h.makeRunner(runnerB, systemB, "-m 1G")
-	h.deploy(runnerA, hostapi.ActivateStart)
-	h.deploy(runnerB, hostapi.ActivateRestart)
+	h.MakeRunner(hosttest.RunnerA, hosttest.SystemA, "-m 512M")
+	h.MakeRunner(hosttest.RunnerB, hosttest.SystemB, "-m 1G")
+	h.deploy(hosttest.RunnerA, hostapi.ActivateStart)
+	h.deploy(hosttest.RunnerB, hostapi.ActivateRestart)
 	c := h.session()
 	defer c.leave()
 	life := &hostapi.LifeRequest{Name: web, By: "ann@laptop"}
-	if got := is[hostapi.Life](t, c.command(hostapi.Commands{Stop: life})); got.Outcome != hostapi.LifeStopped {
+	if got := is[hostapi.Life](t, c.command(hostapi.Commands{Stop: life})); got.Outcome != hostapi.OutcomeStopped {
 		t.Errorf("stop: %+v", got)
 	}
-	if got := is[hostapi.Life](t, c.command(hostapi.Commands{Start: life})); got.Outcome != hostapi.LifeStarted {
+	if got := is[hostapi.Life](t, c.command(hostapi.Commands{Start: life})); got.Outcome != hostapi.OutcomeStarted {
 		t.Errorf("start: %+v", got)
 	}
-	if got := is[hostapi.Life](t, c.command(hostapi.Commands{Restart: life})); got.Outcome != hostapi.LifeRestarted {
+	if got := is[hostapi.Life](t, c.command(hostapi.Commands{Restart: life})); got.Outcome != hostapi.OutcomeRestarted {
 		t.Errorf("restart: %+v", got)
 	}
 	if got := is[hostapi.History](t, c.command(hostapi.Commands{History: &hostapi.HistoryRequest{Name: web, Last: 2}})); len(got.Entries) != 2 || got.Entries[1].By != "ann@laptop" {
@@ -102,7 +105,7 @@ func TestCommandsAreAnswered(t *testing.T) {
 	if got := is[hostapi.Removal](t, c.command(hostapi.Commands{Remove: &hostapi.RemoveRequest{LifeRequest: *life, Look: true}})); got.Removed || got.Directory == "" {
 		t.Errorf("a look: %+v", got)
 	}
-	if got := is[hostapi.Removal](t, c.command(hostapi.Commands{Remove: &hostapi.RemoveRequest{LifeRequest: *life}})); !got.Removed || h.link(web, "current") != "" {
+	if got := is[hostapi.Removal](t, c.command(hostapi.Commands{Remove: &hostapi.RemoveRequest{LifeRequest: *life}})); !got.Removed || h.Link(web, "current") != "" {
 		t.Errorf("remove: %+v", got)
 	}
 	for name, cmd := range map[string]hostapi.Commands{
@@ -130,7 +133,7 @@ func TestCommandEndsWithTheSession(t *testing.T) {
 	r, w := io.Pipe()
 	done := make(chan error)
 	var out bytes.Buffer
-	go func() { done <- serve(t.Context(), srv, &eventWriter{w: &out}, r) }()
+	go func() { done <- serve(t.Context(), srv, protocol.NewWriter(&out), r) }()
 	_, _ = io.WriteString(w, `{"id":1,"setup":{}}`+"\n")
 	<-began
 	_ = w.Close()
@@ -143,14 +146,14 @@ func TestCommandEndsWithTheSession(t *testing.T) {
 func TestRegistrationComesInPieces(t *testing.T) {
 	h := newTestHost(t)
 	var text strings.Builder
-	for i := 0; text.Len() < 3*pieceSize; i++ {
+	for i := 0; text.Len() < 3*protocol.PieceSize; i++ {
 		fmt.Fprintf(&text, "/nix/store/%032d-path\n%d\n", i, i)
 	}
 	text.WriteString("the end")
-	h.nix.registration = text.String()
+	h.Nix.Registration = text.String()
 	c := h.session()
 	defer c.leave()
-	a := c.command(hostapi.Commands{Registration: &hostapi.RegistrationRequest{System: systemA}})
+	a := c.command(hostapi.Commands{Registration: &hostapi.RegistrationRequest{System: hosttest.SystemA}})
 	var got strings.Builder
 	for i, item := range a.items {
 		var piece string
@@ -162,7 +165,7 @@ func TestRegistrationComesInPieces(t *testing.T) {
 		}
 		got.WriteString(piece)
 	}
-	if got.String() != h.nix.registration || a.failed != nil {
+	if got.String() != h.Nix.Registration || a.failed != nil {
 		t.Errorf("%d items, %+v", len(a.items), a.failed)
 	}
 	if a := c.command(hostapi.Commands{Registration: &hostapi.RegistrationRequest{}}); a.failed == nil {
@@ -191,7 +194,7 @@ func TestWithoutSystemd(t *testing.T) {
 		if err := json.Unmarshal([]byte(`{"`+kind+`":{"name":"web","last":1}}`), &req); err != nil {
 			t.Fatal(err)
 		}
-		s := &session{srv: srv, out: &eventWriter{w: io.Discard}}
+		s := &session{srv: srv, out: protocol.NewWriter(io.Discard)}
 		if _, err := s.answer(t.Context(), req); errors.Is(err, srv.noUnits) {
 			needs = append(needs, kind)
 		}
@@ -204,7 +207,7 @@ func TestWithoutSystemd(t *testing.T) {
 	if len(needs) < 15 {
 		t.Errorf("only %q need systemd", needs)
 	}
-	if entries, _ := os.ReadDir(h.layout.StateDir); len(entries) != 0 {
+	if entries, _ := os.ReadDir(h.Layout.StateDir); len(entries) != 0 {
 		t.Errorf("something was made: %v", entries)
 	}
 }

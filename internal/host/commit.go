@@ -4,216 +4,168 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
-	"os"
-	"os/user"
-	"path/filepath"
-	"strconv"
-	"strings"
-	"syscall"
 	"time"
 
+	"ferry/internal/health"
 	"ferry/internal/host/step"
+	"ferry/internal/host/vmstate"
 	"ferry/internal/hostapi"
-	"ferry/internal/microvm"
 )
 
-// rootPending points gcroots/ferry/NAME/pending* at what a deployment is about
-// to copy and build. The links may dangle: what arrives later is kept from the
-// moment it is there.
-func (l Layout) rootPending(n microvm.Name, runner microvm.StorePath, drvs []microvm.StorePath) error {
-	dir := l.ferryRoots(n)
-	if err := os.MkdirAll(dir, 0o755); err != nil {
-		return fmt.Errorf("making the directory of GC roots: %w", err)
+const (
+	// commitTimeout bounds a commit, the checks aside: it goes on after the
+	// operator's side is gone.
+	commitTimeout = 15 * time.Minute
+
+	// unitPoll is how often a unit is looked at while the VM is checked.
+	unitPoll = 500 * time.Millisecond
+)
+
+// commit goes on to its end though the operator's side is gone. From its first
+// step on a note says how the VM was and what is under way, and a unit of its own
+// stands by: whatever becomes of this process, the VM ends in the new state or in
+// the one before. An error with RolledBack says that it is the latter.
+func (d *deployment) commit(ctx context.Context, req hostapi.CommitRequest) (*hostapi.Committed, error) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), commitTimeout+req.Confirm.Within())
+	defer cancel()
+	seen, err := d.srv.see.Locate(ctx, req.Name)
+	if err != nil {
+		return nil, err
 	}
-	if err := l.dropPending(n); err != nil {
-		return err
+	before, err := d.vm.Snapshot(*seen)
+	if err != nil {
+		return nil, err
 	}
-	if runner != "" {
-		if err := replaceLink(dir, "pending", string(runner)); err != nil {
-			return err
+	d.note.Runner, d.note.Commit, d.note.Before = req.Runner, &req, before
+	if err := d.phase(hostapi.PhaseCommit); err != nil {
+		return nil, err
+	}
+	if err := step.Do(step.Guard, func() error { return d.srv.guard(ctx, req.Name, d.note.ID) }); err != nil {
+		d.note.Phase = "" // nothing has changed
+		return nil, errors.Join(err, d.putNote())
+	}
+	done := &hostapi.Committed{Unit: seen.Unit}
+	if err = d.install(ctx, req, seen); err == nil && req.Activation.Starts() {
+		done.Unit, err = d.startUnit(ctx, req)
+	}
+	if err != nil {
+		return nil, d.giveUp(ctx, err)
+	}
+	done.Generation = d.vm.Profile().Current()
+	if d.note.Phase == hostapi.PhaseAwait {
+		done.Deadline = d.note.Deadline
+		return done, nil
+	}
+	return done, d.succeeded(req.Activation)
+}
+
+// install moves the links, and notes what a live-switched guest runs.
+func (d *deployment) install(ctx context.Context, req hostapi.CommitRequest, seen *hostapi.VMState) error {
+	if req.GuestSystem != "" {
+		invocation := d.unit.InvocationID
+		if invocation == "" {
+			invocation = seen.Unit.InvocationID
 		}
-	}
-	for i, d := range drvs {
-		if err := replaceLink(dir, "pending-drv-"+strconv.Itoa(i), string(d)); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// dropPending removes the roots that rootPending made.
-func (l Layout) dropPending(n microvm.Name) error {
-	entries, err := os.ReadDir(l.ferryRoots(n))
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
-	if err != nil {
-		return err
-	}
-	for _, e := range entries {
-		if e.Name() == "pending" || strings.HasPrefix(e.Name(), "pending-drv-") {
-			if err := removeLink(filepath.Join(l.ferryRoots(n), e.Name())); err != nil {
-				return err
-			}
-		}
-	}
-	return nil
-}
-
-// dropEmptyRoots removes the directory of a VM's roots where none is left in it.
-func (l Layout) dropEmptyRoots(n microvm.Name) error {
-	err := os.Remove(l.ferryRoots(n))
-	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOTEMPTY) || errors.Is(err, syscall.EEXIST) {
-		return nil
-	}
-	return err
-}
-
-// rootRunning keeps the system that a guest runs, and notes it.
-func (s *Server) rootRunning(ctx context.Context, n microvm.Name, note runningNote) error {
-	dir := s.layout.ferryRoots(n)
-	if err := os.MkdirAll(dir, 0o755); err != nil {
-		return fmt.Errorf("making the directory of GC roots: %w", err)
-	}
-	if err := s.nix.AddRoot(ctx, filepath.Join(dir, "running"), note.System); err != nil {
-		return fmt.Errorf("keeping what the guest runs: %w", err)
-	}
-	return s.layout.writeNote(n, noteRunning, note)
-}
-
-// dropRunning forgets a live switch once the VM boots what is installed.
-func (l Layout) dropRunning(n microvm.Name) error {
-	return errors.Join(
-		removeLink(filepath.Join(l.ferryRoots(n), "running")),
-		l.dropNote(n, noteRunning),
-		l.settled(n),
-	)
-}
-
-// ensureVM makes the VM's directory and the GC roots to its links, all before
-// the first link: nothing is ever current without being rooted.
-func (l Layout) ensureVM(n microvm.Name) error {
-	if err := os.MkdirAll(l.microvmRoots(), 0o755); err != nil {
-		return fmt.Errorf("making the directory of GC roots: %w", err)
-	}
-	for root, link := range map[string]string{string(n): "current", "booted-" + string(n): "booted", "old-" + string(n): "old"} {
-		if err := replaceLink(l.microvmRoots(), root, filepath.Join(l.vmDir(n), link)); err != nil {
-			return err
-		}
-	}
-	if err := os.MkdirAll(l.StateDir, 0o755); err != nil {
-		return fmt.Errorf("making the state directory: %w", err)
-	}
-	return l.makeVMDir(n)
-}
-
-// makeVMDir makes an absent VM directory, root:kvm 1775: the hypervisor's user
-// can make files in it but not touch root's.
-func (l Layout) makeVMDir(n microvm.Name) error {
-	if _, err := os.Lstat(l.vmDir(n)); !errors.Is(err, fs.ErrNotExist) {
-		return err
-	}
-	g, err := user.LookupGroup(l.Group)
-	if err != nil {
-		return hostapi.Refuse("this machine has no group "+l.Group, "import microvm.nixosModules.host, or make the user microvm with that group")
-	}
-	gid, err := strconv.Atoi(g.Gid)
-	if err != nil {
-		return fmt.Errorf("group %s: %w", l.Group, err)
-	}
-	parent, err := os.OpenRoot(l.StateDir)
-	if err != nil {
-		return err
-	}
-	defer parent.Close()
-	tmp := tempName(string(n))
-	if err := parent.Mkdir(tmp, 0o700); err != nil {
-		return fmt.Errorf("making the VM's directory: %w", err)
-	}
-	err = parent.Lchown(tmp, l.Owner, gid)
-	if err == nil {
-		err = parent.Chmod(tmp, 0o775|fs.ModeSticky)
-	}
-	if err == nil {
-		err = parent.Rename(tmp, string(n))
-	}
-	if err != nil {
-		_ = parent.Remove(tmp)
-		return fmt.Errorf("making the VM's directory: %w", err)
-	}
-	return syncDir(parent)
-}
-
-// install makes runner the VM's current one: record, generation, `old`,
-// `current`, `flake`, in this order, so that a crash between any two leaves
-// `current` a valid, rooted runner and running again converges. Installing what
-// is current already moves nothing, so the way back is never lost.
-func (s *Server) install(ctx context.Context, req hostapi.CommitRequest) error {
-	l := s.layout
-	if err := step.Do(step.Roots, func() error { return l.ensureVM(req.Name) }); err != nil {
-		return err
-	}
-	dir, err := l.openVMDir(req.Name)
-	if err != nil {
-		return err
-	}
-	defer dir.close()
-	previous, err := readRunnerLink(dir, "current")
-	if err != nil {
-		return err
-	}
-	if req.Record != nil {
-		err := step.Do(step.Record, func() error { return l.writeNote(req.Name, recordName(req.Runner), req.Record) })
+		now := vmstate.Running{InvocationID: invocation, System: req.GuestSystem}
+		err := step.Do(step.Running, func() error { return keepRunning(ctx, d.srv.nix, d.vm.Guest(), now) })
 		if err != nil {
 			return err
 		}
 	}
-	if req.Install {
-		if err := s.moveLinks(ctx, req, previous); err != nil {
-			return err
-		}
-	}
-	if req.UpdateFlake == "" {
-		return nil
-	}
-	return step.Do(step.Flake, func() error {
-		return writeFile(l.vmDir(req.Name), flakeFile, []byte(req.UpdateFlake), 0o644)
-	})
+	return installation{vm: d.vm, nix: d.srv.nix, req: req}.run(ctx)
 }
 
-// moveLinks makes the runner the newest generation, and `current`; what was
-// current becomes `old`.
-func (s *Server) moveLinks(ctx context.Context, req hostapi.CommitRequest, previous microvm.StorePath) error {
-	l := s.layout
-	moves := previous != req.Runner
-	if moves || req.Generation != 0 {
-		if err := step.Do(step.Profile, func() error { return s.moveProfile(ctx, req) }); err != nil {
-			return err
-		}
+// startUnit starts or restarts the unit and makes sure that the VM is well, as
+// far as the host can tell; the rest is the operator's answer.
+func (d *deployment) startUnit(ctx context.Context, req hostapi.CommitRequest) (hostapi.UnitState, error) {
+	if err := errors.Join(d.phase(hostapi.PhaseRestart), d.vm.Notes().PutToStart()); err != nil {
+		return hostapi.UnitState{}, err
 	}
-	if !moves {
+	var unit hostapi.UnitState
+	err := step.Do(step.Restart, func() (err error) {
+		unit, err = d.srv.units.Run(ctx, req.Name, req.Activation, d.log)
+		return err
+	})
+	if err != nil {
+		return unit, err
+	}
+	d.note.Invocation = unit.InvocationID
+	if err := step.Do(step.Check, func() error { return d.prove(ctx, req) }); err != nil {
+		return unit, err
+	}
+	if !req.Confirm.Await {
+		return unit, nil
+	}
+	d.note.Deadline = time.Now().Add(req.Confirm.Within() + hostapi.Grace(req.Confirm.Within())).UTC()
+	return unit, step.Do(step.Await, func() error { return d.phase(hostapi.PhaseAwait) })
+}
+
+// prove makes the checks while the unit is watched.
+func (d *deployment) prove(ctx context.Context, req hostapi.CommitRequest) error {
+	if req.Confirm.Checks.Empty() {
 		return nil
 	}
-	if previous == "" {
-		if err := l.writeNote(req.Name, noteToStart, time.Now()); err != nil {
-			return err
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	began := time.Now()
+	go func() {
+		tick := time.NewTicker(unitPoll)
+		defer tick.Stop()
+		for {
+			select {
+			case <-tick.C:
+				if err := d.stayedUp(ctx, began); err != nil {
+					cancel(err)
+					return
+				}
+			case <-ctx.Done():
+				return
+			}
 		}
-	} else if err := step.Do(step.Old, func() error { return replaceLink(l.vmDir(req.Name), "old", string(previous)) }); err != nil {
+	}()
+	d.log("checking " + string(req.Name))
+	err := askAll(ctx, req.Confirm.Checks, req.Confirm.Within(), d.log)
+	if cause := context.Cause(ctx); err != nil && cause != nil {
+		return cause
+	}
+	return err
+}
+
+// askAll makes the checks until all pass.
+func askAll(ctx context.Context, checks health.Checks, within time.Duration, log func(string)) error {
+	err := health.Await(ctx, checks, within, log)
+	if e := (*health.Error)(nil); errors.As(err, &e) {
+		return &hostapi.Failure{Kind: hostapi.KindHealth, Message: e.Error(), Hint: e.Hint()}
+	}
+	return err
+}
+
+// stayedUp fails where the unit is not the one any more that was started.
+func (d *deployment) stayedUp(ctx context.Context, since time.Time) error {
+	name := d.vm.Name()
+	u, err := d.srv.units.Unit(ctx, name.Unit())
+	if err != nil || (u.Up() && u.InvocationID == d.note.Invocation) {
 		return err
 	}
-	return step.Do(step.Current, func() error { return replaceLink(l.vmDir(req.Name), "current", string(req.Runner)) })
+	why := fmt.Sprintf("%s did not stay up: %s (%s), result %s", name.Unit(), u.ActiveState, u.SubState, u.Result)
+	if u.Up() {
+		why = name.Unit() + " did not stay up: it was started again"
+	}
+	return d.srv.units.Failure(ctx, name, since, why)
 }
 
-// generation is the number that the VM's profile points to; 0 where it has none.
-func (l Layout) generation(n microvm.Name) int {
-	target, err := os.Readlink(l.profile(n))
-	if err != nil {
-		return 0
+// succeeded notes that a commit is done; what remains is the history.
+func (d *deployment) succeeded(how hostapi.Activation) error {
+	var err error
+	switch how {
+	case hostapi.ActivateLive:
+		err = d.vm.Guest().Settle()
+	case hostapi.ActivateRestart, hostapi.ActivateStart:
+		err = errors.Join(d.vm.Guest().Reset(), d.vm.Notes().DropToStart())
 	}
-	var g int
-	if _, err := fmt.Sscanf(filepath.Base(target), "runner-%d-link", &g); err != nil {
-		return 0
-	}
-	return g
+	d.note.Outcome = map[hostapi.Activation]string{
+		hostapi.ActivateNone: hostapi.OutcomeInstalled, hostapi.ActivateLive: hostapi.OutcomeSwitched,
+		hostapi.ActivateRestart: hostapi.OutcomeRestarted, hostapi.ActivateStart: hostapi.OutcomeStarted,
+	}[how]
+	return errors.Join(err, d.phase(hostapi.PhaseDone))
 }

@@ -1,8 +1,9 @@
-// Package host is what runs on the server that runs MicroVMs, as root: it owns
-// the state directory, the garbage collector roots, generations, units and the
-// history of VMs there, and the protocol by which the operator's side drives
-// it. It must not know SSH, flakes or the guest's inside.
+// Package host is the sessions on the server that runs MicroVMs, as root: by the
+// operator's requests a deployment is prepared, built or fetched, activated,
+// committed, and undone or settled where it does not end well. It owns the order
+// of these steps and the units that guard them. It must not know SSH, flakes or
+// the guest's inside.
 //
-// Entry points: Serve (one deployment, driven line by line), Probe (facts, also
-// by hand), Units (the unit files a host needs).
+// Entry points: Serve (one deployment, driven line by line), NewServer (single
+// requests, and deployments of `microvm`), Guard.
 package host

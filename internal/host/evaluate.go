@@ -17,10 +17,7 @@ const maxEvalLog = 40 // lines of Nix's that an error shows
 
 // evaluate runs as root, as a build does that is asked for by root: the flake is
 // the operator's, who may run anything as root here.
-func (s *session) evaluate(ctx context.Context, req hostapi.EvaluateRequest) (*hostapi.Evaluated, error) {
-	if err := s.holds(req.Name); err != nil {
-		return nil, err
-	}
+func (d *deployment) evaluate(ctx context.Context, req hostapi.EvaluateRequest) (*hostapi.Evaluated, error) {
 	source, _, _ := strings.Cut(strings.TrimPrefix(req.Flake, "path:"), "?")
 	if _, err := microvm.ParseStorePath(source); err != nil || !strings.HasPrefix(req.Flake, "path:") {
 		return nil, hostapi.Refuse(fmt.Sprintf("%.120q is not a flake in the store", req.Flake), "")
@@ -30,11 +27,11 @@ func (s *session) evaluate(ctx context.Context, req hostapi.EvaluateRequest) (*h
 		return nil, err
 	}
 	defer remove()
-	out, err := s.srv.nix.Eval(ctx, nix.EvalRequest{Installable: req.Flake + "#.", Apply: req.Expression, Options: options})
+	out, err := d.srv.nix.Eval(ctx, nix.EvalRequest{Installable: req.Flake + "#.", Apply: req.Expression, Options: options})
 	if err != nil {
 		return nil, evalFailure(err)
 	}
-	if err := s.keepEvaluated(out); err != nil {
+	if err := d.keepEvaluated(out); err != nil {
 		return nil, err
 	}
 	return &hostapi.Evaluated{Output: out}, nil
@@ -65,7 +62,7 @@ func withLocks(req hostapi.EvaluateRequest) (options []string, remove func(), er
 
 // keepEvaluated roots the runner's derivation beside what is pending: nothing
 // else keeps it until it is built.
-func (s *session) keepEvaluated(out []byte) error {
+func (d *deployment) keepEvaluated(out []byte) error {
 	var said struct {
 		VMs map[string]struct {
 			Record *microvm.Record `json:"record"`
@@ -78,7 +75,7 @@ func (s *session) keepEvaluated(out []byte) error {
 		if vm.Record == nil || !vm.Record.Runner.Drv.IsDerivation() {
 			continue
 		}
-		if err := replaceLink(s.srv.layout.ferryRoots(s.name), "pending-drv-evaluated", string(vm.Record.Runner.Drv)); err != nil {
+		if err := d.vm.Roots().ExpectEvaluated(vm.Record.Runner.Drv); err != nil {
 			return err
 		}
 	}

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"path/filepath"
 	"slices"
 	"strings"
 
@@ -18,61 +17,63 @@ import (
 // fetch brings the prepared runner into the store and makes sure that it is one
 // of this VM's. `pending` points to it already, so it is kept from the moment it
 // is there.
-func (s *session) fetch(ctx context.Context, req hostapi.FetchRequest) (*hostapi.Built, error) {
-	if err := s.holds(req.Name); err != nil {
-		return nil, err
-	}
-	runner := s.work.Runner
+func (d *deployment) fetch(ctx context.Context, req hostapi.FetchRequest) (*hostapi.Built, error) {
+	runner := d.note.Runner
 	if runner == "" {
 		return nil, hostapi.Refuse("it was not said what to download", "")
 	}
-	if err := step.Do(step.Build, func() error { return s.srv.fetch(ctx, runner, req) }); err != nil {
+	if err := step.Do(step.Build, func() error { return download{nix: d.srv.nix, req: req}.run(ctx, runner) }); err != nil {
 		return nil, err
 	}
-	if err := s.srv.fits(ctx, req.Name, runner); err != nil {
+	if err := d.srv.fits(ctx, req.Name, runner); err != nil {
 		return nil, err
 	}
 	// Nix makes the link anew, so that a collector at work learns of it.
-	pending := filepath.Join(s.srv.layout.ferryRoots(req.Name), "pending")
-	if err := s.srv.nix.AddRoot(ctx, pending, runner); err != nil {
+	if err := d.srv.nix.AddRoot(ctx, d.vm.Roots().Pending(), runner); err != nil {
 		return nil, err
 	}
 	return &hostapi.Built{Runner: runner}, nil
 }
 
-// fetch downloads what the store lacks.
-func (s *Server) fetch(ctx context.Context, p microvm.StorePath, req hostapi.FetchRequest) error {
-	missing, err := s.nix.Missing(ctx, []microvm.StorePath{p})
+// download brings a path from a cache into the store.
+type download struct {
+	nix nixTool
+	req hostapi.FetchRequest
+}
+
+// run downloads what the store lacks.
+func (d download) run(ctx context.Context, p microvm.StorePath) error {
+	missing, err := d.nix.Missing(ctx, []microvm.StorePath{p})
 	if err != nil || len(missing) == 0 {
 		return err
 	}
-	stall, limit := req.Times()
+	stall, limit := d.req.Times()
 	within, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
-	err = s.nix.Fetch(within, nix.FetchRequest{Cache: req.Cache, Path: p, Stall: stall})
+	err = d.nix.Fetch(within, nix.FetchRequest{Cache: d.req.Cache, Path: p, Stall: stall})
 	switch {
 	case err == nil:
 		return nil
 	case ctx.Err() == nil && within.Err() != nil:
 		return &hostapi.Failure{Kind: hostapi.KindUnreachable, Message: fmt.Sprintf("%s was not there within %s: the download was ended", p, limit), Hint: "a longer time: --fetch-limit"}
 	}
-	return s.fetchFailure(ctx, req, err)
+	return d.failure(ctx, err)
 }
 
-// fetchFailure says what kept a download from coming in, and what would help.
-func (s *Server) fetchFailure(ctx context.Context, req hostapi.FetchRequest, err error) error {
+// failure says what kept a download from coming in, and what would help.
+func (d download) failure(ctx context.Context, err error) error {
 	var fe *nix.FetchError
 	if !errors.As(err, &fe) {
 		return err
 	}
-	from := req.Cache
+	from := d.req.Cache
 	if from == "" {
 		from = "the host's substituters"
 	}
 	f := &hostapi.Failure{Kind: hostapi.KindRefused, Log: lastLines(err)}
 	switch fe.Kind {
 	case nix.FetchUnsigned:
-		f.Message, f.Hint = s.unsigned(ctx, req, fe.Path)
+		f.Message, f.Hint = d.unsigned(ctx, fe.Path)
 	case nix.FetchMissing:
 		f.Message = fmt.Sprintf("%s is not in %s", fe.Path, from)
 		f.Hint = "wait until CI has uploaded it, or name another cache with --cache"
@@ -89,41 +90,22 @@ func (s *Server) fetchFailure(ctx context.Context, req hostapi.FetchRequest, err
 }
 
 // unsigned says which key is needed for a path that came without one that counts.
-func (s *Server) unsigned(ctx context.Context, req hostapi.FetchRequest, p microvm.StorePath) (message, hint string) {
+func (d download) unsigned(ctx context.Context, p microvm.StorePath) (message, hint string) {
 	message = fmt.Sprintf("%s has no signature by a key that the host trusts", p)
 	hint = "add the cache's key to trusted-public-keys in the host's nix.conf, if you trust it"
-	if req.Cache == "" {
+	if d.req.Cache == "" {
 		return message, hint
 	}
-	signers, err := s.nix.Signers(ctx, req.Cache, p)
+	signers, err := d.nix.Signers(ctx, d.req.Cache, p)
 	if err != nil {
 		return message, hint
 	}
-	trusted, _ := s.nix.TrustedKeys(ctx)
+	trusted, _ := d.nix.TrustedKeys(ctx)
 	message = "not accepted by the host: " + nix.DescribeSigners(p, signers, trusted)
 	if len(trusted) > 0 {
 		hint += "; it trusts " + strings.Join(trusted, ", ")
 	}
 	return message, hint
-}
-
-// undone is the runner of the VM's last deployment, and that one's id, where it
-// was rolled back.
-func (l Layout) undone(n microvm.Name) (runner microvm.StorePath, id string) {
-	h, err := l.History(n, everyEntry)
-	if err != nil {
-		return "", ""
-	}
-	for _, e := range slices.Backward(h.Entries) {
-		switch {
-		case slices.Contains([]hostapi.Action{hostapi.ActionStart, hostapi.ActionStop, hostapi.ActionRestart}, e.Action):
-		case e.Outcome == hostapi.OutcomeRolledBack:
-			return e.Runner, e.ID
-		default:
-			return "", ""
-		}
-	}
-	return "", ""
 }
 
 const maxFetchLog = 8 // lines of Nix's that an error shows
@@ -140,15 +122,15 @@ func lastLines(err error) []string {
 // fits refuses what is no runner, and the runner of another VM: nobody has
 // evaluated it here, so all that is known of it is what is inside.
 func (s *Server) fits(ctx context.Context, n microvm.Name, p microvm.StorePath) error {
-	next, err := runner.Open(s.layout.Root, p)
+	next, err := runner.Open(s.see.Layout.Root, p)
 	if err != nil {
 		return err
 	}
-	vm, err := s.locate(ctx, n)
+	vm, err := s.see.Locate(ctx, n)
 	if err != nil || vm.Current == "" {
 		return err
 	}
-	now, err := runner.Open(s.layout.Root, vm.Current)
+	now, err := runner.Open(s.see.Layout.Root, vm.Current)
 	if err != nil {
 		return nil // it can't be compared, and is to be replaced
 	}

@@ -29,23 +29,23 @@ func (h *testHost) fetching(t *testing.T) *client {
 
 func TestFetch(t *testing.T) {
 	h := newTestHost(t)
-	h.makeRunner(fetchedRunner, fetchedSystem, "-m 1")
-	h.nix.missing = []microvm.StorePath{fetchedRunner}
+	h.MakeRunner(fetchedRunner, fetchedSystem, "-m 1")
+	h.Nix.Lacks = []microvm.StorePath{fetchedRunner}
 	c := h.fetching(t)
 	var built hostapi.Built
 	if err := c.ask(hostapi.Request{Fetch: &hostapi.FetchRequest{Name: "web", Cache: "http://cache"}}, &built); err != nil || built.Runner != fetchedRunner {
 		t.Fatalf("%+v, %v", built, err)
 	}
-	if !h.nix.did("fetch " + string(fetchedRunner) + " from http://cache") {
-		t.Errorf("Nix was asked %q", h.nix.calls)
+	if !h.Nix.Did("fetch " + string(fetchedRunner) + " from http://cache") {
+		t.Errorf("Nix was asked %q", h.Nix.Calls)
 	}
 }
 
 // What is in the store already is not asked for again.
 func TestFetchNothing(t *testing.T) {
 	h := newTestHost(t)
-	h.makeRunner(fetchedRunner, fetchedSystem, "-m 1")
-	h.nix.fetched = errors.New("a download")
+	h.MakeRunner(fetchedRunner, fetchedSystem, "-m 1")
+	h.Nix.FetchError = errors.New("a download")
 	if err := h.fetching(t).ask(hostapi.Request{Fetch: &hostapi.FetchRequest{Name: "web"}}, nil); err != nil {
 		t.Fatal(err)
 	}
@@ -76,8 +76,8 @@ func TestFetchFailures(t *testing.T) {
 		{"stalled", nix.FetchStalled, nil, hostapi.KindUnreachable, "stopped sending"},
 	} {
 		h := newTestHost(t)
-		h.nix.missing, h.nix.signers = []microvm.StorePath{fetchedRunner}, c.signers
-		h.nix.fetched = &nix.FetchError{Kind: c.kind, Path: fetchedRunner, Err: errors.New("nix says")}
+		h.Nix.Lacks, h.Nix.SignedBy = []microvm.StorePath{fetchedRunner}, c.signers
+		h.Nix.FetchError = &nix.FetchError{Kind: c.kind, Path: fetchedRunner, Err: errors.New("nix says")}
 		err := h.fetching(t).ask(hostapi.Request{Fetch: &hostapi.FetchRequest{Name: "web", Cache: "http://cache"}}, nil)
 		var f *hostapi.Failure
 		if !errors.As(err, &f) || f.Kind != c.want || !strings.Contains(f.Message, c.says) || f.Hint == "" {
@@ -88,37 +88,9 @@ func TestFetchFailures(t *testing.T) {
 
 func TestFetchedIsNoRunner(t *testing.T) {
 	h := newTestHost(t)
-	h.write(string(fetchedRunner)+"/bin/hello", "hello")
+	h.Write(string(fetchedRunner)+"/bin/hello", "hello")
 	err := h.fetching(t).ask(hostapi.Request{Fetch: &hostapi.FetchRequest{Name: "web"}}, nil)
 	if !hostapi.IsRefused(err) || !strings.Contains(err.Error(), "is not a runner") {
 		t.Fatal(err)
 	}
-}
-
-// What was undone last is known, whatever became of the unit since, until there
-// is another deployment.
-func TestUndoneRunner(t *testing.T) {
-	h := newTestHost(t)
-	add := func(action hostapi.Action, outcome, id string) {
-		t.Helper()
-		e := hostapi.HistoryEntry{Deployment: hostapi.Deployment{ID: id, Action: action}, Outcome: outcome, Runner: fetchedRunner}
-		if err := h.layout.appendHistory("web", e); err != nil {
-			t.Fatal(err)
-		}
-	}
-	want := func(runner microvm.StorePath, id string) {
-		t.Helper()
-		if r, i := h.layout.undone("web"); r != runner || i != id {
-			t.Errorf("%q by %q, wanted %q by %q", r, i, runner, id)
-		}
-	}
-	want("", "")
-	add(hostapi.ActionSwitch, "restarted", "one")
-	want("", "")
-	add(hostapi.ActionSwitch, hostapi.OutcomeRolledBack, "two")
-	want(fetchedRunner, "two")
-	add(hostapi.ActionRestart, hostapi.LifeRestarted, "three")
-	want(fetchedRunner, "two")
-	add(hostapi.ActionSwitch, "installed", "four")
-	want("", "")
 }

@@ -9,6 +9,8 @@ import (
 	"os"
 	"time"
 
+	"ferry/internal/host/settle"
+	"ferry/internal/host/vmstate"
 	"ferry/internal/hostapi"
 	"ferry/internal/microvm"
 	"ferry/internal/systemd"
@@ -53,9 +55,9 @@ func (s *Server) guard(ctx context.Context, n microvm.Name, id string) error {
 // settles, once nobody works on the VM any more and no answer is awaited. It goes
 // on trying until the note is gone or another deployment's. Nix's messages and
 // what fails go to log.
-func Guard(ctx context.Context, layout Layout, n microvm.Name, id string, log io.Writer) error {
+func Guard(ctx context.Context, layout vmstate.Layout, n microvm.Name, id string, log io.Writer) error {
 	g := &guardian{
-		layout: layout, name: n, id: id, pause: pause,
+		vm: layout.VM(n), id: id, pause: pause,
 		log:     func(line string) { fmt.Fprintln(log, line) },
 		connect: func(ctx context.Context) (*Server, error) { return NewServer(ctx, layout, log) },
 	}
@@ -64,8 +66,7 @@ func Guard(ctx context.Context, layout Layout, n microvm.Name, id string, log io
 
 // guardian stands by one deployment.
 type guardian struct {
-	layout  Layout
-	name    microvm.Name
+	vm      vmstate.VM
 	id      string
 	connect func(context.Context) (*Server, error)
 	pause   func(context.Context, time.Duration) error
@@ -84,7 +85,7 @@ func (g *guardian) stand(ctx context.Context) error {
 		wait := guardPoll
 		if !errors.Is(err, errBusy) {
 			wait, retry = retry, min(2*retry, guardSlow)
-			g.log(fmt.Sprintf("settling deployment %s of %s: %v; trying again in %s", g.id, g.name, err, wait))
+			g.log(fmt.Sprintf("settling deployment %s of %s: %v; trying again in %s", g.id, g.vm.Name(), err, wait))
 		}
 		if err := g.pause(ctx, wait); err != nil {
 			return err
@@ -95,25 +96,30 @@ func (g *guardian) stand(ctx context.Context) error {
 // look tries to settle the deployment, unless somebody works on the VM or may
 // still answer. over: the note is gone, or another deployment's.
 func (g *guardian) look(ctx context.Context) (over bool, err error) {
-	var left unfinished
-	switch err := g.layout.readNote(g.name, noteDeployment, &left); {
-	case errors.Is(err, fs.ErrNotExist), err == nil && left.ID != g.id:
-		return true, nil
-	case err != nil:
-		return false, err
-	case left.awaits() > 0, g.layout.lockHolder(g.name) != nil:
+	left, over, err := g.note()
+	switch {
+	case over || err != nil:
+		return over, err
+	case left.Awaits(time.Now()) > 0, g.vm.Lock().Holder() != nil:
 		return false, errBusy // not connected to anything meanwhile
 	}
 	if err := g.settle(ctx); err != nil {
 		return false, err
 	}
-	switch err := g.layout.readNote(g.name, noteDeployment, &left); {
-	case errors.Is(err, fs.ErrNotExist), err == nil && left.ID != g.id:
-		return true, nil
-	case err != nil:
-		return false, err
+	if _, over, err := g.note(); over || err != nil {
+		return over, err
 	}
 	return false, errors.New("the guest has to be asked first, which only a deployment can")
+}
+
+// note is the deployment's note, unless it is over.
+func (g *guardian) note() (left *vmstate.Note, over bool, err error) {
+	left, err = g.vm.Notes().Deployment()
+	switch {
+	case errors.Is(err, fs.ErrNotExist), err == nil && left.ID != g.id:
+		return nil, true, nil
+	}
+	return left, false, err
 }
 
 // settle is one try, with a connection to systemd of its own: one that was lost,
@@ -126,7 +132,7 @@ func (g *guardian) settle(ctx context.Context) error {
 		return err
 	}
 	defer srv.Close()
-	err = srv.settleOne(ctx, g.name, g.id, settling{again: g.starts < guardStarts-1, log: g.log})
+	err = srv.settleOne(ctx, g.vm.Name(), g.id, settling{by: settle.Guard, again: g.starts < guardStarts-1, log: g.log})
 	var down *stillDownError
 	if errors.As(err, &down) {
 		g.starts++

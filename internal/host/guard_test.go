@@ -1,6 +1,8 @@
 package host
 
 import (
+	"ferry/internal/host/hosttest"
+
 	"context"
 	"errors"
 	"strings"
@@ -13,10 +15,10 @@ import (
 // guardian stands by deployment "one" of web, and waits for nothing.
 func (h *testHost) guardian() *guardian {
 	return &guardian{
-		layout: h.layout, name: web, id: "one",
+		vm: h.Layout.VM(web), id: "one",
 		connect: func(context.Context) (*Server, error) { return h.server(), nil },
 		pause:   func(ctx context.Context, _ time.Duration) error { return ctx.Err() },
-		log:     func(line string) { h.t.Log(line) },
+		log:     func(line string) { h.T.Log(line) },
 	}
 }
 
@@ -33,10 +35,10 @@ func TestGuardTriesUntilItSucceeds(t *testing.T) {
 		if connections++; connections <= 3 {
 			return nil, errors.New("systemd does not answer")
 		}
-		broken := *h.units
+		broken := *h.Units
 		if connections <= failures { // each connection is lost, for ever
-			broken.asked = func() error { return errors.New("the connection is closed") }
-			return &Server{layout: h.layout, units: &broken, nix: h.nix}, nil
+			broken.Asked = func() error { return errors.New("the connection is closed") }
+			return newServer(h.Layout, &broken, h.Nix), nil
 		}
 		return h.server(), nil
 	}
@@ -67,8 +69,8 @@ func TestGuardTriesUntilItSucceeds(t *testing.T) {
 func TestGuardStartsThePreviousRunnerABoundedNumberOfTimes(t *testing.T) {
 	h := twoRunners(t)
 	h.leaveAt(hostapi.ActivateRestart, hostapi.PhaseRestart)
-	h.units.fail = &hostapi.Failure{Kind: hostapi.KindUnit, Message: "no tap"}
-	starts := len(h.units.starts)
+	h.Units.Fail = &hostapi.Failure{Kind: hostapi.KindUnit, Message: "no tap"}
+	starts := len(h.Units.Starts)
 	g := h.guardian()
 	lost := 0
 	g.connect = func(context.Context) (*Server, error) {
@@ -80,11 +82,11 @@ func TestGuardStartsThePreviousRunnerABoundedNumberOfTimes(t *testing.T) {
 	if err := g.stand(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	if got := len(h.units.starts) - starts; got != guardStarts {
+	if got := len(h.Units.Starts) - starts; got != guardStarts {
 		t.Errorf("%d starts", got)
 	}
-	if h.link(web, "current") != string(runnerA) {
-		t.Errorf("current is %s", h.link(web, "current"))
+	if h.Link(web, "current") != string(hosttest.RunnerA) {
+		t.Errorf("current is %s", h.Link(web, "current"))
 	}
 	if e := h.lastEntry(); e.Settled != hostapi.SettledUndone || !strings.Contains(e.Error, "does not start either") || !strings.Contains(e.Error, "no tap") {
 		t.Errorf("history: %+v", e)
@@ -96,7 +98,7 @@ func TestGuardStartsThePreviousRunnerABoundedNumberOfTimes(t *testing.T) {
 func TestGuardOnlyWatchesASessionAtWork(t *testing.T) {
 	h := twoRunners(t)
 	c := h.session()
-	c.prepare(runnerB)
+	c.prepare(hosttest.RunnerB)
 	g := h.guardian()
 	g.connect = func(context.Context) (*Server, error) {
 		t.Error("it connected")

@@ -1,6 +1,9 @@
 package host
 
 import (
+	"ferry/internal/host/hosttest"
+	"ferry/internal/microvm"
+
 	"errors"
 	"io/fs"
 	"os"
@@ -9,7 +12,6 @@ import (
 	"time"
 
 	"ferry/internal/hostapi"
-	"ferry/internal/microvm"
 )
 
 // A deployment that cannot begin leaves an earlier one, which nobody has
@@ -18,7 +20,7 @@ func TestFailedPrepareLeavesTheEarlierDeployment(t *testing.T) {
 	locates := 0
 	for name, spoil := range map[string]func(h *testHost){
 		"the second look": func(h *testHost) {
-			h.units.asked = func() error {
+			h.Units.Asked = func() error {
 				if locates++; locates > 1 {
 					return errors.New("systemd is gone")
 				}
@@ -26,13 +28,13 @@ func TestFailedPrepareLeavesTheEarlierDeployment(t *testing.T) {
 			}
 		},
 		"keeping what the guest may run": func(h *testHost) {
-			h.block(filepath.Join(h.layout.ferryRoots(web), "interrupted"))
+			h.block(filepath.Join(h.Layout.VM(web).Roots().Path(), "interrupted"))
 		},
 		"settling it": func(h *testHost) {
-			h.block(filepath.Join(h.layout.libDir(web), noteHistory))
+			h.block(filepath.Join(h.lib(), "history.jsonl"))
 		},
 		"reading its note": func(h *testHost) {
-			note := filepath.Join(h.layout.libDir(web), noteDeployment)
+			note := filepath.Join(h.lib(), "deployment.json")
 			if err := os.WriteFile(note, []byte("{"), 0o600); err != nil {
 				t.Fatal(err)
 			}
@@ -40,34 +42,34 @@ func TestFailedPrepareLeavesTheEarlierDeployment(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			h := newTestHost(t)
-			h.makeRunner(runnerA, systemA, "")
-			h.units.state = hostapi.UnitState{LoadState: "loaded", ActiveState: "active", InvocationID: "i1"}
+			h.MakeRunner(hosttest.RunnerA, hosttest.SystemA, "")
+			h.Units.State = hostapi.UnitState{LoadState: "loaded", ActiveState: "active", InvocationID: "i1"}
 			c := h.session()
-			c.prepare(runnerA)
-			if err := c.ask(hostapi.Request{Activate: &hostapi.ActivateRequest{Name: web, Runner: runnerA}}, nil); err != nil {
+			c.prepare(hosttest.RunnerA)
+			if err := c.ask(hostapi.Request{Activate: &hostapi.ActivateRequest{Name: web, Runner: hosttest.RunnerA}}, nil); err != nil {
 				t.Fatal(err)
 			}
 			c.leave()
 			locates = 0
 			spoil(h)
-			note := filepath.Join(h.layout.libDir(web), noteDeployment)
+			note := filepath.Join(h.lib(), "deployment.json")
 			before, err := os.ReadFile(note)
 			if err != nil {
 				t.Fatal(err)
 			}
 			next := h.session()
 			next.id = "two"
-			if err := next.tryPrepare(runnerB); err == nil {
+			if err := next.tryPrepare(hosttest.RunnerB); err == nil {
 				t.Fatal("it began")
 			}
 			next.leave()
 			if after, err := os.ReadFile(note); err != nil || string(after) != string(before) {
 				t.Errorf("its note is %s, %v", after, err)
 			}
-			if got, _ := os.Readlink(filepath.Join(h.layout.ferryRoots(web), "pending")); got != string(runnerA) {
+			if got, _ := os.Readlink(filepath.Join(h.Layout.VM(web).Roots().Path(), "pending")); got != string(hosttest.RunnerA) {
 				t.Errorf("its root is %q", got)
 			}
-			if held := h.layout.lockHolder(web); held != nil {
+			if held := h.Layout.VM(web).Lock().Holder(); held != nil {
 				t.Errorf("the lock is still held: %+v", held)
 			}
 		})
@@ -78,18 +80,17 @@ func TestFailedPrepareLeavesTheEarlierDeployment(t *testing.T) {
 // has written itself, and the history says why.
 func TestFailedPrepareLeavesNothingOfItsOwn(t *testing.T) {
 	h := newTestHost(t)
-	roots := h.layout.ferryRoots(web)
+	roots := h.Layout.VM(web).Roots().Path()
 	if err := errors.Join(os.MkdirAll(filepath.Dir(roots), 0o755), os.Symlink("/nowhere/at/all", roots)); err != nil {
 		t.Fatal(err)
 	}
 	c := h.session()
-	err := c.tryPrepare(runnerB)
+	err := c.tryPrepare(hosttest.RunnerB)
 	if err == nil {
 		t.Fatal("it began")
 	}
 	c.leave()
-	var left unfinished
-	if rerr := h.layout.readNote(web, noteDeployment, &left); !errors.Is(rerr, fs.ErrNotExist) {
+	if left, rerr := h.Layout.VM(web).Notes().Deployment(); !errors.Is(rerr, fs.ErrNotExist) {
 		t.Errorf("a note is left: %+v, %v", left, rerr)
 	}
 	if e := h.lastEntry(); e.ID != "one" || e.Outcome != hostapi.OutcomeFailed || e.Error != err.Error() {
@@ -97,15 +98,15 @@ func TestFailedPrepareLeavesNothingOfItsOwn(t *testing.T) {
 	}
 	next := h.session()
 	next.id = "two"
-	next.prepare(runnerB) // nobody holds the lock
+	next.prepare(hosttest.RunnerB) // nobody holds the lock
 	next.leave()
 }
 
 // block puts a directory, which nothing removes, in the place of a file or link.
 func (h *testHost) block(path string) {
-	h.t.Helper()
+	h.T.Helper()
 	if err := errors.Join(os.RemoveAll(path), os.MkdirAll(filepath.Join(path, "x"), 0o700)); err != nil {
-		h.t.Fatal(err)
+		h.T.Fatal(err)
 	}
 }
 

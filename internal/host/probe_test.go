@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 
+	"ferry/internal/host/hosttest"
 	"ferry/internal/hostapi"
 	"ferry/internal/nix"
 )
@@ -15,14 +16,14 @@ import (
 // A distribution's Nix makes its store when root first uses it.
 func TestProbeTakesANixThatWasNeverUsed(t *testing.T) {
 	h := newTestHost(t)
-	if err := os.RemoveAll(filepath.Join(h.layout.Root, "nix")); err != nil {
+	if err := os.RemoveAll(filepath.Join(h.Layout.Root, "nix")); err != nil {
 		t.Fatal(err)
 	}
-	if f, err := h.server().Probe(t.Context(), hostapi.ProbeRequest{Name: web}); err != nil || f.FreeBytes == 0 {
+	if f, err := h.server().Probe(t.Context(), hostapi.ProbeRequest{Name: web}); err != nil || f.VM.Exists {
 		t.Errorf("%+v, %v", f, err)
 	}
 	srv := h.server()
-	srv.nix = noNix{h.nix}
+	srv.nix = noNix{h.Nix}
 	var refused *hostapi.Failure
 	_, err := srv.Probe(t.Context(), hostapi.ProbeRequest{Name: web})
 	if !errors.As(err, &refused) || !strings.Contains(refused.Message, "the host has no Nix store") || !strings.Contains(refused.Hint, "install Nix on the host") {
@@ -30,6 +31,6 @@ func TestProbeTakesANixThatWasNeverUsed(t *testing.T) {
 	}
 }
 
-type noNix struct{ *fakeNix }
+type noNix struct{ *hosttest.Nix }
 
 func (noNix) Version(context.Context) (nix.Version, error) { return nix.Version{}, nix.ErrNoNix }

@@ -1,13 +1,15 @@
 package host
 
 import (
+	"ferry/internal/host/hosttest"
+	"ferry/internal/microvm"
+
 	"context"
 	"errors"
 	"strings"
 	"testing"
 
 	"ferry/internal/hostapi"
-	"ferry/internal/microvm"
 	"ferry/internal/nix"
 )
 
@@ -37,10 +39,10 @@ func noSpace(command string) error {
 func TestLateUndoSaysWhyItWasNeeded(t *testing.T) {
 	h := twoRunners(t)
 	c := h.session()
-	c.prepare(runnerB)
-	h.units.failOnce = noSpace("nix-env --set runner")
-	h.units.asked = func() error { // so that the session cannot undo it
-		if len(h.units.starts) == 2 {
+	c.prepare(hosttest.RunnerB)
+	h.Units.FailOnce = noSpace("nix-env --set runner")
+	h.Units.Asked = func() error { // so that the session cannot undo it
+		if len(h.Units.Starts) == 2 {
 			return errors.New("systemd is gone")
 		}
 		return nil
@@ -49,7 +51,7 @@ func TestLateUndoSaysWhyItWasNeeded(t *testing.T) {
 		t.Fatal("it was committed")
 	}
 	c.leave()
-	h.units.asked = nil
+	h.Units.Asked = nil
 	if err := h.guardian().stand(t.Context()); err != nil {
 		t.Fatal(err)
 	}
@@ -63,11 +65,11 @@ func TestLateUndoSaysWhyItWasNeeded(t *testing.T) {
 func TestHistoryHasWhatTheBuilderSaid(t *testing.T) {
 	h := newTestHost(t)
 	c := h.session()
-	c.prepare(runnerA)
-	h.nix.building = func(context.Context) error {
-		return &nix.BuildError{Derivation: drv(runnerA), Message: "builder failed with exit code 1", LogTail: []string{"dd: No space left on device", "make: *** Error 1"}}
+	c.prepare(hosttest.RunnerA)
+	h.Nix.Building = func(context.Context) error {
+		return &nix.BuildError{Derivation: drv(hosttest.RunnerA), Message: "builder failed with exit code 1", LogTail: []string{"dd: No space left on device", "make: *** Error 1"}}
 	}
-	err := c.ask(hostapi.Request{Build: &hostapi.BuildRequest{Name: web, Derivations: []microvm.StorePath{drv(runnerA)}}}, nil)
+	err := c.ask(hostapi.Request{Build: &hostapi.BuildRequest{Name: web, Derivations: []microvm.StorePath{drv(hosttest.RunnerA)}}}, nil)
 	if err == nil {
 		t.Fatal("it was built")
 	}

@@ -6,8 +6,9 @@ import (
 	"syscall"
 	"time"
 
+	"ferry/internal/host/settle"
+	"ferry/internal/host/vmstate"
 	"ferry/internal/hostapi"
-	"ferry/internal/microvm"
 	"ferry/internal/runner"
 )
 
@@ -16,32 +17,31 @@ const (
 	// had the deployment before: a commit, an undo.
 	resumeWait = commitTimeout + undoTimeout
 	resumePoll = 300 * time.Millisecond
-	// resumeHistory is how many entries may be younger than the deployment's own.
-	resumeHistory = 100
 )
 
 // resume takes a deployment over from a session whose connection was lost, or
 // tells how it has ended.
 func (s *session) resume(ctx context.Context, req hostapi.ResumeRequest) (*hostapi.Resumed, error) {
-	if s.lock != nil {
+	if s.busy() {
 		return nil, hostapi.Refuse("this session has a deployment already", "")
 	}
-	if _, err := s.srv.locate(ctx, req.Name); err != nil {
+	if _, err := s.srv.see.Locate(ctx, req.Name); err != nil {
 		return nil, err
 	}
 	ctx, cancel := context.WithTimeout(ctx, resumeWait)
 	defer cancel()
+	vm := s.srv.see.VM(req.Name)
 	shown := 0
 	for asked := false; ; asked = true {
-		shown += s.showLog(req, shown)
-		if entry := s.srv.layout.entry(req.Name, req.ID); entry != nil {
+		shown += s.showLog(vm.Log(req.ID), shown)
+		if entry := vm.History().Entry(req.ID); entry != nil {
 			return &hostapi.Resumed{Deployment: entry.Deployment, Runner: entry.Runner, Outcome: entry.Outcome, Error: entry.Error, Settled: entry.Settled}, nil
 		}
-		if err := s.takeOver(ctx, req, !asked); err != nil {
+		if err := s.takeOver(ctx, vm, req, !asked); err != nil {
 			return nil, err
 		}
-		if s.lock != nil {
-			return s.resumed()
+		if s.busy() {
+			return s.work.resumed()
 		}
 		select {
 		case <-time.After(resumePoll):
@@ -52,12 +52,12 @@ func (s *session) resume(ctx context.Context, req hostapi.ResumeRequest) (*hosta
 }
 
 // resumed is the deployment that this session has taken over.
-func (s *session) resumed() (*hostapi.Resumed, error) {
+func (d *deployment) resumed() (*hostapi.Resumed, error) {
 	r := &hostapi.Resumed{
-		Deployment: s.work.Deployment, Runner: s.work.Runner, Phase: s.work.Phase,
-		Deadline: s.work.Deadline, Commit: s.work.Commit,
+		Deployment: d.note.Deployment, Runner: d.note.Runner, Phase: d.note.Phase,
+		Deadline: d.note.Deadline, Commit: d.note.Commit,
 	}
-	next, err := runner.Open(s.srv.layout.Root, s.work.Runner)
+	next, err := runner.Open(d.srv.see.Layout.Root, d.note.Runner)
 	if err != nil {
 		return nil, err
 	}
@@ -66,13 +66,10 @@ func (s *session) resumed() (*hostapi.Resumed, error) {
 }
 
 // showLog repeats what the deployment has said, from line number shown on.
-func (s *session) showLog(req hostapi.ResumeRequest, shown int) int {
-	if s.lock != nil {
-		return 0
-	}
-	lines := s.srv.layout.readLog(req.Name, req.ID)
+func (s *session) showLog(log vmstate.Log, shown int) int {
+	lines := log.Lines()
 	for _, line := range lines[min(shown, len(lines)):] {
-		s.out.log("host", line)
+		s.say(line)
 	}
 	return max(0, len(lines)-shown)
 }
@@ -80,49 +77,34 @@ func (s *session) showLog(req hostapi.ResumeRequest, shown int) int {
 // takeOver takes the lock if it is free, and with it the deployment where that
 // can go on; another one that was interrupted it settles. A session of the same
 // deployment is told to end: its operator is here now.
-func (s *session) takeOver(ctx context.Context, req hostapi.ResumeRequest, tell bool) error {
-	l := s.srv.layout
-	var left unfinished
-	if l.readNote(req.Name, noteDeployment, &left) != nil || left.ID != req.ID {
-		if l.entry(req.Name, req.ID) != nil { // it has ended since the history was read
+func (s *session) takeOver(ctx context.Context, vm vmstate.VM, req hostapi.ResumeRequest, tell bool) error {
+	left := vm.Notes().Left()
+	if left == nil || left.ID != req.ID {
+		if vm.History().Entry(req.ID) != nil { // it has ended since the history was read
 			return nil
 		}
 		return hostapi.Refuse(fmt.Sprintf("%s has no deployment %.80q under way, and none in its history", req.Name, req.ID),
 			"ferry history "+string(req.Name)+" lists them")
 	}
-	if held := l.lockHolder(req.Name); held != nil {
+	if held := vm.Lock().Holder(); held != nil {
 		if tell && req.TakeOver && held.Deployment == req.ID && held.PID > 1 {
-			s.log("waiting for what is under way for deployment " + req.ID)
+			s.say("waiting for what is under way for deployment " + req.ID)
 			_ = syscall.Kill(held.PID, syscall.SIGTERM)
 		}
 		return nil
 	}
-	lock, err := l.lockVM(ctx, req.Name, hostapi.Lock{By: left.By, Deployment: left.ID, Since: left.Started})
+	lock, err := vm.Lock().Take(ctx, hostapi.Lock{By: left.By, Deployment: left.ID, Since: left.Started})
 	if err != nil {
 		return nil // somebody was quicker; the next turn sees who
 	}
-	if l.readNote(req.Name, noteDeployment, &left) != nil || left.ID != req.ID {
-		lock.release()
+	if left = vm.Notes().Left(); left == nil || left.ID != req.ID {
+		lock.Release()
 		return nil
 	}
-	if (left.Phase == "" && left.Activating) || left.awaits() > 0 {
-		s.lock, s.name, s.work = lock, req.Name, left
+	if (left.Phase == "" && left.Activating) || left.Awaits(time.Now()) > 0 {
+		s.work = s.take(vm, lock, *left)
 		return nil
 	}
-	defer lock.release()
-	return s.srv.settle(ctx, req.Name, &left, settling{log: s.log})
-}
-
-// entry finds a deployment in a VM's history.
-func (l Layout) entry(n microvm.Name, id string) *hostapi.HistoryEntry {
-	h, err := l.History(n, resumeHistory)
-	if err != nil {
-		return nil
-	}
-	for i := len(h.Entries) - 1; i >= 0; i-- {
-		if h.Entries[i].ID == id {
-			return &h.Entries[i]
-		}
-	}
-	return nil
+	defer lock.Release()
+	return s.srv.settling(vm, left, settle.Attached, s.say).settle(ctx)
 }

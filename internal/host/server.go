@@ -5,6 +5,9 @@ import (
 	"io"
 	"time"
 
+	"ferry/internal/host/inventory"
+	"ferry/internal/host/manage"
+	"ferry/internal/host/vmstate"
 	"ferry/internal/hostapi"
 	"ferry/internal/microvm"
 	"ferry/internal/nix"
@@ -14,9 +17,9 @@ import (
 // Server answers requests about the VMs of this machine. It belongs to one
 // session and is not for concurrent use.
 type Server struct {
-	layout Layout
-	units  unitManager
-	nix    nixTool
+	see   *inventory.Observer
+	units unitManager
+	nix   nixTool
 
 	noUnits error  // why units is nil
 	others  Others // of a session
@@ -24,15 +27,9 @@ type Server struct {
 
 // unitManager is what Server needs of systemd.
 type unitManager interface {
-	Unit(ctx context.Context, name string) (systemd.Unit, error)
-	DeclaredBy(ctx context.Context, n microvm.Name) (string, error)
-	Run(ctx context.Context, n microvm.Name, how hostapi.Activation, log func(string)) (hostapi.UnitState, error)
-	Stop(ctx context.Context, n microvm.Name, log func(string)) (hostapi.UnitState, error)
-	Disable(ctx context.Context, n microvm.Name) error
-	Reload(ctx context.Context) error
+	manage.Units
 	Transient(ctx context.Context, u systemd.TransientUnit) error
 	Failure(ctx context.Context, n microvm.Name, since time.Time, message string) *hostapi.Failure
-	Close()
 }
 
 // nixTool is what Server needs of the nix command line.
@@ -54,14 +51,14 @@ type nixTool interface {
 
 // NewServer connects to systemd and uses the machine's Nix, whose messages go
 // to log.
-func NewServer(ctx context.Context, layout Layout, log io.Writer) (*Server, error) {
+func NewServer(ctx context.Context, layout vmstate.Layout, log io.Writer) (*Server, error) {
 	// The connection would end with its context, but what must be finished goes
 	// on when this process is told to end.
 	units, err := systemd.Connect(context.WithoutCancel(ctx))
 	if err != nil {
 		return nil, err
 	}
-	return &Server{layout: layout, units: units, nix: &nix.Nix{Program: "nix", Log: log}}, nil
+	return newServer(layout, units, &nix.Nix{Program: "nix", Log: log}), nil
 }
 
 // Close lets go of systemd.
@@ -70,3 +67,10 @@ func (s *Server) Close() {
 		s.units.Close()
 	}
 }
+
+func newServer(layout vmstate.Layout, units unitManager, nix nixTool) *Server {
+	return &Server{see: &inventory.Observer{Layout: layout, Units: units}, units: units, nix: nix}
+}
+
+// manage is this machine for what is no part of a deployment.
+func (s *Server) manage() *manage.Machine { return manage.New(s.see, s.units, s.nix) }

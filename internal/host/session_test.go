@@ -1,6 +1,10 @@
 package host
 
 import (
+	"ferry/internal/host/hosttest"
+	"ferry/internal/host/protocol"
+	"ferry/internal/microvm"
+
 	"bufio"
 	"bytes"
 	"context"
@@ -14,7 +18,6 @@ import (
 	"time"
 
 	"ferry/internal/hostapi"
-	"ferry/internal/microvm"
 )
 
 // client is the operator's end of a session over pipes.
@@ -27,13 +30,13 @@ type client struct {
 }
 
 func (h *testHost) session() *client {
-	h.t.Helper()
+	h.T.Helper()
 	reqR, reqW := io.Pipe()
 	evR, evW := io.Pipe()
-	c := &client{t: h.t, in: reqW, events: bufio.NewScanner(evR), done: make(chan error, 1), id: "one"}
+	c := &client{t: h.T, in: reqW, events: bufio.NewScanner(evR), done: make(chan error, 1), id: "one"}
 	c.events.Buffer(nil, maxRequest)
 	go func() {
-		c.done <- serve(context.Background(), h.server(), &eventWriter{w: evW}, reqR)
+		c.done <- serve(context.Background(), h.server(), protocol.NewWriter(evW), reqR)
 		_ = evW.Close()
 	}()
 	return c
@@ -86,8 +89,6 @@ func (c *client) leave() {
 	}
 }
 
-const web = microvm.Name("web")
-
 func drv(p microvm.StorePath) microvm.StorePath { return p + ".drv" }
 
 func (c *client) prepare(runner microvm.StorePath) {
@@ -103,7 +104,7 @@ func (c *client) prepare(runner microvm.StorePath) {
 
 // deploy is a whole deployment by restart or start.
 func (h *testHost) deploy(runner microvm.StorePath, how hostapi.Activation) {
-	h.t.Helper()
+	h.T.Helper()
 	c := h.session()
 	c.id = "earlier"
 	defer c.leave()
@@ -114,44 +115,37 @@ func (h *testHost) deploy(runner microvm.StorePath, how hostapi.Activation) {
 		{Finish: &hostapi.FinishRequest{Name: web, Outcome: "started"}},
 	} {
 		if err := c.ask(req, nil); err != nil {
-			h.t.Fatal(err)
+			h.T.Fatal(err)
 		}
-	}
-}
-
-func needRoot(t *testing.T) {
-	t.Helper()
-	if os.Geteuid() != 0 {
-		t.Skip("needs root: to give files to somebody else")
 	}
 }
 
 func TestDeploymentLeavesTheContract(t *testing.T) {
 	h := newTestHost(t)
-	h.makeRunner(runnerA, systemA, "-m 512M")
-	h.makeRunner(runnerB, systemB, "-m 512M")
-	h.deploy(runnerA, hostapi.ActivateStart)
-	h.deploy(runnerB, hostapi.ActivateRestart)
-	for name, want := range map[string]microvm.StorePath{"current": runnerB, "old": runnerA, "booted": runnerB} {
-		if got := h.link(web, name); got != string(want) {
+	h.MakeRunner(hosttest.RunnerA, hosttest.SystemA, "-m 512M")
+	h.MakeRunner(hosttest.RunnerB, hosttest.SystemB, "-m 512M")
+	h.deploy(hosttest.RunnerA, hostapi.ActivateStart)
+	h.deploy(hosttest.RunnerB, hostapi.ActivateRestart)
+	for name, want := range map[string]microvm.StorePath{"current": hosttest.RunnerB, "old": hosttest.RunnerA, "booted": hosttest.RunnerB} {
+		if got := h.Link(web, name); got != string(want) {
 			t.Errorf("%s is %q, wanted %s", name, got, want)
 		}
 	}
-	roots, _ := os.ReadDir(h.layout.ferryRoots(web))
+	roots, _ := os.ReadDir(h.Layout.VM(web).Roots().Path())
 	if len(roots) != 0 {
 		t.Errorf("roots left: %v", roots)
 	}
-	if got := h.layout.generation(web); got != 2 {
+	if got := h.Layout.VM(web).Profile().Current(); got != 2 {
 		t.Errorf("generation %d", got)
 	}
-	history, _ := os.ReadFile(filepath.Join(h.layout.libDir(web), noteHistory))
+	history, _ := os.ReadFile(filepath.Join(h.lib(), "history.jsonl"))
 	if bytes.Count(history, []byte("\n")) != 2 || !bytes.Contains(history, []byte("ann@laptop")) {
 		t.Errorf("history:\n%s", history)
 	}
 	// Installing what is current again loses nothing.
-	h.deploy(runnerB, hostapi.ActivateNone)
-	if h.link(web, "old") != string(runnerA) || h.layout.generation(web) != 2 {
-		t.Errorf("old is %s, generation %d", h.link(web, "old"), h.layout.generation(web))
+	h.deploy(hosttest.RunnerB, hostapi.ActivateNone)
+	if h.Link(web, "old") != string(hosttest.RunnerA) || h.Layout.VM(web).Profile().Current() != 2 {
+		t.Errorf("old is %s, generation %d", h.Link(web, "old"), h.Layout.VM(web).Profile().Current())
 	}
 }
 
@@ -160,9 +154,9 @@ func TestDeploymentLeavesTheContract(t *testing.T) {
 func TestLockIsTheSessions(t *testing.T) {
 	h := newTestHost(t)
 	first := h.session()
-	first.prepare(runnerA)
+	first.prepare(hosttest.RunnerA)
 	second := h.session()
-	err := second.ask(hostapi.Request{Prepare: &hostapi.PrepareRequest{Name: web, Runner: runnerB, Deployment: hostapi.Deployment{ID: "two"}}}, nil)
+	err := second.ask(hostapi.Request{Prepare: &hostapi.PrepareRequest{Name: web, Runner: hosttest.RunnerB, Deployment: hostapi.Deployment{ID: "two"}}}, nil)
 	var f *hostapi.Failure
 	if !errors.As(err, &f) || f.Kind != hostapi.KindLocked || !strings.Contains(f.Message, "ann@laptop") || !strings.Contains(f.Message, "deployment one") {
 		t.Fatalf("got %v", err)
@@ -172,7 +166,7 @@ func TestLockIsTheSessions(t *testing.T) {
 		t.Fatalf("the probe shows %+v, %v", facts.Lock, err)
 	}
 	first.leave()
-	second.prepare(runnerB)
+	second.prepare(hosttest.RunnerB)
 	second.leave()
 }
 
@@ -181,16 +175,16 @@ func TestLockIsTheSessions(t *testing.T) {
 func TestLostConnectionEndsTheBuild(t *testing.T) {
 	h := newTestHost(t)
 	began, ended := make(chan bool), make(chan error, 1)
-	h.nix.building = func(ctx context.Context) error {
+	h.Nix.Building = func(ctx context.Context) error {
 		close(began)
 		<-ctx.Done()
 		ended <- ctx.Err()
 		return ctx.Err()
 	}
 	c := h.session()
-	c.prepare(runnerA)
+	c.prepare(hosttest.RunnerA)
 	go func() {
-		b, _ := json.Marshal(hostapi.Request{Build: &hostapi.BuildRequest{Name: web, Derivations: []microvm.StorePath{drv(runnerA)}}})
+		b, _ := json.Marshal(hostapi.Request{Build: &hostapi.BuildRequest{Name: web, Derivations: []microvm.StorePath{drv(hosttest.RunnerA)}}})
 		_, _ = c.in.Write(append(b, '\n'))
 		for c.events.Scan() { // an operator that still reads
 		}
@@ -200,13 +194,13 @@ func TestLostConnectionEndsTheBuild(t *testing.T) {
 	if err := <-ended; !errors.Is(err, context.Canceled) {
 		t.Errorf("the build ended with %v", err)
 	}
-	if h.link(web, "current") != "" {
+	if h.Link(web, "current") != "" {
 		t.Error("something was installed")
 	}
-	if entries, _ := os.ReadDir(h.layout.ferryRoots(web)); len(entries) != 0 {
+	if entries, _ := os.ReadDir(h.Layout.VM(web).Roots().Path()); len(entries) != 0 {
 		t.Errorf("roots left: %v", entries)
 	}
-	history, _ := os.ReadFile(filepath.Join(h.layout.libDir(web), noteHistory))
+	history, _ := os.ReadFile(filepath.Join(h.lib(), "history.jsonl"))
 	if !bytes.Contains(history, []byte(`"outcome":"interrupted"`)) {
 		t.Errorf("history: %s", history)
 	}
@@ -216,20 +210,20 @@ func TestLostConnectionEndsTheBuild(t *testing.T) {
 // the next deployment settles it.
 func TestVanishedDuringTheSwitch(t *testing.T) {
 	h := newTestHost(t)
-	h.makeRunner(runnerA, systemA, "")
-	h.units.state = hostapi.UnitState{LoadState: "loaded", ActiveState: "active", SubState: "running", InvocationID: "i1"}
+	h.MakeRunner(hosttest.RunnerA, hosttest.SystemA, "")
+	h.Units.State = hostapi.UnitState{LoadState: "loaded", ActiveState: "active", SubState: "running", InvocationID: "i1"}
 	c := h.session()
-	c.prepare(runnerA)
-	if err := c.ask(hostapi.Request{Activate: &hostapi.ActivateRequest{Name: web, Runner: runnerA}}, nil); err != nil {
+	c.prepare(hosttest.RunnerA)
+	if err := c.ask(hostapi.Request{Activate: &hostapi.ActivateRequest{Name: web, Runner: hosttest.RunnerA}}, nil); err != nil {
 		t.Fatal(err)
 	}
 	c.leave()
-	if got, _ := os.Readlink(filepath.Join(h.layout.ferryRoots(web), "pending")); got != string(runnerA) {
+	if got, _ := os.Readlink(filepath.Join(h.Layout.VM(web).Roots().Path(), "pending")); got != string(hosttest.RunnerA) {
 		t.Fatalf("pending is %q", got)
 	}
 	next := h.session()
-	next.prepare(runnerB)
-	if got, _ := os.Readlink(filepath.Join(h.layout.ferryRoots(web), "interrupted")); got != string(runnerA) {
+	next.prepare(hosttest.RunnerB)
+	if got, _ := os.Readlink(filepath.Join(h.Layout.VM(web).Roots().Path(), "interrupted")); got != string(hosttest.RunnerA) {
 		t.Errorf("what the guest may run is not kept: %q", got)
 	}
 	// An install asks no guest, so what it may run stays kept, and unsure.
@@ -237,26 +231,26 @@ func TestVanishedDuringTheSwitch(t *testing.T) {
 		t.Fatal(err)
 	}
 	next.leave()
-	if got, _ := os.Readlink(filepath.Join(h.layout.ferryRoots(web), "interrupted")); got != string(runnerA) {
+	if got, _ := os.Readlink(filepath.Join(h.Layout.VM(web).Roots().Path(), "interrupted")); got != string(hosttest.RunnerA) {
 		t.Errorf("after an install, what the guest may run is not kept: %q", got)
 	}
-	if !h.layout.unsure(web, h.units.state.InvocationID) || h.layout.unsure(web, "another start") {
+	if !h.Layout.VM(web).Guest().IsUnsure(h.Units.State.InvocationID) || h.Layout.VM(web).Guest().IsUnsure("another start") {
 		t.Error("an interrupted switch is unsure, and only for this start of the unit")
 	}
 	// A switch that was seen to its end settles it.
 	last := h.session()
-	last.prepare(runnerB)
-	if err := last.ask(hostapi.Request{Observe: &hostapi.ObserveRequest{Name: web, System: systemB}}, nil); err != nil {
+	last.prepare(hosttest.RunnerB)
+	if err := last.ask(hostapi.Request{Observe: &hostapi.ObserveRequest{Name: web, System: hosttest.SystemB}}, nil); err != nil {
 		t.Fatal(err)
 	}
 	if err := last.ask(hostapi.Request{Finish: &hostapi.FinishRequest{Name: web, Outcome: "tested"}}, nil); err != nil {
 		t.Fatal(err)
 	}
 	last.leave()
-	if h.layout.unsure(web, h.units.state.InvocationID) {
+	if h.Layout.VM(web).Guest().IsUnsure(h.Units.State.InvocationID) {
 		t.Error("still unsure")
 	}
-	if entries, _ := os.ReadDir(h.layout.ferryRoots(web)); len(entries) != 1 || entries[0].Name() != "running" {
+	if entries, _ := os.ReadDir(h.Layout.VM(web).Roots().Path()); len(entries) != 1 || entries[0].Name() != "running" {
 		t.Errorf("roots left: %v", entries)
 	}
 }
@@ -264,19 +258,19 @@ func TestVanishedDuringTheSwitch(t *testing.T) {
 // A start that failed is not somebody's stop: the next deployment starts again.
 func TestFailedStartIsTriedAgain(t *testing.T) {
 	h := newTestHost(t)
-	h.makeRunner(runnerA, systemA, "")
-	h.units.fail = &hostapi.Failure{Kind: hostapi.KindUnit, Message: "microvm-tap-interfaces@web.service failed"}
+	h.MakeRunner(hosttest.RunnerA, hosttest.SystemA, "")
+	h.Units.Fail = &hostapi.Failure{Kind: hostapi.KindUnit, Message: "microvm-tap-interfaces@web.service failed"}
 	c := h.session()
-	c.prepare(runnerA)
-	err := c.ask(hostapi.Request{Commit: &hostapi.CommitRequest{Name: web, Runner: runnerA, Install: true, Activation: hostapi.ActivateStart}}, nil)
+	c.prepare(hosttest.RunnerA)
+	err := c.ask(hostapi.Request{Commit: &hostapi.CommitRequest{Name: web, Runner: hosttest.RunnerA, Install: true, Activation: hostapi.ActivateStart}}, nil)
 	if err == nil || !strings.Contains(err.Error(), "tap-interfaces") {
 		t.Fatalf("got %v", err)
 	}
 	c.leave()
-	h.units.fail = nil
+	h.Units.Fail = nil
 	var facts hostapi.Facts
 	c = h.session()
-	probe := &hostapi.ProbeRequest{Name: web, Record: &microvm.Record{Runner: microvm.Output{Drv: drv(runnerA), Out: runnerA}}, Intent: hostapi.Intent{Action: hostapi.ActionSwitch, Restart: hostapi.RestartAuto}}
+	probe := &hostapi.ProbeRequest{Name: web, Record: &microvm.Record{Runner: microvm.Output{Drv: drv(hosttest.RunnerA), Out: hosttest.RunnerA}}, Intent: hostapi.Intent{Action: hostapi.ActionSwitch, Restart: hostapi.RestartAuto}}
 	if err := c.ask(hostapi.Request{Probe: probe}, &facts); err != nil {
 		t.Fatal(err)
 	}
@@ -299,7 +293,7 @@ func TestRequestsAreChecked(t *testing.T) {
 		}
 	}
 	c.leave()
-	if h.nix.did("build") || len(h.units.starts) > 0 {
+	if h.Nix.Did("build") || len(h.Units.Starts) > 0 {
 		t.Error("something was done")
 	}
 }

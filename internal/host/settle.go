@@ -4,136 +4,145 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
-	"path/filepath"
 	"time"
 
+	"ferry/internal/host/settle"
 	"ferry/internal/host/step"
+	"ferry/internal/host/vmstate"
 	"ferry/internal/hostapi"
 	"ferry/internal/microvm"
 )
 
-// settling says how a deployment is settled.
+// settling ends a deployment that its session left unfinished, under the VM's
+// lock.
 type settling struct {
-	// booting: the machine has just started and no VM runs, so units are left
-	// alone.
-	booting bool
+	srv  *Server
+	vm   vmstate.VM
+	note *vmstate.Note
+	by   settle.Settler
 	// again: what does not start is tried again later. Otherwise it is settled
 	// all the same, so that the next deployment can be better.
 	again bool
-	// sparing: a VM that runs is neither stopped nor restarted.
-	sparing bool
-	log     func(string)
+	log   func(string)
 }
 
-// settle ends a deployment that its session left unfinished, under the VM's
-// lock: what is reversible is undone, what is not is finished.
-func (s *Server) settle(ctx context.Context, n microvm.Name, left *unfinished, how settling) error {
-	l := s.layout
-	if l.recorded(n, left.ID) { // killed between the entry and the end
-		return l.forget(n)
-	}
-	how.log("deployment " + left.ID + " by " + left.By + " was interrupted")
-	entry, err := s.carryOut(ctx, n, left, how)
+func (s *Server) settling(vm vmstate.VM, left *vmstate.Note, by settle.Settler, log func(string)) settling {
+	return settling{srv: s, vm: vm, note: left, by: by, log: log}
+}
+
+// settle does what the verdict on the deployment says, and tells it to the
+// history.
+func (s settling) settle(ctx context.Context) error {
+	seen, err := s.srv.see.Locate(ctx, s.vm.Name())
 	if err != nil {
 		return err
 	}
+	s.vm = s.srv.see.VM(s.vm.Name()) // in the state directory that was found
+	verdict := settle.Judge(s.note, settle.World{Now: time.Now(), Current: seen.Current, Unit: seen.Unit}, s.by)
+	switch verdict {
+	case settle.Wait:
+		return errBusy
+	case settle.AskGuest:
+		return nil
+	}
+	if last := s.vm.History().Last(); last != nil && last.ID == s.note.ID { // killed between the entry and the end
+		return s.vm.Forget()
+	}
+	s.log("deployment " + s.note.ID + " by " + s.note.By + " was interrupted")
+	entry := hostapi.HistoryEntry{Deployment: s.note.Deployment, Outcome: hostapi.OutcomeInterrupted, Runner: s.note.Runner}
+	if err := s.carryOut(ctx, verdict, seen.Current, &entry); err != nil {
+		return err
+	}
 	entry.Ended = time.Now().UTC()
-	return l.close(n, entry)
+	return closeDeployment(s.vm, entry)
 }
 
-// carryOut does what the verdict on the deployment says, and tells it to the
-// history.
-func (s *Server) carryOut(ctx context.Context, n microvm.Name, left *unfinished, how settling) (hostapi.HistoryEntry, error) {
-	entry := hostapi.HistoryEntry{Deployment: left.Deployment, Outcome: hostapi.OutcomeInterrupted, Runner: left.Runner}
-	vm, err := s.locate(ctx, n)
-	if err != nil {
-		return entry, err
+// carryOut does what a verdict says, and completes the entry of the history.
+func (s settling) carryOut(ctx context.Context, verdict settle.Verdict, current microvm.StorePath, entry *hostapi.HistoryEntry) error {
+	if verdict == settle.Close {
+		entry.Outcome, entry.Error = s.note.Outcome, s.note.Why
+		return nil
 	}
-	if left.Phase == hostapi.PhaseDone {
-		entry.Outcome, entry.Error = left.Outcome, left.Why
-		return entry, nil
+	if s.note.Why == "" {
+		s.note.Why = "it was interrupted"
 	}
-	if left.Why == "" {
-		left.Why = "it was interrupted"
-	}
-	switch left.judge(vm.Current, how.sparing && vm.Unit.Runs()) {
-	case verdictSuperseded:
-		entry.Error, entry.Settled = left.Why+"; "+supersededBy(vm.Current), hostapi.SettledSuperseded
-		err = s.keepGuest(ctx, n, left)
-	case verdictUnconfirmed:
-		entry.Error, entry.Settled = left.Why+"; its runner is current, but nobody has confirmed it; what runs was not touched", hostapi.SettledUnconfirmed
-	case verdictLinks:
-		entry.Error, entry.Settled = left.Why+"; the previous runner is current, and what runs was not touched", hostapi.SettledUnconfirmed
-		if left.Phase == hostapi.PhaseCommit { // nobody had touched the unit yet
+	switch verdict {
+	case settle.Superseded:
+		entry.Error, entry.Settled = s.note.Why+"; "+settle.SupersededBy(current), hostapi.SettledSuperseded
+		return s.keepGuest(ctx)
+	case settle.Unconfirmed:
+		entry.Error, entry.Settled = s.note.Why+"; its runner is current, but nobody has confirmed it; what runs was not touched", hostapi.SettledUnconfirmed
+	case settle.Links:
+		entry.Error, entry.Settled = s.note.Why+"; the previous runner is current, and what runs was not touched", hostapi.SettledUnconfirmed
+		if s.note.Phase == hostapi.PhaseCommit { // nobody had touched the unit yet
 			entry.Settled = hostapi.SettledUndone
 		}
-		err = errors.Join(s.undoLinks(n, left), s.undoToStart(n, left))
-	case verdictUndo:
-		err = s.undoLate(ctx, n, left, how, &entry)
-	case verdictFinish:
+		undo := s.undoing(s.srv.units)
+		return errors.Join(undo.links(), undo.toStart())
+	case settle.Undo:
+		return s.undoLate(ctx, entry)
+	case settle.UndoAtRest:
+		_, err := s.undoing(resting{s.srv.units}).run(ctx)
+		entry.Error, entry.Settled = s.note.Why+"; the previous runner is current again", hostapi.SettledUndone
+		return err
+	case settle.Finish:
 		entry.Error, entry.Settled = "the host finished the installation", hostapi.SettledFinished
-		err = s.finishCommit(ctx, n, left)
+		return s.finishCommit(ctx)
 	}
-	return entry, err
+	return nil
+}
+
+func (s settling) undoing(units unitManager) undoing {
+	return undoing{vm: s.vm, units: units, note: s.note, log: s.log}
 }
 
 // undoLate undoes a deployment that its session can't undo any more.
-func (s *Server) undoLate(ctx context.Context, n microvm.Name, left *unfinished, how settling, entry *hostapi.HistoryEntry) error {
-	if left.Phase == hostapi.PhaseAwait && !how.booting {
-		left.Why = "nobody has confirmed it by " + left.Deadline.Local().Format(time.TimeOnly)
+func (s settling) undoLate(ctx context.Context, entry *hostapi.HistoryEntry) error {
+	if s.note.Phase == hostapi.PhaseAwait {
+		s.note.Why = "nobody has confirmed it by " + s.note.Deadline.Local().Format(time.TimeOnly)
 		entry.Outcome = hostapi.OutcomeRolledBack
 	}
-	state, err := s.undoFor(how.booting)(ctx, n, left, how.log)
+	state, err := s.undoing(s.srv.units).run(ctx)
 	var down *stillDownError
-	if errors.As(err, &down) && !how.again {
+	if errors.As(err, &down) && !s.again {
 		state, err = down.Error(), nil
 	}
-	if how.booting {
-		state = "the previous runner is current again"
-	}
-	entry.Error, entry.Settled = left.Why+"; "+state, hostapi.SettledUndone
+	entry.Error, entry.Settled = s.note.Why+"; "+state, hostapi.SettledUndone
 	return err
 }
 
 // finishCommit does the rest of a commit that is not undone.
-func (s *Server) finishCommit(ctx context.Context, n microvm.Name, left *unfinished) error {
-	if err := s.keepGuest(ctx, n, left); err != nil {
+func (s settling) finishCommit(ctx context.Context) error {
+	if err := s.keepGuest(ctx); err != nil {
 		return err
 	}
-	if err := s.install(ctx, *left.Commit); err != nil {
+	install := installation{vm: s.vm, nix: s.srv.nix, req: *s.note.Commit}
+	if err := install.run(ctx); err != nil {
 		return err
 	}
-	if left.Commit.Activation == hostapi.ActivateLive {
-		return s.layout.settled(n)
+	if s.note.Commit.Activation == hostapi.ActivateLive {
+		return s.vm.Guest().Settle()
 	}
 	return nil
 }
 
 // keepGuest keeps what a live switch has brought into the guest as long as that
 // runs: in the same start of the unit.
-func (s *Server) keepGuest(ctx context.Context, n microvm.Name, left *unfinished) error {
-	system := left.Commit.GuestSystem
+func (s settling) keepGuest(ctx context.Context) error {
+	system := s.note.Commit.GuestSystem
 	if system == "" {
 		return nil
 	}
-	unit, err := s.units.Unit(ctx, n.Unit())
+	unit, err := s.srv.units.Unit(ctx, s.vm.Name().Unit())
 	if err != nil {
 		return err
 	}
-	id := left.Before.Unit.InvocationID
+	id := s.note.Before.Unit.InvocationID
 	if !unit.Up() || unit.InvocationID != id {
 		return nil
 	}
-	note := runningNote{InvocationID: id, System: system}
-	return step.Do(step.Running, func() error { return s.rootRunning(ctx, n, note) })
-}
-
-func (s *Server) undoFor(booting bool) func(context.Context, microvm.Name, *unfinished, func(string)) (string, error) {
-	if !booting {
-		return s.undo
-	}
-	return (&Server{layout: s.layout, nix: s.nix, units: resting{s.units}}).undo
+	now := vmstate.Running{InvocationID: id, System: system}
+	return step.Do(step.Running, func() error { return keepRunning(ctx, s.srv.nix, s.vm.Guest(), now) })
 }
 
 // resting is systemd while the machine boots: VMs are about to be started by it,
@@ -148,57 +157,26 @@ func (resting) Stop(context.Context, microvm.Name, func(string)) (hostapi.UnitSt
 	return hostapi.UnitState{ActiveState: "inactive"}, nil
 }
 
-// close writes the deployment into the history, then forgets it.
-func (l Layout) close(n microvm.Name, entry hostapi.HistoryEntry) error {
-	if err := step.Do(step.History, func() error { return l.appendHistory(n, entry) }); err != nil {
-		return err
-	}
-	return step.Do(step.Forget, func() error { return l.forget(n) })
-}
-
-// forget drops what only a deployment under way needs.
-func (l Layout) forget(n microvm.Name) error {
-	return errors.Join(l.dropPending(n), l.dropNote(n, noteDeployment), l.dropEmptyRoots(n))
-}
-
-// recorded reports whether the deployment is the history's last entry.
-func (l Layout) recorded(n microvm.Name, id string) bool {
-	h, err := l.History(n, 1)
-	return err == nil && len(h.Entries) > 0 && h.Entries[len(h.Entries)-1].ID == id
-}
-
-// keepUnsure keeps what an interrupted live switch may have left running.
-func (s *session) keepUnsure(n microvm.Name, vm *hostapi.VMState, left *unfinished) error {
-	if !left.Activating || left.Phase == hostapi.PhaseDone || left.Phase == hostapi.PhaseCommit || !vm.Unit.Up() {
-		return nil
-	}
-	l := s.srv.layout
-	note := unsureNote{InvocationID: vm.Unit.InvocationID, Runner: left.Runner}
-	return errors.Join(replaceLink(l.ferryRoots(n), "interrupted", string(left.Runner)), l.writeNote(n, noteUnsure, note))
-}
-
 // Settle ends all deployments that were left unfinished, as at the start of the
 // machine. VMs that somebody works on are left to them.
 func (s *Server) Settle(ctx context.Context, booting bool, log func(n microvm.Name, line string)) error {
-	entries, err := os.ReadDir(filepath.Join(s.layout.Lib, "vms"))
-	if errors.Is(err, os.ErrNotExist) {
-		return nil
-	}
+	vms, err := s.see.Layout.Noted()
 	if err != nil {
-		return fmt.Errorf("listing ferry's notes: %w", err)
+		return err
+	}
+	by := settle.Guard
+	if booting {
+		by = settle.Boot
 	}
 	var failed error
-	for _, e := range entries {
-		n, nerr := microvm.ParseName(e.Name())
-		if nerr != nil {
-			continue
-		}
-		if serr := s.settleOne(ctx, n, "", settling{booting: booting, log: func(line string) { log(n, line) }}); serr != nil {
-			if errors.Is(serr, errBusy) {
-				log(n, "a deployment is under way")
-				continue
-			}
-			failed = errors.Join(failed, fmt.Errorf("%s: %w", n, serr))
+	for _, vm := range vms {
+		n := vm.Name()
+		err := s.settleOne(ctx, n, "", settling{by: by, log: func(line string) { log(n, line) }})
+		switch {
+		case errors.Is(err, errBusy):
+			log(n, "a deployment is under way")
+		case err != nil:
+			failed = errors.Join(failed, fmt.Errorf("%s: %w", n, err))
 		}
 	}
 	return failed
@@ -207,35 +185,24 @@ func (s *Server) Settle(ctx context.Context, booting bool, log func(n microvm.Na
 // settleOne settles a VM's deployment if nobody holds its lock and no answer is
 // awaited any more; with id only that one.
 func (s *Server) settleOne(ctx context.Context, n microvm.Name, id string, how settling) error {
-	l := s.layout
-	var left unfinished
-	if l.readNote(n, noteDeployment, &left) != nil || (id != "" && left.ID != id) {
+	vm := s.see.VM(n)
+	left := vm.Notes().Left()
+	if left == nil || (id != "" && left.ID != id) {
 		return nil
 	}
-	lock, err := l.lockVM(ctx, n, hostapi.Lock{By: left.By, Deployment: left.ID, Since: left.Started})
+	lock, err := vm.Lock().Take(ctx, hostapi.Lock{By: left.By, Deployment: left.ID, Since: left.Started})
 	if err != nil {
 		if f := (*hostapi.Failure)(nil); errors.As(err, &f) && f.Kind == hostapi.KindLocked {
 			return errBusy
 		}
 		return err
 	}
-	defer lock.release()
-	if l.readNote(n, noteDeployment, &left) != nil || (id != "" && left.ID != id) {
+	defer lock.Release()
+	if left = vm.Notes().Left(); left == nil || (id != "" && left.ID != id) {
 		return nil
 	}
-	vm, err := s.locate(ctx, n) // it also finds the state directory
-	if err != nil {
-		return err
-	}
-	if how.booting = how.booting && !vm.Unit.Up(); !how.booting {
-		switch {
-		case left.awaits() > 0:
-			return errBusy
-		case left.Activating && left.Phase == "" && vm.Unit.Up():
-			return nil // only who asks the guest can settle it
-		}
-	}
-	return s.settle(ctx, n, &left, how)
+	how.srv, how.vm, how.note = s, vm, left
+	return how.settle(ctx)
 }
 
 // errBusy: somebody works on the VM.

@@ -1,6 +1,10 @@
 package host
 
 import (
+	"ferry/internal/host/hosttest"
+	"ferry/internal/host/settle"
+	"ferry/internal/host/vmstate"
+
 	"context"
 	"errors"
 	"os"
@@ -15,9 +19,9 @@ import (
 // contract is all that a deployment changes of a VM on its host, apart from
 // ferry's own notes.
 func (h *testHost) contract() string {
-	h.t.Helper()
+	h.T.Helper()
 	var b strings.Builder
-	for _, dir := range []string{h.layout.vmDir(web), filepath.Dir(h.layout.profile(web)), h.layout.ferryRoots(web), h.layout.microvmRoots()} {
+	for _, dir := range []string{h.Layout.VM(web).Path(), filepath.Dir(h.Layout.VM(web).Profile().Path()), h.Layout.VM(web).Roots().Path(), h.Layout.MicrovmRoots()} {
 		entries, _ := os.ReadDir(dir)
 		for _, e := range entries {
 			path := filepath.Join(dir, e.Name())
@@ -33,25 +37,25 @@ func (h *testHost) contract() string {
 }
 
 func (h *testHost) lastEntry() hostapi.HistoryEntry {
-	h.t.Helper()
-	history, err := h.layout.History(web, 1)
+	h.T.Helper()
+	history, err := h.Layout.VM(web).History().Read(1)
 	if err != nil || len(history.Entries) == 0 {
-		h.t.Fatalf("no history: %v", err)
+		h.T.Fatalf("no history: %v", err)
 	}
 	return history.Entries[len(history.Entries)-1]
 }
 
 // commitB is the commit of a second runner by restart, with a `flake` file.
 func commitB(c hostapi.Confirmation) *hostapi.CommitRequest {
-	return &hostapi.CommitRequest{Name: web, Runner: runnerB, Install: true, Activation: hostapi.ActivateRestart, UpdateFlake: "github:o/r", Confirm: c}
+	return &hostapi.CommitRequest{Name: web, Runner: hosttest.RunnerB, Install: true, Activation: hostapi.ActivateRestart, UpdateFlake: "github:o/r", Confirm: c}
 }
 
 func twoRunners(t *testing.T) *testHost {
 	t.Helper()
 	h := newTestHost(t)
-	h.makeRunner(runnerA, systemA, "-m 512M")
-	h.makeRunner(runnerB, systemB, "-m 512M")
-	h.deploy(runnerA, hostapi.ActivateStart)
+	h.MakeRunner(hosttest.RunnerA, hosttest.SystemA, "-m 512M")
+	h.MakeRunner(hosttest.RunnerB, hosttest.SystemB, "-m 512M")
+	h.deploy(hosttest.RunnerA, hostapi.ActivateStart)
 	return h
 }
 
@@ -61,8 +65,8 @@ func TestFailedStartIsUndone(t *testing.T) {
 	h := twoRunners(t)
 	before := h.contract()
 	c := h.session()
-	c.prepare(runnerB)
-	h.units.failOnce = &hostapi.Failure{Kind: hostapi.KindUnit, Message: "microvm-tap-interfaces@web.service failed", Log: []string{"no tap"}}
+	c.prepare(hosttest.RunnerB)
+	h.Units.FailOnce = &hostapi.Failure{Kind: hostapi.KindUnit, Message: "microvm-tap-interfaces@web.service failed", Log: []string{"no tap"}}
 	err := c.ask(hostapi.Request{Commit: commitB(hostapi.Confirmation{})}, nil)
 	var f *hostapi.Failure
 	if !errors.As(err, &f) || !f.RolledBack || f.Kind != hostapi.KindUnit || len(f.Log) != 1 || !strings.Contains(f.State, "runs again") {
@@ -71,8 +75,8 @@ func TestFailedStartIsUndone(t *testing.T) {
 	if after := h.contract(); after != before {
 		t.Errorf("before:\n%s\nafter:\n%s", before, after)
 	}
-	if h.link(web, "booted") != string(runnerA) || len(h.units.guards) != 2 {
-		t.Errorf("booted %s, guards %v", h.link(web, "booted"), h.units.guards)
+	if h.Link(web, "booted") != string(hosttest.RunnerA) || len(h.Units.Guards) != 2 {
+		t.Errorf("booted %s, guards %v", h.Link(web, "booted"), h.Units.Guards)
 	}
 	if e := h.lastEntry(); e.Outcome != hostapi.OutcomeRolledBack || !strings.Contains(e.Error, "tap-interfaces") {
 		t.Errorf("history: %+v", e)
@@ -87,12 +91,12 @@ func TestFailedStartIsUndone(t *testing.T) {
 func TestNoRollbackLeavesAFailure(t *testing.T) {
 	h := twoRunners(t)
 	c := h.session()
-	c.prepare(runnerB)
-	h.units.failOnce = &hostapi.Failure{Kind: hostapi.KindUnit, Message: "failed"}
+	c.prepare(hosttest.RunnerB)
+	h.Units.FailOnce = &hostapi.Failure{Kind: hostapi.KindUnit, Message: "failed"}
 	err := c.ask(hostapi.Request{Commit: commitB(hostapi.Confirmation{NoRollback: true})}, nil)
 	var f *hostapi.Failure
-	if !errors.As(err, &f) || f.RolledBack || h.link(web, "current") != string(runnerB) {
-		t.Fatalf("%v, current %s", err, h.link(web, "current"))
+	if !errors.As(err, &f) || f.RolledBack || h.Link(web, "current") != string(hosttest.RunnerB) {
+		t.Fatalf("%v, current %s", err, h.Link(web, "current"))
 	}
 	if err := c.ask(hostapi.Request{Finish: &hostapi.FinishRequest{Name: web, Outcome: "failed"}}, nil); err != nil {
 		t.Fatal(err)
@@ -103,11 +107,11 @@ func TestNoRollbackLeavesAFailure(t *testing.T) {
 // A VM that was new is as if it had never been there.
 func TestFailedFirstStartIsUndone(t *testing.T) {
 	h := newTestHost(t)
-	h.makeRunner(runnerB, systemB, "")
+	h.MakeRunner(hosttest.RunnerB, hosttest.SystemB, "")
 	before := h.contract()
 	c := h.session()
-	c.prepare(runnerB)
-	h.units.failOnce = &hostapi.Failure{Kind: hostapi.KindUnit, Message: "failed"}
+	c.prepare(hosttest.RunnerB)
+	h.Units.FailOnce = &hostapi.Failure{Kind: hostapi.KindUnit, Message: "failed"}
 	req := commitB(hostapi.Confirmation{})
 	req.Activation = hostapi.ActivateStart
 	var f *hostapi.Failure
@@ -124,30 +128,30 @@ func TestFailedFirstStartIsUndone(t *testing.T) {
 // deployment can still bring something better.
 func TestNothingStarts(t *testing.T) {
 	h := twoRunners(t)
-	h.makeRunner(runnerC, systemC, "-m 512M")
+	h.MakeRunner(hosttest.RunnerC, hosttest.SystemC, "-m 512M")
 	c := h.session()
-	c.prepare(runnerB)
-	h.units.fail = &hostapi.Failure{Kind: hostapi.KindUnit, Message: "no tap"}
+	c.prepare(hosttest.RunnerB)
+	h.Units.Fail = &hostapi.Failure{Kind: hostapi.KindUnit, Message: "no tap"}
 	var f *hostapi.Failure
 	if err := c.ask(hostapi.Request{Commit: commitB(hostapi.Confirmation{})}, nil); !errors.As(err, &f) || f.RolledBack || !strings.Contains(f.State, "does not start either") {
 		t.Fatalf("got %+v", err)
 	}
 	c.leave()
-	if h.link(web, "current") != string(runnerA) {
-		t.Errorf("current is %s", h.link(web, "current"))
+	if h.Link(web, "current") != string(hosttest.RunnerA) {
+		t.Errorf("current is %s", h.Link(web, "current"))
 	}
 	next := h.session()
 	next.id = "two"
-	next.prepare(runnerC)
-	h.units.fail = nil
+	next.prepare(hosttest.RunnerC)
+	h.Units.Fail = nil
 	req := commitB(hostapi.Confirmation{})
-	req.Runner = runnerC
+	req.Runner = hosttest.RunnerC
 	if err := next.ask(hostapi.Request{Commit: req}, nil); err != nil {
 		t.Fatal(err)
 	}
 	next.leave()
-	if h.link(web, "booted") != string(runnerC) || h.lastEntry().Outcome != "restarted" {
-		t.Errorf("booted %s, history %+v", h.link(web, "booted"), h.lastEntry())
+	if h.Link(web, "booted") != string(hosttest.RunnerC) || h.lastEntry().Outcome != "restarted" {
+		t.Errorf("booted %s, history %+v", h.Link(web, "booted"), h.lastEntry())
 	}
 }
 
@@ -155,31 +159,31 @@ func TestNothingStarts(t *testing.T) {
 // what was installed stays installed.
 func TestUndoRestartsWhatRan(t *testing.T) {
 	h := twoRunners(t)
-	h.makeRunner(runnerC, systemC, "-m 512M")
-	h.deploy(runnerB, hostapi.ActivateNone)
+	h.MakeRunner(hosttest.RunnerC, hosttest.SystemC, "-m 512M")
+	h.deploy(hosttest.RunnerB, hostapi.ActivateNone)
 	c := h.session()
-	c.prepare(runnerC)
-	h.units.failOnce = &hostapi.Failure{Kind: hostapi.KindUnit, Message: "failed"}
+	c.prepare(hosttest.RunnerC)
+	h.Units.FailOnce = &hostapi.Failure{Kind: hostapi.KindUnit, Message: "failed"}
 	req := commitB(hostapi.Confirmation{})
-	req.Runner = runnerC
+	req.Runner = hosttest.RunnerC
 	_ = c.ask(hostapi.Request{Commit: req}, nil)
 	c.leave()
-	if h.link(web, "booted") != string(runnerA) || h.link(web, "current") != string(runnerB) || h.link(web, "old") != string(runnerA) {
-		t.Errorf("booted %s, current %s, old %s", h.link(web, "booted"), h.link(web, "current"), h.link(web, "old"))
+	if h.Link(web, "booted") != string(hosttest.RunnerA) || h.Link(web, "current") != string(hosttest.RunnerB) || h.Link(web, "old") != string(hosttest.RunnerA) {
+		t.Errorf("booted %s, current %s, old %s", h.Link(web, "booted"), h.Link(web, "current"), h.Link(web, "old"))
 	}
 }
 
 // await begins a commit whose confirmation is awaited.
 func (h *testHost) await(seconds int) *client {
-	h.t.Helper()
+	h.T.Helper()
 	c := h.session()
-	c.prepare(runnerB)
+	c.prepare(hosttest.RunnerB)
 	var done hostapi.Committed
 	if err := c.ask(hostapi.Request{Commit: commitB(hostapi.Confirmation{Await: true, Seconds: seconds})}, &done); err != nil {
-		h.t.Fatal(err)
+		h.T.Fatal(err)
 	}
 	if done.Deadline.Before(time.Now()) {
-		h.t.Fatalf("deadline %s", done.Deadline)
+		h.T.Fatalf("deadline %s", done.Deadline)
 	}
 	return c
 }
@@ -205,7 +209,7 @@ func TestOperatorUndoes(t *testing.T) {
 func TestConfirmationNeedsTheSameStart(t *testing.T) {
 	h := twoRunners(t)
 	c := h.await(60)
-	h.units.state.InvocationID = "another"
+	h.Units.State.InvocationID = "another"
 	err := c.ask(hostapi.Request{Finish: &hostapi.FinishRequest{Name: web, Outcome: "restarted"}}, nil)
 	var f *hostapi.Failure
 	if !errors.As(err, &f) || !f.RolledBack || !strings.Contains(f.Message, "started again") {
@@ -221,7 +225,7 @@ func TestAwaitedAnswer(t *testing.T) {
 	before := h.contract()
 	h.await(60).leave()
 	other := h.session()
-	err := other.ask(hostapi.Request{Prepare: &hostapi.PrepareRequest{Name: web, Runner: runnerA, Deployment: hostapi.Deployment{ID: "two"}}}, nil)
+	err := other.ask(hostapi.Request{Prepare: &hostapi.PrepareRequest{Name: web, Runner: hosttest.RunnerA, Deployment: hostapi.Deployment{ID: "two"}}}, nil)
 	var f *hostapi.Failure
 	if !errors.As(err, &f) || f.Kind != hostapi.KindLocked || !strings.Contains(f.Message, "deployment one") {
 		t.Fatalf("got %v", err)
@@ -237,12 +241,12 @@ func TestAwaitedAnswer(t *testing.T) {
 	}
 	again.leave()
 
-	var left unfinished
-	if err := h.layout.readNote(web, noteDeployment, &left); err != nil {
+	left, err := h.Layout.VM(web).Notes().Deployment()
+	if err != nil {
 		t.Fatal(err)
 	}
 	left.Deadline = time.Now().Add(-time.Second)
-	if err := h.layout.writeNote(web, noteDeployment, left); err != nil {
+	if err := h.Layout.VM(web).Notes().PutDeployment(left); err != nil {
 		t.Fatal(err)
 	}
 	if err := h.guardian().stand(context.Background()); err != nil {
@@ -278,30 +282,33 @@ func TestSettleEveryPhase(t *testing.T) {
 					before := h.contract()
 					h.leaveAt(how, phase)
 					if booting {
-						h.units.state = hostapi.UnitState{LoadState: "loaded", ActiveState: "inactive"}
-						_ = os.Remove(filepath.Join(h.layout.vmDir(web), "booted"))
-						before = strings.ReplaceAll(before, h.layout.vmDir(web)+"/booted "+string(runnerA)+"\n", "")
+						h.Units.State = hostapi.UnitState{LoadState: "loaded", ActiveState: "inactive"}
+						_ = os.Remove(filepath.Join(h.Layout.VM(web).Path(), "booted"))
+						before = strings.ReplaceAll(before, h.Layout.VM(web).Path()+"/booted "+string(hosttest.RunnerA)+"\n", "")
 					}
-					starts := len(h.units.starts)
+					by := settle.Guard
+					if booting {
+						by = settle.Boot
+					}
+					starts := len(h.Units.Starts)
 					for range 2 {
-						if err := h.server().settleOne(context.Background(), web, "", settling{booting: booting, log: func(l string) { t.Log(l) }}); err != nil {
+						if err := h.server().settleOne(context.Background(), web, "", settling{by: by, log: func(l string) { t.Log(l) }}); err != nil {
 							t.Fatal(err)
 						}
 					}
 					after := h.contract()
 					if how == hostapi.ActivateLive {
-						if h.link(web, "current") != string(runnerB) || h.link(web, "old") != string(runnerA) {
+						if h.Link(web, "current") != string(hosttest.RunnerB) || h.Link(web, "old") != string(hosttest.RunnerA) {
 							t.Errorf("after:\n%s", after)
 						}
 						// What the guest was switched to is kept while it runs.
-						var note runningNote
-						if err := h.layout.readNote(web, noteRunning, &note); !booting && (err != nil || note.System != systemB) {
+						if note, err := h.Layout.VM(web).Guest().Running(); !booting && (err != nil || note.System != hosttest.SystemB) {
 							t.Errorf("running: %+v, %v", note, err)
 						}
 					} else if after != before {
 						t.Errorf("before:\n%s\nafter:\n%s", before, after)
 					}
-					if booting && len(h.units.starts) != starts {
+					if booting && len(h.Units.Starts) != starts {
 						t.Error("a unit was started while the machine boots")
 					}
 					if e := h.lastEntry(); e.Outcome != hostapi.OutcomeInterrupted || e.ID != "one" {
@@ -313,42 +320,44 @@ func TestSettleEveryPhase(t *testing.T) {
 	}
 }
 
-// leaveAt brings a deployment of runnerB to a phase and leaves it there, the
+// leaveAt brings a deployment of hosttest.RunnerB to a phase and leaves it there, the
 // links half moved.
 func (h *testHost) leaveAt(how hostapi.Activation, phase hostapi.Phase) {
-	h.t.Helper()
+	h.T.Helper()
 	ctx := context.Background()
 	srv := h.server()
-	vm, err := srv.locate(ctx, web)
+	seen, err := srv.see.Locate(ctx, web)
 	if err != nil {
-		h.t.Fatal(err)
+		h.T.Fatal(err)
 	}
-	before, err := srv.snapshot(web, vm)
+	vm := srv.see.VM(web)
+	before, err := vm.Snapshot(*seen)
 	if err != nil {
-		h.t.Fatal(err)
+		h.T.Fatal(err)
 	}
 	req := commitB(hostapi.Confirmation{})
 	req.Activation = how
 	if how == hostapi.ActivateLive {
-		req.GuestSystem = systemB
+		req.GuestSystem = hosttest.SystemB
 	}
-	left := unfinished{
+	left := vmstate.Note{
 		Deployment: hostapi.Deployment{ID: "one", By: "ann@laptop", Started: time.Now()},
-		Runner:     runnerB, Activating: how == hostapi.ActivateLive, Phase: phase, Commit: req, Before: before,
+		Runner:     hosttest.RunnerB, Activating: how == hostapi.ActivateLive, Phase: phase, Commit: req, Before: before,
 	}
-	if err := h.layout.writeNote(web, noteDeployment, left); err != nil {
-		h.t.Fatal(err)
+	if err := vm.Notes().PutDeployment(&left); err != nil {
+		h.T.Fatal(err)
 	}
-	if err := srv.moveProfile(ctx, *req); err != nil {
-		h.t.Fatal(err)
+	install := installation{vm: vm, nix: h.Nix, req: *req}
+	if err := install.moveProfile(ctx); err != nil {
+		h.T.Fatal(err)
 	}
 	if phase == hostapi.PhaseCommit {
 		return
 	}
-	if err := srv.install(ctx, *req); err != nil {
-		h.t.Fatal(err)
+	if err := install.run(ctx); err != nil {
+		h.T.Fatal(err)
 	}
-	if _, err := h.units.Run(ctx, web, how, nil); err != nil {
-		h.t.Fatal(err)
+	if _, err := h.Units.Run(ctx, web, how, nil); err != nil {
+		h.T.Fatal(err)
 	}
 }

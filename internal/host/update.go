@@ -38,10 +38,10 @@ type Updated struct {
 // CheckCreate refuses a VM that exists already. An empty directory is none: it
 // is what a creation leaves that was killed at the worst moment.
 func (s *Server) CheckCreate(ctx context.Context, n microvm.Name) error {
-	if _, err := s.locate(ctx, n); err != nil {
+	if _, err := s.see.Locate(ctx, n); err != nil {
 		return err
 	}
-	path := s.layout.vmDir(n)
+	path := s.see.VM(n).Path()
 	entries, err := os.ReadDir(path)
 	switch {
 	case errors.Is(err, fs.ErrNotExist), err == nil && len(entries) == 0:
@@ -68,33 +68,36 @@ func (s *Server) Update(ctx context.Context, req UpdateRequest, answers *Answers
 	if err := s.checkSettled(ctx, req); err != nil {
 		return nil, err
 	}
-	work := &session{srv: s, out: answers.out}
-	defer work.abandon()
-	done, err := work.update(ctx, req)
-	if work.lock == nil {
+	sess := &session{srv: s, out: answers.out}
+	defer sess.abandon()
+	done, err := sess.update(ctx, req)
+	if !sess.busy() {
 		return done, err
 	}
 	outcome, why := done.outcome(), ""
 	if err != nil {
-		work.failed = asFailure(err)
-		outcome, why = "failed", work.inFull(err.Error())
+		sess.failed = asFailure(err)
+		outcome, why = hostapi.OutcomeFailed, sess.inFull(err.Error())
 	}
 	if ctx.Err() != nil {
-		outcome = "interrupted"
+		outcome = hostapi.OutcomeInterrupted
 	}
-	return done, errors.Join(err, work.end(outcome, why))
+	return done, errors.Join(err, sess.work.end(outcome, why))
 }
 
 // checkSettled refuses to go on where a deployment was cut off while it
 // activated and its guest still runs: only who can ask the guest knows what it
 // runs, and so what must be kept from garbage collection.
 func (s *Server) checkSettled(ctx context.Context, req UpdateRequest) error {
-	var left unfinished
 	n := req.Record.Name
-	if req.Restart || s.layout.lockHolder(n) != nil || s.layout.readNote(n, noteDeployment, &left) != nil || !left.Activating {
+	if req.Restart || s.see.VM(n).Lock().Holder() != nil {
 		return nil
 	}
-	vm, err := s.locate(ctx, n)
+	left := s.see.VM(n).Notes().Left()
+	if left == nil || !left.Activating {
+		return nil
+	}
+	vm, err := s.see.Locate(ctx, n)
 	if err != nil || !vm.Unit.Up() {
 		return err
 	}
@@ -115,11 +118,11 @@ func (s *session) update(ctx context.Context, req UpdateRequest) (*Updated, erro
 			return nil, err
 		}
 	}
-	built, err := s.build(ctx, hostapi.BuildRequest{Name: n, Derivations: []microvm.StorePath{record.Runner.Drv}})
+	built, err := s.work.build(ctx, hostapi.BuildRequest{Name: n, Derivations: []microvm.StorePath{record.Runner.Drv}})
 	if err != nil {
 		return nil, err
 	}
-	vm, err := s.srv.locate(ctx, n)
+	vm, err := s.srv.see.Locate(ctx, n)
 	if err != nil {
 		return nil, err
 	}
@@ -137,7 +140,7 @@ func (s *session) update(ctx context.Context, req UpdateRequest) (*Updated, erro
 	if req.Restart {
 		done.Activated = restartFor(*vm, *plan)
 	}
-	committed, err := s.commit(ctx, hostapi.CommitRequest{
+	committed, err := s.work.commit(ctx, hostapi.CommitRequest{
 		Name: n, Runner: built.Runner, Record: record, Install: plan.Install,
 		UpdateFlake: req.Flake, Activation: done.Activated,
 	})
@@ -165,35 +168,35 @@ func restartFor(vm hostapi.VMState, p hostapi.Plan) hostapi.Activation {
 func (u *Updated) outcome() string {
 	switch {
 	case u == nil:
-		return "failed"
+		return hostapi.OutcomeFailed
 	case u.Activated == hostapi.ActivateRestart:
-		return "restarted"
+		return hostapi.OutcomeRestarted
 	case u.Activated == hostapi.ActivateStart:
-		return "started"
+		return hostapi.OutcomeStarted
 	case u.Plan.Install:
-		return "installed"
+		return hostapi.OutcomeInstalled
 	}
-	return "unchanged"
+	return hostapi.OutcomeUnchanged
 }
 
 // UpdateFlake reads the reference that the VM is updated from, and what its host
 // declares of it; empty where it has no `flake` file.
 func (s *Server) UpdateFlake(ctx context.Context, n microvm.Name) (string, error) {
-	vm, err := s.locate(ctx, n)
+	vm, err := s.see.Locate(ctx, n)
 	if err != nil {
 		return "", err
 	}
 	if !vm.Exists {
 		return "", hostapi.Refuse(fmt.Sprintf("there is no VM %s on this machine", n), "`microvm -l` lists those there are")
 	}
-	dir, err := s.layout.openVMDir(n)
+	dir, err := s.see.VM(n).Open()
 	if err != nil {
 		return "", err
 	}
-	defer dir.close()
-	ref, err := dir.readFlake()
+	defer dir.Close()
+	ref, err := dir.Flake()
 	if err != nil {
-		return "", hostapi.Refuse(err.Error(), fmt.Sprintf("write the flake's reference into it: printf %%s REF > %s", dir.path(flakeFile)))
+		return "", hostapi.Refuse(err.Error(), fmt.Sprintf("write the flake's reference into it: printf %%s REF > %s", dir.Path("flake")))
 	}
 	return ref, nil
 }

@@ -1,6 +1,10 @@
 package host
 
 import (
+	"ferry/internal/host/hosttest"
+	"ferry/internal/host/vmstate"
+	"ferry/internal/microvm"
+
 	"context"
 	"errors"
 	"io"
@@ -10,12 +14,11 @@ import (
 	"testing"
 
 	"ferry/internal/hostapi"
-	"ferry/internal/microvm"
 )
 
 func (h *testHost) update(req UpdateRequest) (*Updated, error) {
 	req.Deployment = hostapi.Deployment{ID: "local", By: "root@host", Action: hostapi.ActionBoot}
-	return h.server().Update(h.t.Context(), req, NewAnswers(io.Discard))
+	return h.server().Update(h.T.Context(), req, NewAnswers(io.Discard))
 }
 
 func recordOf(runner microvm.StorePath) microvm.Record {
@@ -24,49 +27,49 @@ func recordOf(runner microvm.StorePath) microvm.Record {
 
 func TestUpdateCreatesAndUpdates(t *testing.T) {
 	h := newTestHost(t)
-	h.makeRunner(runnerA, systemA, "-m 512M")
-	h.makeRunner(runnerB, systemB, "-m 768M")
-	if err := os.Mkdir(h.layout.vmDir(web), 0o755); err != nil { // what a killed creation leaves
+	h.MakeRunner(hosttest.RunnerA, hosttest.SystemA, "-m 512M")
+	h.MakeRunner(hosttest.RunnerB, hosttest.SystemB, "-m 768M")
+	if err := os.Mkdir(h.Layout.VM(web).Path(), 0o755); err != nil { // what a killed creation leaves
 		t.Fatal(err)
 	}
-	done, err := h.update(UpdateRequest{Record: recordOf(runnerA), Create: true, Flake: "git+file:///etc/nixos"})
+	done, err := h.update(UpdateRequest{Record: recordOf(hosttest.RunnerA), Create: true, Flake: "git+file:///etc/nixos"})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if done.Generation != 1 || done.Activated != hostapi.ActivateNone || h.link(web, "current") != string(runnerA) {
+	if done.Generation != 1 || done.Activated != hostapi.ActivateNone || h.Link(web, "current") != string(hosttest.RunnerA) {
 		t.Errorf("created: %+v", done)
 	}
-	if b, _ := os.ReadFile(filepath.Join(h.layout.vmDir(web), "flake")); string(b) != "git+file:///etc/nixos" {
+	if b, _ := os.ReadFile(filepath.Join(h.Layout.VM(web).Path(), "flake")); string(b) != "git+file:///etc/nixos" {
 		t.Errorf("flake is %q", b)
 	}
 	for _, root := range []string{"web", "booted-web"} {
-		if _, err := os.Readlink(filepath.Join(h.layout.microvmRoots(), root)); err != nil {
+		if _, err := os.Readlink(filepath.Join(h.Layout.MicrovmRoots(), root)); err != nil {
 			t.Error(err)
 		}
 	}
 	var exists *hostapi.Failure
-	if _, err := h.update(UpdateRequest{Record: recordOf(runnerB), Create: true}); !errors.As(err, &exists) || !strings.Contains(err.Error(), "already exists") {
+	if _, err := h.update(UpdateRequest{Record: recordOf(hosttest.RunnerB), Create: true}); !errors.As(err, &exists) || !strings.Contains(err.Error(), "already exists") {
 		t.Errorf("created twice: %v", err)
 	}
 
 	// -R starts what does not run, leaves alone what runs it already, and
 	// restarts what changed.
 	for i, want := range []hostapi.Activation{hostapi.ActivateStart, hostapi.ActivateNone} {
-		if done, err := h.update(UpdateRequest{Record: recordOf(runnerA), Restart: true}); err != nil || done.Activated != want {
+		if done, err := h.update(UpdateRequest{Record: recordOf(hosttest.RunnerA), Restart: true}); err != nil || done.Activated != want {
 			t.Errorf("restart %d: %+v, %v", i, done, err)
 		}
 	}
-	done, err = h.update(UpdateRequest{Record: recordOf(runnerB)})
+	done, err = h.update(UpdateRequest{Record: recordOf(hosttest.RunnerB)})
 	if err != nil || done.Activated != hostapi.ActivateNone || !done.Plan.Install || !done.Running {
 		t.Fatalf("updated: %+v, %v", done, err)
 	}
-	if h.link(web, "booted") != string(runnerA) || h.link(web, "old") != string(runnerA) {
+	if h.Link(web, "booted") != string(hosttest.RunnerA) || h.Link(web, "old") != string(hosttest.RunnerA) {
 		t.Error("what runs was touched")
 	}
-	if done, err := h.update(UpdateRequest{Record: recordOf(runnerB), Restart: true}); err != nil || done.Activated != hostapi.ActivateRestart || done.Plan.Install {
+	if done, err := h.update(UpdateRequest{Record: recordOf(hosttest.RunnerB), Restart: true}); err != nil || done.Activated != hostapi.ActivateRestart || done.Plan.Install {
 		t.Errorf("restarted: %+v, %v", done, err)
 	}
-	history, _ := os.ReadFile(filepath.Join(h.layout.libDir(web), noteHistory))
+	history, _ := os.ReadFile(filepath.Join(h.lib(), "history.jsonl"))
 	var outcomes []string
 	for line := range strings.Lines(string(history)) {
 		_, rest, _ := strings.Cut(line, `"outcome":"`)
@@ -81,34 +84,34 @@ func TestUpdateCreatesAndUpdates(t *testing.T) {
 // A build that fails leaves nothing of a VM that was to be created.
 func TestFailedCreateLeavesNothing(t *testing.T) {
 	h := newTestHost(t)
-	h.makeRunner(runnerA, systemA, "")
-	h.nix.building = func(context.Context) error { return errors.New("no such thing") }
-	if _, err := h.update(UpdateRequest{Record: recordOf(runnerA), Create: true, Flake: "x:y"}); err == nil {
+	h.MakeRunner(hosttest.RunnerA, hosttest.SystemA, "")
+	h.Nix.Building = func(context.Context) error { return errors.New("no such thing") }
+	if _, err := h.update(UpdateRequest{Record: recordOf(hosttest.RunnerA), Create: true, Flake: "x:y"}); err == nil {
 		t.Fatal("the build did not fail")
 	}
-	for _, path := range []string{h.layout.vmDir(web), filepath.Join(h.layout.microvmRoots(), "web"), h.layout.profile(web)} {
+	for _, path := range []string{h.Layout.VM(web).Path(), filepath.Join(h.Layout.MicrovmRoots(), "web"), h.Layout.VM(web).Profile().Path()} {
 		if _, err := os.Lstat(path); err == nil {
 			t.Errorf("%s is left", path)
 		}
 	}
-	if entries, _ := os.ReadDir(h.layout.ferryRoots(web)); len(entries) > 0 {
+	if entries, _ := os.ReadDir(h.Layout.VM(web).Roots().Path()); len(entries) > 0 {
 		t.Errorf("roots are left: %v", entries)
 	}
-	if h.layout.lockHolder(web) != nil {
+	if h.Layout.VM(web).Lock().Holder() != nil {
 		t.Error("the lock is left")
 	}
 
 	// Neither where somebody pressed Ctrl-C during the build.
 	ctx, interrupt := context.WithCancel(t.Context())
-	h.nix.building = func(ctx context.Context) error { interrupt(); <-ctx.Done(); return ctx.Err() }
-	req := UpdateRequest{Record: recordOf(runnerA), Create: true, Flake: "x:y", Deployment: hostapi.Deployment{ID: "two", By: "root@host"}}
+	h.Nix.Building = func(ctx context.Context) error { interrupt(); <-ctx.Done(); return ctx.Err() }
+	req := UpdateRequest{Record: recordOf(hosttest.RunnerA), Create: true, Flake: "x:y", Deployment: hostapi.Deployment{ID: "two", By: "root@host"}}
 	if _, err := h.server().Update(ctx, req, NewAnswers(io.Discard)); !errors.Is(err, context.Canceled) {
 		t.Errorf("interrupted: %v", err)
 	}
-	if _, err := os.Lstat(h.layout.vmDir(web)); err == nil || h.layout.lockHolder(web) != nil {
+	if _, err := os.Lstat(h.Layout.VM(web).Path()); err == nil || h.Layout.VM(web).Lock().Holder() != nil {
 		t.Error("an interrupted creation left something")
 	}
-	history, _ := os.ReadFile(filepath.Join(h.layout.libDir(web), noteHistory))
+	history, _ := os.ReadFile(filepath.Join(h.lib(), "history.jsonl"))
 	if !strings.Contains(string(history), `"outcome":"failed"`) || !strings.Contains(string(history), `"outcome":"interrupted"`) {
 		t.Errorf("the history says %s", history)
 	}
@@ -116,38 +119,38 @@ func TestFailedCreateLeavesNothing(t *testing.T) {
 
 func TestUpdateRefuses(t *testing.T) {
 	h := newTestHost(t)
-	h.makeRunner(runnerA, systemA, "")
-	if _, err := h.update(UpdateRequest{Record: recordOf(runnerA), Create: true}); err != nil {
+	h.MakeRunner(hosttest.RunnerA, hosttest.SystemA, "")
+	if _, err := h.update(UpdateRequest{Record: recordOf(hosttest.RunnerA), Create: true}); err != nil {
 		t.Fatal(err)
 	}
-	h.vm("old-web2", nil)
-	colliding := recordOf(runnerA)
+	h.MakeVM("old-web2", nil)
+	colliding := recordOf(hosttest.RunnerA)
 	colliding.Name = "web2"
 	if _, err := h.update(UpdateRequest{Record: colliding, Create: true}); err == nil || !strings.Contains(err.Error(), "collides") {
 		t.Errorf("got %v", err)
 	}
 	// A guest whose switch was cut off: what it runs must stay rooted.
-	h.units.state = hostapi.UnitState{LoadState: "loaded", ActiveState: "active"}
-	if err := h.layout.writeNote(web, noteDeployment, unfinished{Deployment: hostapi.Deployment{ID: "one"}, Activating: true}); err != nil {
+	h.Units.State = hostapi.UnitState{LoadState: "loaded", ActiveState: "active"}
+	if err := h.Layout.VM(web).Notes().PutDeployment(&vmstate.Note{Deployment: hostapi.Deployment{ID: "one"}, Activating: true}); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := h.update(UpdateRequest{Record: recordOf(runnerA)}); err == nil || !strings.Contains(err.Error(), "cut off") {
+	if _, err := h.update(UpdateRequest{Record: recordOf(hosttest.RunnerA)}); err == nil || !strings.Contains(err.Error(), "cut off") {
 		t.Errorf("got %v", err)
 	}
-	h.units.declared = "install-microvm-web.service"
-	if _, err := h.update(UpdateRequest{Record: recordOf(runnerA)}); err == nil || !strings.Contains(err.Error(), "declared") {
+	h.Units.Declared = "install-microvm-web.service"
+	if _, err := h.update(UpdateRequest{Record: recordOf(hosttest.RunnerA)}); err == nil || !strings.Contains(err.Error(), "declared") {
 		t.Errorf("got %v", err)
 	}
 }
 
 func TestUpdateFlake(t *testing.T) {
 	h := newTestHost(t)
-	h.makeRunner(runnerA, systemA, "")
+	h.MakeRunner(hosttest.RunnerA, hosttest.SystemA, "")
 	read := func() (string, error) { return h.server().UpdateFlake(t.Context(), web) }
 	if _, err := read(); err == nil || !strings.Contains(err.Error(), "no VM web") {
 		t.Errorf("got %v", err)
 	}
-	dir := h.vm("web", map[string]string{"current": string(runnerA)})
+	dir := h.MakeVM("web", map[string]string{"current": string(hosttest.RunnerA)})
 	if ref, err := read(); ref != "" || err != nil {
 		t.Errorf("without a file: %q, %v", ref, err)
 	}

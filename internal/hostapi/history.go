@@ -40,11 +40,19 @@ const (
 	SettledSuperseded Settled = "superseded"
 )
 
-// The outcomes of a deployment that only the host knows, words of the history.
+// The outcomes that the history has: what the operator's side says at the end of a
+// deployment, or the host where nobody does, and of what a unit was told.
 const (
-	OutcomeInterrupted = "interrupted"
-	OutcomeRolledBack  = "rolled-back"
+	OutcomeUnchanged   = "unchanged"
+	OutcomeInstalled   = "installed"
+	OutcomeSwitched    = "switched"
+	OutcomeRestarted   = "restarted"
+	OutcomeStarted     = "started"
+	OutcomeStopped     = "stopped"
+	OutcomeTested      = "tested"
 	OutcomeFailed      = "failed"
+	OutcomeRolledBack  = "rolled-back" // it failed and was undone
+	OutcomeInterrupted = "interrupted" // only the host says so
 )
 
 // Phase is how far a deployment has come that changes the VM's links or unit.

@@ -13,18 +13,10 @@ const (
 	ActionRestart Action = "restart"
 )
 
-// The outcomes of Life.
-const (
-	LifeStarted   = "started"
-	LifeStopped   = "stopped"
-	LifeRestarted = "restarted"
-	LifeUnchanged = "unchanged"
-)
-
 // Life is what became of a VM's unit.
 type Life struct {
 	VM      microvm.Name      `json:"vm"`
-	Outcome string            `json:"outcome"`
+	Outcome string            `json:"outcome"` // started, stopped, restarted or unchanged
 	Unit    UnitState         `json:"unit"`
 	Booted  microvm.StorePath `json:"booted,omitempty"` // the runner that runs
 	// Killed: the guest did not shut down in the time that its unit gives it.

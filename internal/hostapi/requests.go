@@ -148,7 +148,6 @@ type Intent struct {
 type Facts struct {
 	Protocol      int      `json:"protocol"`
 	StateDir      string   `json:"stateDir"`
-	FreeBytes     uint64   `json:"freeBytes"` // on the file system of the store
 	MissingShares []string `json:"missingShares,omitempty"`
 	VM            VMState  `json:"vm"`
 	Lock          *Lock    `json:"lock,omitempty"`
@@ -158,8 +157,6 @@ type Facts struct {
 	// Plan is what a deployment would do. Where the new runner is not built yet
 	// it rests on the records, and Plan.Predicted is set.
 	Plan *Plan `json:"plan,omitempty"`
-	// Booted is the record of the runner that was booted, where ferry has it.
-	BootedRecord *microvm.Record `json:"bootedRecord,omitempty"`
 	// Target is the address of the guest in the last deployment that knew it;
 	// only where no record was sent.
 	Target     string `json:"target,omitempty"`

@@ -2,7 +2,6 @@ package hostclient
 
 import (
 	"encoding/json"
-	"errors"
 	"io"
 	"sync"
 	"time"
@@ -62,5 +61,3 @@ func (l *living) Close() error {
 	l.once.Do(func() { close(l.ended) })
 	return l.WriteCloser.Close()
 }
-
-var errSilent = errors.New("nothing was heard from it for too long")

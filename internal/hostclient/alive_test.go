@@ -118,3 +118,15 @@ func TestLingeringHelperIsKilled(t *testing.T) {
 		<-killed
 	})
 }
+
+// A helper that goes on talking when it is to end is ended.
+func TestTalkingHelperIsKilledAtTheEnd(t *testing.T) {
+	out := &repeated{text: `{"event":"log","line":"still here"}` + "\n"}
+	killed := make(chan struct{})
+	p := peer(nopCloser{io.Discard}, out)
+	p.Wait = func() error { <-killed; return nil }
+	p.Kill = sync.OnceFunc(func() { out.end(); close(killed) })
+	if err := newSession(p, nil, limits{chatter: 1 << 16}).Close(); err != nil {
+		t.Errorf("it was waited for: %v", err)
+	}
+}

@@ -4,22 +4,18 @@ import (
 	"bufio"
 	"bytes"
 	"cmp"
-	"compress/gzip"
 	"context"
-	"crypto/sha256"
 	_ "embed"
-	"encoding/hex"
 	"errors"
 	"fmt"
-	"io"
 	"os"
-	"path/filepath"
 	"runtime"
 	"strings"
-	"sync"
 	"time"
 
+	"ferry/internal/helperbin"
 	"ferry/internal/remote"
+	"ferry/internal/shell"
 )
 
 const (
@@ -36,58 +32,6 @@ const helperBase = "/var/lib/ferry"
 //go:embed helper.sh
 var helperScript string
 
-// Helper is a ferry binary on this machine that can run on a host.
-type Helper struct {
-	Path   string
-	SHA256 string // lower-case hexadecimal
-	Size   int64  // bytes
-}
-
-var ownHelper = sync.OnceValues(func() (Helper, error) {
-	path, err := os.Executable()
-	if err != nil {
-		return Helper{}, fmt.Errorf("finding ferry's own binary: %w", err)
-	}
-	return readHelper(path)
-})
-
-// OwnHelper is the running program itself. It is read once.
-func OwnHelper() (Helper, error) { return ownHelper() }
-
-func readHelper(path string) (Helper, error) {
-	f, err := os.Open(path)
-	if err != nil {
-		return Helper{}, fmt.Errorf("reading ferry's helper: %w", err)
-	}
-	defer func() { _ = f.Close() }()
-	sum := sha256.New()
-	n, err := io.Copy(sum, f)
-	if err != nil {
-		return Helper{}, fmt.Errorf("reading ferry's helper: %w", err)
-	}
-	return Helper{Path: path, SHA256: hex.EncodeToString(sum.Sum(nil)), Size: n}, nil
-}
-
-// For is the helper for a platform such as linux/arm64: h itself where that is
-// ours, else the file ferry-linux-arm64 in $FERRY_HELPER_DIR or beside h.
-func (h Helper) For(platform string) (Helper, error) {
-	if platform == runtime.GOOS+"/"+runtime.GOARCH {
-		return h, nil
-	}
-	name := "ferry-" + strings.ReplaceAll(platform, "/", "-")
-	dirs := []string{os.Getenv("FERRY_HELPER_DIR"), filepath.Dir(h.Path)}
-	for _, dir := range dirs {
-		if dir == "" {
-			continue
-		}
-		other, err := readHelper(filepath.Join(dir, name))
-		if !errors.Is(err, os.ErrNotExist) {
-			return other, err
-		}
-	}
-	return Helper{}, fmt.Errorf("no ferry for %s was found: put `%s` from the same release beside %s, or name its directory in FERRY_HELPER_DIR", platform, name, h.Path)
-}
-
 // platforms maps `uname -s` and `uname -m` to Go's names.
 var platforms = map[string]string{
 	"Linux x86_64":  "linux/amd64",
@@ -99,34 +43,42 @@ var platforms = map[string]string{
 	"Linux s390x":   "linux/s390x",
 }
 
-// start starts this ferry as root on the machine, with the given arguments. Where
-// the machine lacks exactly this build it is uploaded before, or, with noTrace, sent
-// for this one process only. On the local machine the running program's file is
-// started. The process's Stdout begins with the helper's own output.
-func start(ctx context.Context, c remote.Conn, noTrace bool, args ...string) (p *remote.Process, uploaded bool, err error) {
-	own, err := OwnHelper()
-	if err != nil {
-		return nil, false, err
-	}
+// start starts a program as root on the machine, with the given arguments: the
+// helper, or what o chooses. Where the machine lacks exactly this build it is
+// uploaded before, or, with NoTrace, sent for this one process only. On the local
+// machine ferry itself is started, which has the helper's commands, too. The
+// process's Stdout begins with the helper's own output.
+func start(ctx context.Context, c remote.Conn, o Options, args ...string) (p *remote.Process, uploaded bool, err error) {
 	if c.Address().Local {
-		if err := c.Root(ctx); err != nil {
-			return nil, false, err
-		}
-		p, err = c.Start(ctx, remote.Command{Args: append([]string{own.Path}, args...), AsRoot: true})
+		p, err = startLocal(ctx, c, args)
 		return p, false, err
 	}
-	st := starter{c: c, own: own, base: helperBase}
-	if noTrace {
+	st := starter{c: c, find: o.Program, base: helperBase}
+	if st.find == nil {
+		st.find = helperbin.For
+	}
+	if o.NoTrace {
 		p, err = st.startOnce(ctx, args)
 		return p, false, err
 	}
 	return st.start(ctx, args)
 }
 
+func startLocal(ctx context.Context, c remote.Conn, args []string) (*remote.Process, error) {
+	own, err := os.Executable()
+	if err != nil {
+		return nil, fmt.Errorf("finding ferry's own file: %w", err)
+	}
+	if err := c.Root(ctx); err != nil {
+		return nil, err
+	}
+	return c.Start(ctx, remote.Command{Args: append([]string{own}, args...), AsRoot: true})
+}
+
 // starter starts a helper; tests have a base and a binary of their own.
 type starter struct {
 	c    remote.Conn
-	own  Helper
+	find helperbin.Find
 	base string
 	// limit is for the script's answer; 0: the Conn's own.
 	limit time.Duration
@@ -149,7 +101,7 @@ func (s starter) start(ctx context.Context, args []string) (*remote.Process, boo
 		if err != nil || missing == nil {
 			return p, uploaded, err
 		}
-		right, err := s.own.For(missing.platform)
+		right, err := s.find(missing.platform)
 		if err != nil {
 			return nil, uploaded, fmt.Errorf("%s: %w", s.c.Address(), err)
 		}
@@ -168,14 +120,14 @@ func (s starter) start(ctx context.Context, args []string) (*remote.Process, boo
 
 // firstGuess is the helper for the platform that the machine is known or
 // supposed to have. Where there is none, the script says which one is needed.
-func (s starter) firstGuess() Helper {
+func (s starter) firstGuess() helperbin.Program {
 	platform := "linux/" + runtime.GOARCH
 	if m, ok := s.c.(knowing); ok {
 		platform = cmp.Or(m.Platform(), platform)
 	}
-	h, err := s.own.For(platform)
+	h, err := s.find(platform)
 	if err != nil {
-		return Helper{SHA256: "unknown"}
+		return helperbin.Program{SHA256: "unknown"}
 	}
 	return h
 }
@@ -193,7 +145,7 @@ type missingHelper struct {
 }
 
 // try starts the helper or finds it missing.
-func (s starter) try(ctx context.Context, h Helper, args []string) (*remote.Process, *missingHelper, error) {
+func (s starter) try(ctx context.Context, h helperbin.Program, args []string) (*remote.Process, *missingHelper, error) {
 	own, stop := context.WithCancelCause(ctx) // lives as long as the helper
 	p, err := s.c.Start(own, s.command("run", h, args...))
 	if err != nil {
@@ -260,23 +212,22 @@ func (s starter) refusal(answer string) error {
 	return fmt.Errorf("%s: the helper is not used: %s", s.c.Address(), strings.TrimPrefix(answer, "refused "))
 }
 
-func (s starter) command(what string, h Helper, args ...string) remote.Command {
+func (s starter) command(what string, h helperbin.Program, args ...string) remote.Command {
 	words := []string{"sh", "-c", helperScript, "ferry-helper", what, s.base, h.SHA256}
 	return remote.Command{Args: append(words, args...), AsRoot: true,
-		Shown: "ferry-helper " + what + " " + remote.Quote(args...)}
+		Shown: "ferry-helper " + what + " " + shell.Quote(args...)}
 }
 
-func (s starter) upload(ctx context.Context, h Helper, compressed bool) error {
-	f, err := os.Open(h.Path)
+func (s starter) upload(ctx context.Context, h helperbin.Program, compressed bool) error {
+	how, open := "plain", h.Open
+	if compressed {
+		how, open = "gzip", h.Gzip
+	}
+	in, err := open()
 	if err != nil {
 		return fmt.Errorf("uploading the helper: %w", err)
 	}
-	defer func() { _ = f.Close() }()
-	how, in := "plain", io.ReadCloser(f)
-	if compressed {
-		how, in = "gzip", gzipped(f)
-		defer func() { _ = in.Close() }() // ends its goroutine
-	}
+	defer func() { _ = in.Close() }()
 	own, stop := context.WithCancelCause(ctx)
 	defer stop(nil)
 	stall := remote.NewPatience(uploadStall, func() { stop(fmt.Errorf("nothing of it was taken for %s", uploadStall)) })
@@ -296,21 +247,6 @@ func (s starter) upload(ctx context.Context, h Helper, compressed bool) error {
 		return fmt.Errorf("uploading the helper to %s: %w", s.c.Address(), silent)
 	}
 	return nil
-}
-
-// gzipped compresses r as it is read. A failure to read r breaks the stream, so
-// that it cannot arrive as a whole.
-func gzipped(r io.Reader) io.ReadCloser {
-	pr, pw := io.Pipe()
-	go func() {
-		z, _ := gzip.NewWriterLevel(pw, gzip.BestSpeed) // the level is valid
-		_, err := io.Copy(z, r)
-		if err == nil {
-			err = z.Close()
-		}
-		_ = pw.CloseWithError(err)
-	}()
-	return pr
 }
 
 var errMuchOutput = errors.New("no answer from the script in much output")

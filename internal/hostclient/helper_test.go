@@ -16,6 +16,7 @@ import (
 	"testing"
 	"time"
 
+	"ferry/internal/helperbin"
 	"ferry/internal/remote"
 	"ferry/internal/remote/remotetest"
 
@@ -25,7 +26,7 @@ import (
 // script is a "binary" of some size that shows its arguments and its input.
 const script = "#!/bin/sh\necho \"helper $* $(umask)\"\ncat\nexit 3\n# "
 
-func newHelper(t *testing.T) Helper {
+func newHelper(t *testing.T) helperbin.Program {
 	t.Helper()
 	if os.Geteuid() != 0 {
 		t.Skip("the helper has to belong to root")
@@ -36,7 +37,7 @@ func newHelper(t *testing.T) Helper {
 	if err := os.WriteFile(path, append([]byte(script), padding...), 0o755); err != nil {
 		t.Fatal(err)
 	}
-	h, err := readHelper(path)
+	h, err := helperbin.FromFile(path)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -86,7 +87,7 @@ func converse(t *testing.T, s starter) bool {
 
 func TestHelperIsUploadedOnce(t *testing.T) {
 	h, s := newHelper(t), remotetest.Start(t)
-	st := starter{c: onBox(t), own: h, base: filepath.Join(t.TempDir(), "ferry")}
+	st := starter{c: onBox(t), find: only(h), base: filepath.Join(t.TempDir(), "ferry")}
 	if !converse(t, st) || s.Sessions(t) != 3 {
 		t.Errorf("first: not uploaded, or not in three sessions but %d", s.Sessions(t))
 	}
@@ -124,7 +125,7 @@ func binWith(t *testing.T, more ...string) string {
 func TestHelperWithoutGzip(t *testing.T) {
 	h := newHelper(t)
 	remotetest.Start(t, "SetEnv SHLVL=2 PATH="+binWith(t))
-	if !converse(t, starter{c: onBox(t), own: h, base: filepath.Join(t.TempDir(), "ferry")}) {
+	if !converse(t, starter{c: onBox(t), find: only(h), base: filepath.Join(t.TempDir(), "ferry")}) {
 		t.Error("not uploaded")
 	}
 }
@@ -134,7 +135,7 @@ func TestHelperThroughSudoPassword(t *testing.T) {
 	remotetest.SudoMachines(t, "password", func(t *testing.T, alias, _ string) {
 		o := remote.Options{Address: microvm.Address{Host: alias, Local: alias == ""}, Sudo: true}
 		o.AskPassword = func(string) (string, error) { return remotetest.Password, nil }
-		st := starter{c: dial(t, o), own: h, base: filepath.Join(t.TempDir(), "ferry")}
+		st := starter{c: dial(t, o), find: only(h), base: filepath.Join(t.TempDir(), "ferry")}
 		if !converse(t, st) || converse(t, st) {
 			t.Error("not uploaded once")
 		}
@@ -146,7 +147,7 @@ func TestHelperNeedsRoot(t *testing.T) {
 	remotetest.SudoMachines(t, "quiet", func(t *testing.T, alias, _ string) {
 		o := remote.Options{Address: microvm.Address{Host: alias, Local: alias == ""}}
 		base := filepath.Join(t.TempDir(), "ferry")
-		_, _, err := starter{c: dial(t, o), own: h, base: base}.start(remotetest.Within(t, 10*time.Second), nil)
+		_, _, err := starter{c: dial(t, o), find: only(h), base: base}.start(remotetest.Within(t, 10*time.Second), nil)
 		var e *remote.SudoError
 		if _, there := os.Stat(base); !errors.As(err, &e) || e.Hint() == "" || there == nil {
 			t.Errorf("got %v", err)
@@ -154,15 +155,32 @@ func TestHelperNeedsRoot(t *testing.T) {
 	})
 }
 
+// only is the one program there is, for all platforms.
+func only(h helperbin.Program) helperbin.Find {
+	return func(string) (helperbin.Program, error) { return h, nil }
+}
+
+func (s starter) own() helperbin.Program {
+	h, _ := s.find("")
+	return h
+}
+
+// otherwise announces another content than it uploads.
+func (s *starter) otherwise() {
+	h := s.own()
+	h.SHA256 = strings.Repeat("0", 64)
+	s.find = only(h)
+}
+
 func localStarter(t *testing.T) starter {
 	h := newHelper(t)
-	return starter{c: dial(t, remote.Options{Address: microvm.Address{Local: true}}), own: h, base: filepath.Join(t.TempDir(), "ferry")}
+	return starter{c: dial(t, remote.Options{Address: microvm.Address{Local: true}}), find: only(h), base: filepath.Join(t.TempDir(), "ferry")}
 }
 
 // What arrives is not what was announced: it is never run, nor kept.
 func TestHelperDamaged(t *testing.T) {
 	st := localStarter(t)
-	st.own.SHA256 = strings.Repeat("0", 64)
+	st.otherwise()
 	_, uploaded, err := st.start(remotetest.Within(t, 10*time.Second), nil)
 	if err == nil || !strings.Contains(err.Error(), "arrived damaged") || uploaded {
 		t.Errorf("got %v", err)
@@ -189,7 +207,7 @@ func TestHelperNotRootsAlone(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			st := localStarter(t)
 			converse(t, st)
-			if err := spoil(filepath.Join(st.base, "bin", st.own.SHA256, "ferry")); err != nil {
+			if err := spoil(filepath.Join(st.base, "bin", st.own().SHA256, "ferry")); err != nil {
 				t.Fatal(err)
 			}
 			if !converse(t, st) {
@@ -235,7 +253,7 @@ func TestHelperConcurrentUploads(t *testing.T) {
 	}
 	all.Wait()
 	left, err := os.ReadDir(filepath.Join(st.base, "bin"))
-	if err != nil || len(left) != 1 || left[0].Name() != st.own.SHA256 {
+	if err != nil || len(left) != 1 || left[0].Name() != st.own().SHA256 {
 		t.Errorf("left: %v, %v", left, err)
 	}
 }
@@ -243,14 +261,14 @@ func TestHelperConcurrentUploads(t *testing.T) {
 // An upload cut off in the middle leaves nothing that could be run.
 func TestHelperUploadInterrupted(t *testing.T) {
 	st := localStarter(t)
-	f, err := os.Open(st.own.Path)
+	f, err := st.own().Open()
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer func() { _ = f.Close() }()
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
-	c := st.command("install", st.own, "plain")
+	c := st.command("install", st.own(), "plain")
 	half, w := io.Pipe()
 	go func() {
 		_, _ = io.CopyN(w, f, 1<<19)
@@ -293,51 +311,33 @@ func TestHelperPrune(t *testing.T) {
 			t.Errorf("%s is still there", dir)
 		}
 	}
-	for _, dir := range append(kept, filepath.Join(bin, st.own.SHA256)) {
+	for _, dir := range append(kept, filepath.Join(bin, st.own().SHA256)) {
 		if _, err := os.Stat(dir); err != nil {
 			t.Error(err)
 		}
 	}
 }
 
-func TestHelperForPlatform(t *testing.T) {
-	h, dir := newHelper(t), t.TempDir()
-	if same, err := h.For(runtime.GOOS + "/" + runtime.GOARCH); err != nil || same != h {
-		t.Errorf("%v, %v", same, err)
-	}
-	t.Setenv("FERRY_HELPER_DIR", dir)
-	if _, err := h.For("linux/s390x"); err == nil || !strings.Contains(err.Error(), "`ferry-linux-s390x`") {
-		t.Errorf("got %v", err)
-	}
-	beside := filepath.Join(filepath.Dir(h.Path), "ferry-linux-s390x")
-	for _, path := range []string{beside, filepath.Join(dir, "ferry-linux-s390x")} { // the latter wins
-		if err := os.WriteFile(path, []byte("x"), 0o755); err != nil {
-			t.Fatal(err)
-		}
-		if got, err := h.For("linux/s390x"); err != nil || got.Path != path || got.Size != 1 {
-			t.Errorf("%v, %v", got, err)
-		}
-	}
-}
-
 // The host has another platform: its helper is looked up, and remembered.
 func TestHelperOtherPlatform(t *testing.T) {
-	h, bin := newHelper(t), t.TempDir()
+	bin := t.TempDir()
 	if err := os.WriteFile(filepath.Join(bin, "uname"), []byte("#!/bin/sh\n[ $1 = -s ] && echo Linux || echo s390x\n"), 0o755); err != nil {
 		t.Fatal(err)
 	}
 	s := remotetest.Start(t, "SetEnv SHLVL=2 PATH="+bin+":/usr/bin:/bin")
-	st := starter{c: onBox(t), own: h, base: filepath.Join(t.TempDir(), "ferry")}
-	if _, _, err := st.start(remotetest.Within(t, 10*time.Second), nil); err == nil || !strings.Contains(err.Error(), "no ferry for linux/s390x") {
+	known := map[string]helperbin.Program{"linux/" + runtime.GOARCH: newHelper(t)}
+	find := func(platform string) (helperbin.Program, error) {
+		h, ok := known[platform]
+		if !ok {
+			return h, errors.New("no helper for " + platform)
+		}
+		return h, nil
+	}
+	st := starter{c: onBox(t), find: find, base: filepath.Join(t.TempDir(), "ferry")}
+	if _, _, err := st.start(remotetest.Within(t, 10*time.Second), nil); err == nil || !strings.Contains(err.Error(), "no helper for linux/s390x") {
 		t.Errorf("got %v", err)
 	}
-	text, err := os.ReadFile(h.Path)
-	if err == nil {
-		err = os.WriteFile(filepath.Join(filepath.Dir(h.Path), "ferry-linux-s390x"), append(text, "other"...), 0o755)
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
+	known["linux/s390x"] = newHelper(t)
 	if !converse(t, st) {
 		t.Error("not uploaded")
 	}
@@ -351,7 +351,7 @@ func TestHelperLocalIsThisProgram(t *testing.T) {
 	if os.Geteuid() != 0 {
 		t.Skip("needs root")
 	}
-	p, uploaded, err := start(remotetest.Within(t, 20*time.Second), dial(t, remote.Options{Address: microvm.Address{Local: true}}), false, "-test.run=^$")
+	p, uploaded, err := start(remotetest.Within(t, 20*time.Second), dial(t, remote.Options{Address: microvm.Address{Local: true}}), Options{}, "-test.run=^$")
 	if err != nil || uploaded {
 		t.Fatalf("%v, uploaded %v", err, uploaded)
 	}

@@ -1,14 +1,12 @@
 package hostclient
 
 import (
-	"bytes"
-	"compress/gzip"
 	"context"
 	"fmt"
 	"io"
-	"os"
 	"strconv"
 
+	"ferry/internal/helperbin"
 	"ferry/internal/remote"
 )
 
@@ -24,7 +22,7 @@ func (s starter) startOnce(ctx context.Context, args []string) (*remote.Process,
 	if err != nil || missing == nil {
 		return p, err
 	}
-	right, err := s.own.For(missing.platform)
+	right, err := s.find(missing.platform)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", s.c.Address(), err)
 	}
@@ -62,30 +60,22 @@ func (s starter) startOnce(ctx context.Context, args []string) (*remote.Process,
 
 // packed is the helper's binary, filled up to whole blocks with zeros, which
 // gzip ignores behind its data.
-func packed(h Helper, compressed bool) (how string, binary []byte, err error) {
-	f, err := os.Open(h.Path)
-	if err != nil {
-		return "", nil, fmt.Errorf("reading ferry's helper: %w", err)
-	}
-	defer func() { _ = f.Close() }()
-	var buf bytes.Buffer
-	how, to := "plain", io.WriteCloser(nopCloser{&buf})
+func packed(h helperbin.Program, compressed bool) (how string, binary []byte, err error) {
+	how, open := "plain", h.Open
 	if compressed {
-		how = "gzip"
-		to, _ = gzip.NewWriterLevel(&buf, gzip.BestSpeed) // the level is valid
+		how, open = "gzip", h.Gzip
 	}
-	if _, err = io.Copy(to, f); err == nil {
-		err = to.Close()
+	in, err := open()
+	if err != nil {
+		return "", nil, err
 	}
+	defer func() { _ = in.Close() }()
+	binary, err = io.ReadAll(in)
 	if err != nil {
 		return "", nil, fmt.Errorf("reading ferry's helper: %w", err)
 	}
-	if over := buf.Len() % onceBlock; over > 0 {
-		buf.Write(make([]byte, onceBlock-over))
+	if over := len(binary) % onceBlock; over > 0 {
+		binary = append(binary, make([]byte, onceBlock-over)...)
 	}
-	return how, buf.Bytes(), nil
+	return how, binary, nil
 }
-
-type nopCloser struct{ io.Writer }
-
-func (nopCloser) Close() error { return nil }

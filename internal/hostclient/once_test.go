@@ -40,7 +40,7 @@ func TestHelperOnce(t *testing.T) {
 				lines = []string{"SetEnv SHLVL=2 PATH=" + binWith(t, "dd", "head")}
 			}
 			s := remotetest.Start(t, lines...)
-			st := starter{c: onBox(t), own: h, base: filepath.Join(t.TempDir(), "ferry")}
+			st := starter{c: onBox(t), find: only(h), base: filepath.Join(t.TempDir(), "ferry")}
 			p, err := st.startOnce(remotetest.Within(t, 30*time.Second), []string{"host", "a 'b'\n!"})
 			if err != nil {
 				t.Fatal(err)
@@ -85,7 +85,7 @@ func TestHelperOnceUsesWhatIsThere(t *testing.T) {
 // A damaged or cut upload does not run and leaves nothing.
 func TestHelperOnceDamaged(t *testing.T) {
 	st := localStarter(t)
-	st.own.SHA256 = strings.Repeat("0", 64)
+	st.otherwise()
 	if p, err := st.startOnce(remotetest.Within(t, 30*time.Second), nil); err == nil || !strings.Contains(err.Error(), "damaged") {
 		t.Errorf("%v, %v", p, err)
 	}
@@ -97,7 +97,7 @@ func TestHelperOnceDamaged(t *testing.T) {
 func TestHelperOnceInterrupted(t *testing.T) {
 	st := localStarter(t)
 	ctx, cancel := context.WithCancel(t.Context())
-	p, err := st.c.Start(ctx, st.command("once", st.own, "plain", "10", "1000"))
+	p, err := st.c.Start(ctx, st.command("once", st.own(), "plain", "10", "1000"))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -9,6 +9,7 @@ import (
 	"io"
 	"time"
 
+	"ferry/internal/helperbin"
 	"ferry/internal/hostapi"
 	"ferry/internal/remote"
 )
@@ -65,8 +66,9 @@ type Options struct {
 	// NoTrace leaves nothing of the helper on a host that lacks it: for runs that
 	// must change nothing.
 	NoTrace bool
-	Name    string // of the host, in messages; empty: its address
-	Log     Log    // nil: nobody is told
+	Program helperbin.Find // what is started there; nil: the helper
+	Name    string         // of the host, in messages; empty: its address
+	Log     Log            // nil: nobody is told
 }
 
 // Open starts the helper, uploading it where the host lacks it. The helper outlives
@@ -75,7 +77,7 @@ type Options struct {
 func Open(ctx context.Context, c remote.Conn, o Options) (s *Session, uploaded bool, err error) {
 	own, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	starting := context.AfterFunc(ctx, cancel)
-	proc, uploaded, err := start(own, c, o.NoTrace, "host", "session")
+	proc, uploaded, err := start(own, c, o, "host", "session")
 	if err != nil || !starting() {
 		cancel()
 		if ctx.Err() != nil {

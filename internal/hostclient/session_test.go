@@ -332,3 +332,7 @@ func FuzzEvents(f *testing.F) {
 		}
 	})
 }
+
+type nopCloser struct{ io.Writer }
+
+func (nopCloser) Close() error { return nil }

@@ -9,8 +9,10 @@ import (
 	"testing"
 	"time"
 
+	"ferry/internal/helperbin"
 	"ferry/internal/microvm"
 	"ferry/internal/remote"
+	"ferry/internal/shell"
 )
 
 // shellConn is a machine whose login shell runs start-up files of the test's before
@@ -34,7 +36,7 @@ func (c shellConn) Address() microvm.Address { return microvm.Address{User: "roo
 
 func (c shellConn) through(cmd remote.Command) remote.Command {
 	cmd.AsRoot = false
-	cmd.Args = []string{"sh", "-c", c.startup + "\neval \"$0\"", remote.Quote(cmd.Args...)}
+	cmd.Args = []string{"sh", "-c", c.startup + "\neval \"$0\"", shell.Quote(cmd.Args...)}
 	return cmd
 }
 
@@ -60,14 +62,18 @@ func TestStartUpFilesOfALoginShell(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	helper := func(startup string, limit time.Duration) error {
-		p, missing, err := starter{c: loginShell(t, startup), base: "/nonexistent", limit: limit}.try(ctx, Helper{SHA256: "none"}, nil)
+		p, missing, err := starter{c: loginShell(t, startup), base: "/nonexistent", limit: limit}.try(ctx, helperbin.Program{SHA256: "none"}, nil)
 		if err == nil && p == nil && missing == nil {
 			return errors.New("nothing came of it")
 		}
 		return err
 	}
 	upload := func(startup string, limit time.Duration) error {
-		return starter{c: loginShell(t, startup), base: "/nonexistent", limit: limit}.upload(ctx, Helper{Path: os.Args[0]}, false)
+		h, err := helperbin.FromFile(os.Args[0])
+		if err != nil {
+			return err
+		}
+		return starter{c: loginShell(t, startup), base: "/nonexistent", limit: limit}.upload(ctx, h, false)
 	}
 	const noEnd = "while :; do echo Welcome to host1, and have a nice day; done"
 	for name, c := range map[string]struct {

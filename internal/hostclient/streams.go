@@ -38,6 +38,6 @@ func (s *Session) Registration(ctx context.Context, system microvm.StorePath) (i
 // through it: what is written to its Stdin, as `nix-store --export` makes it, goes
 // into the host's store. It has arrived once the process has ended well.
 func Import(ctx context.Context, c remote.Conn) (*remote.Process, error) {
-	p, _, err := start(ctx, c, false, "host", "import")
+	p, _, err := start(ctx, c, Options{}, "host", "import")
 	return p, err
 }

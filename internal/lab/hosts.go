@@ -3,9 +3,9 @@ package lab
 import (
 	"context"
 	"fmt"
-	"os"
-	"os/exec"
 	"path/filepath"
+
+	"ferry/internal/release"
 
 	"golang.org/x/sync/errgroup"
 )
@@ -52,10 +52,8 @@ func (l *Lab) ferryBinary(ctx context.Context) (string, error) {
 		return l.ferry, nil
 	}
 	binary := l.path("ferry")
-	cmd := exec.CommandContext(ctx, "go", "build", "-o", binary, "ferry/cmd/ferry")
-	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if out, err := cmd.CombinedOutput(); err != nil {
-		return "", fmt.Errorf("building ferry for the lab's hosts: %w\n%s", err, out)
+	if err := (release.Build{To: binary}).Do(ctx); err != nil {
+		return "", fmt.Errorf("for the lab's hosts: %w", err)
 	}
 	return binary, nil
 }

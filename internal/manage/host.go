@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 
+	"ferry/internal/helperbin"
 	"ferry/internal/hostapi"
 	"ferry/internal/hostclient"
 	"ferry/internal/remote"
@@ -25,6 +26,8 @@ type Host struct {
 	// NoTrace leaves nothing of the helper on a host that lacks it: for runs
 	// that must change nothing.
 	NoTrace bool
+	// Program chooses what is run there instead of the helper; nil: that.
+	Program helperbin.Find
 
 	conn   remote.Conn
 	report Reporter
@@ -49,7 +52,7 @@ func (h *Host) ask(ctx context.Context, subject string, c hostapi.Commands, answ
 // stream is ask for what is answered in parts.
 func (h *Host) stream(ctx context.Context, subject string, c hostapi.Commands, items hostclient.Items, answer any) error {
 	subject = cmp.Or(subject, h.String())
-	s, uploaded, err := h.open(ctx, h.conn, hostclient.Options{NoTrace: h.NoTrace, Name: h.String(), Log: h.logged(subject)})
+	s, uploaded, err := h.open(ctx, h.conn, hostclient.Options{NoTrace: h.NoTrace, Program: h.Program, Name: h.String(), Log: h.logged(subject)})
 	if err != nil {
 		if ctx.Err() != nil {
 			err = remote.Interrupted(ctx, "")

@@ -174,8 +174,13 @@ func TestLooksLeaveNoTrace(t *testing.T) {
 	}
 	h, helper, _ := fakeHost(t)
 	helper.Expect("setup").With(want(hostapi.Commands{Setup: &hostapi.SetupRequest{Remove: true}}))
-	if _, err := h.Setup(t.Context(), true, false); err != nil || h.NoTrace {
-		t.Errorf("%v, no trace %t", err, h.NoTrace)
+	if _, err := h.Setup(t.Context(), true, false); err != nil || h.NoTrace || h.Program != nil {
+		t.Errorf("%v, no trace %t, another program than the helper %t", err, h.NoTrace, h.Program != nil)
+	}
+	// What is installed has to be there: ferry itself, where it can.
+	helper.Expect("setup")
+	if _, err := h.Setup(t.Context(), false, false); err != nil || h.Program == nil {
+		t.Errorf("%v, another program than the helper %t", err, h.Program != nil)
 	}
 }
 

@@ -4,15 +4,20 @@ import (
 	"context"
 	"encoding/json"
 
+	"ferry/internal/helperbin"
 	"ferry/internal/host/setup"
 	"ferry/internal/hostapi"
 	"ferry/internal/timers"
 )
 
 // Setup makes the host a host of MicroVMs, or undoes that with remove. With
-// dryRun nothing is changed, and no helper left there.
+// dryRun nothing is changed, and no helper left there. Ferry itself does it where
+// it can run there: it then is at hand to be installed.
 func (h *Host) Setup(ctx context.Context, remove, dryRun bool) (*setup.Report, error) {
 	h.NoTrace = h.NoTrace || dryRun
+	if !remove {
+		h.Program = helperbin.OrFerry
+	}
 	var r setup.Report
 	if err := h.ask(ctx, "", hostapi.Commands{Setup: &hostapi.SetupRequest{Remove: remove, DryRun: dryRun}}, &r); err != nil {
 		return nil, err

@@ -9,8 +9,10 @@ import (
 	"path/filepath"
 	"strings"
 
+	"ferry/internal/cmdline"
 	"ferry/internal/flake"
 	"ferry/internal/host"
+	"ferry/internal/host/vmstate"
 	"ferry/internal/microvm"
 )
 
@@ -33,8 +35,8 @@ func (c *Command) create(ctx context.Context, o Options) error {
 	if ref, err = absolute(ref); err != nil {
 		return err
 	}
-	if _, err := host.ParseFlakeFile([]byte(ref)); err != nil {
-		return &UsageError{Message: fmt.Sprintf("%.120q is not a flake reference for a VM's `flake` file: %v", ref, err), Next: "name the flake alone, such as git+https://git.example.org/infra"}
+	if _, err := vmstate.ParseFlakeFile([]byte(ref)); err != nil {
+		return &cmdline.UsageError{Err: fmt.Errorf("%.120q is not a flake reference for a VM's `flake` file: %v", ref, err), Next: "name the flake alone, such as git+https://git.example.org/infra"}
 	}
 	c.warnFixed(o.Name, ref)
 	done, err := c.deploy(ctx, d, o.Name, ref, host.UpdateRequest{Create: true, Flake: ref})
@@ -72,7 +74,7 @@ func (c *Command) deploy(ctx context.Context, d Deployer, n microvm.Name, ref st
 // repository: there the default can't be read (microvm.nix#539).
 func (c *Command) defaultFlake(dir string) (string, error) {
 	if _, err := os.Stat(filepath.Join(dir, "flake.nix")); errors.Is(err, fs.ErrNotExist) {
-		return "", &UsageError{Message: filepath.Join(dir, "flake.nix") + " does not exist", Next: "name the flake: microvm -c NAME -f FLAKE"}
+		return "", &cmdline.UsageError{Err: fmt.Errorf("%s does not exist", filepath.Join(dir, "flake.nix")), Next: "name the flake: microvm -c NAME -f FLAKE"}
 	}
 	for up := dir; ; up = filepath.Dir(up) {
 		if _, err := os.Stat(filepath.Join(up, ".git")); err == nil {
@@ -114,7 +116,7 @@ func absolute(ref string) (string, error) {
 		return "", fmt.Errorf("finding %s: %w", ref, err)
 	}
 	if _, err := os.Stat(dir); err != nil {
-		return "", &UsageError{Message: fmt.Sprintf("-f %s: %s does not exist", ref, dir), Next: "a relative path is taken from the working directory"}
+		return "", &cmdline.UsageError{Err: fmt.Errorf("-f %s: %s does not exist", ref, dir), Next: "a relative path is taken from the working directory"}
 	}
 	if scheme == "git+file:" {
 		scheme += "//"

@@ -11,6 +11,7 @@ import (
 
 	"ferry/internal/flake"
 	"ferry/internal/host"
+	"ferry/internal/host/inventory"
 	"ferry/internal/hostapi"
 	"ferry/internal/microvm"
 )
@@ -19,7 +20,7 @@ import (
 type Machine interface {
 	List(ctx context.Context) ([]hostapi.Listed, error)
 	Look(ctx context.Context, n microvm.Name) (*hostapi.Listed, error)
-	FindVsock(ctx context.Context, n microvm.Name) (*host.Vsock, error)
+	FindVsock(ctx context.Context, n microvm.Name) (*inventory.Vsock, error)
 }
 
 // Deployer is what may change this host; it is there only for root.
@@ -54,7 +55,7 @@ type Command struct {
 	// Exec replaces this process: a program, its arguments with argv 0, and the
 	// working directory (empty: this one).
 	Exec func(program string, argv []string, dir string) error
-	// Program is ferry's own file, Lib ferry's own directory.
+	// Program is this program's own file, Lib ferry's own directory.
 	Program, Lib string
 	Root         bool // whether this process is root's
 }
@@ -72,6 +73,9 @@ func (e *PartialError) Error() string {
 	}
 	return fmt.Sprintf("%d of %d MicroVMs failed: %s", len(e.Failed), len(e.Failed)+e.Done, join(e.Failed))
 }
+
+// SomeDone reports whether others did not.
+func (e *PartialError) SomeDone() bool { return e.Done > 0 }
 
 // Unwrap gives the error of the first VM that failed, unless others are done.
 func (e *PartialError) Unwrap() error {

@@ -11,8 +11,10 @@ import (
 	"strings"
 	"testing"
 
+	"ferry/internal/cmdline"
 	"ferry/internal/flake"
 	"ferry/internal/host"
+	"ferry/internal/host/inventory"
 	"ferry/internal/hostapi"
 	"ferry/internal/microvm"
 )
@@ -28,7 +30,7 @@ const (
 type fake struct {
 	t       *testing.T
 	vms     []hostapi.Listed
-	vsock   *host.Vsock
+	vsock   *inventory.Vsock
 	exists  error
 	flakes  map[microvm.Name]string
 	fails   map[microvm.Name]error // of updates
@@ -55,7 +57,9 @@ func (f *fake) Look(_ context.Context, n microvm.Name) (*hostapi.Listed, error) 
 	return nil, hostapi.Refuse("there is no VM "+string(n), "")
 }
 
-func (f *fake) FindVsock(context.Context, microvm.Name) (*host.Vsock, error) { return f.vsock, nil }
+func (f *fake) FindVsock(context.Context, microvm.Name) (*inventory.Vsock, error) {
+	return f.vsock, nil
+}
 
 func (f *fake) CheckCreate(context.Context, microvm.Name) error { return f.exists }
 
@@ -151,7 +155,7 @@ func TestCreateWithRelativeFlake(t *testing.T) {
 	}
 	for _, ref := range []string{"./nowhere", "-x", ".#web", "a b"} {
 		f := &fake{t: t}
-		var usage *UsageError
+		var usage *cmdline.UsageError
 		if err := f.run("-c", "web", "-f", ref); !errors.As(err, &usage) || len(f.evaluated) > 0 {
 			t.Errorf("-f %s: %v", ref, err)
 		}
@@ -361,7 +365,7 @@ func TestSSH(t *testing.T) {
 		"-s web -- -oUser=ann":    "vsock/7 -oUser=ann",
 		"-s web -- -o User=ann x": "vsock/7 -o User=ann x",
 	} {
-		f := &fake{t: t, vsock: &host.Vsock{CID: 7}}
+		f := &fake{t: t, vsock: &inventory.Vsock{CID: 7}}
 		if err := f.run(strings.Fields(line)...); err != nil {
 			t.Fatal(err)
 		}

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"strings"
 
+	"ferry/internal/cmdline"
 	"ferry/internal/microvm"
 )
 
@@ -34,16 +35,8 @@ type Options struct {
 	SSH     bool           // -s: Command begins with options of ssh
 }
 
-// UsageError is a command line that is wrong.
-type UsageError struct{ Message, Next string }
-
-func (e *UsageError) Error() string { return e.Message }
-
-// Hint is what to do next.
-func (e *UsageError) Hint() string { return e.Next }
-
 func wrong(format string, args ...any) error {
-	return &UsageError{Message: fmt.Sprintf(format, args...), Next: "`microvm` alone shows the options"}
+	return &cmdline.UsageError{Err: fmt.Errorf(format, args...), Next: "`microvm` alone shows the options"}
 }
 
 // withValue and without are the command's options, as getopts(1) knows them.
@@ -56,7 +49,7 @@ const (
 // can be joined (`-Ru web`), a value may stand right behind its letter or be the
 // next word, the last action wins, and options end at the first other word or at
 // `--`. Where the script shows its help and succeeds, or takes an option for a
-// VM's name, the error is a *UsageError.
+// VM's name, the error is a *cmdline.UsageError.
 func Parse(args []string) (Options, error) {
 	var o Options
 	name := ""

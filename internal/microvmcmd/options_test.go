@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 
+	"ferry/internal/cmdline"
 	"ferry/internal/microvm"
 )
 
@@ -49,7 +50,7 @@ func TestParseRefuses(t *testing.T) {
 		"-u web -R": "options come first", "-u ..": "name", "-c ../etc": "name", "-r .": "name", "-s a/b": "name",
 	} {
 		_, err := Parse(strings.Fields(line))
-		var usage *UsageError
+		var usage *cmdline.UsageError
 		if !errors.As(err, &usage) || !strings.Contains(err.Error(), want) || usage.Hint() == "" {
 			t.Errorf("%q: %v, wanted %q", line, err, want)
 		}

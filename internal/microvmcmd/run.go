@@ -10,10 +10,10 @@ import (
 	"strconv"
 	"strings"
 
-	"ferry/internal/host"
+	"ferry/internal/host/inventory"
 	"ferry/internal/hostapi"
 	"ferry/internal/microvm"
-	"ferry/internal/remote"
+	"ferry/internal/shell"
 )
 
 // foreground runs a VM's current runner in its directory, in place of this
@@ -80,8 +80,8 @@ func Alias(n microvm.Name) string { return "microvm-" + string(n) }
 
 // sshArguments are those of ssh. The guest's key is pinned at the first login
 // and checked from then on.
-func sshArguments(o Options, vsock host.Vsock, ferry, known string) []string {
-	proxy := strings.ReplaceAll(remote.Quote(ferry, "host", "vsock-proxy", string(o.Name)), "%", "%%")
+func sshArguments(o Options, vsock inventory.Vsock, ferry, known string) []string {
+	proxy := strings.ReplaceAll(shell.Quote(ferry, "host", "vsock-proxy", string(o.Name)), "%", "%%")
 	argv := []string{
 		"ssh",
 		"-o", "ProxyCommand=" + proxy, "-o", "ProxyUseFdpass=no",

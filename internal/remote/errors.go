@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"ferry/internal/microvm"
+	"ferry/internal/shell"
 )
 
 // ExitError is a command that ran and failed.
@@ -115,7 +116,7 @@ func loginWords(a microvm.Address) string {
 	if a.Port != 0 {
 		words = append(words, "-p", fmt.Sprint(a.Port))
 	}
-	return Quote(append(words, a.Destination())...)
+	return shell.Quote(append(words, a.Destination())...)
 }
 
 // interruptedError is the end of a context, in words for people.

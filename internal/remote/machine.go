@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"ferry/internal/microvm"
+	"ferry/internal/shell"
 )
 
 // maxSessions is how many commands run on one connection at once. sshd allows
@@ -153,7 +154,7 @@ func shown(c Command) string {
 	const most = 300
 	s := c.Shown
 	if s == "" {
-		s = Quote(c.Args...)
+		s = shell.Quote(c.Args...)
 	}
 	if len(s) > most {
 		s = s[:most] + "…"

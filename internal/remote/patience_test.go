@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"ferry/internal/microvm"
+	"ferry/internal/shell"
 )
 
 // shellWire is a machine whose login shell runs a script of the test's in place
@@ -23,7 +24,7 @@ type shellWire struct {
 
 func (w shellWire) prepare(args []string) (*child, error) {
 	return &child{
-		argv: []string{"sh", "-c", w.script, Quote(args...)},
+		argv: []string{"sh", "-c", w.script, shell.Quote(args...)},
 		attr: &syscall.SysProcAttr{Setpgid: true}, stop: stopGroup,
 	}, nil
 }

@@ -4,23 +4,8 @@ import (
 	"fmt"
 	"strings"
 
-	"al.essio.dev/pkg/shellescape"
+	"ferry/internal/shell"
 )
-
-// Quote joins words to a command line that a POSIX shell splits into the very
-// same words. Words must not contain NUL bytes. Use it to show commands too.
-func Quote(words ...string) string {
-	quoted := make([]string, len(words))
-	for i, w := range words {
-		q := shellescape.Quote(w)
-		// zsh expands =word, and FOO=bar as the first word is no command.
-		if q == w && (strings.HasPrefix(w, "=") || i == 0 && strings.Contains(w, "=")) {
-			q = "'" + w + "'"
-		}
-		quoted[i] = q
-	}
-	return strings.Join(quoted, " ")
-}
 
 // maxLine is the longest command line given to ssh. The remote login shell gets
 // it as one argument, of which Linux takes 128 KiB at most.
@@ -35,7 +20,7 @@ func loginLine(words []string) (string, error) {
 			return "", fmt.Errorf("running %.40q: an argument has a NUL byte", words[0])
 		}
 	}
-	line := Quote(words...)
+	line := shell.Quote(words...)
 	if strings.ContainsFunc(line, unportable) {
 		line = `sh -c 'eval "exec $(printf %b "$0")"' '` + octal(line) + `'`
 	}

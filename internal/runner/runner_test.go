@@ -1,6 +1,9 @@
 package runner
 
 import (
+	"errors"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -25,4 +28,15 @@ func FuzzRunnerScript(f *testing.F) {
 			t.Errorf("the system is not masked: %q", text)
 		}
 	})
+}
+
+func TestOpenRefusesOtherPackages(t *testing.T) {
+	root := t.TempDir()
+	bin := filepath.Join(root, string(system), "bin")
+	if err := errors.Join(os.MkdirAll(bin, 0o755), os.WriteFile(filepath.Join(bin, "hello"), nil, 0o755)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Open(root, system); err == nil || !strings.Contains(err.Error(), "is not a runner") {
+		t.Errorf("got %v", err)
+	}
 }

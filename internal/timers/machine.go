@@ -186,7 +186,7 @@ func (m *Machine) check(ctx context.Context, req Request) error {
 		}
 	}
 	if _, err := os.Stat(m.path(program)); err != nil {
-		return hostapi.Refuse("the timer would run "+program+", which is not there", "ferry host setup puts it there")
+		return hostapi.Refuse("the timer would run "+program+", which is not there", "`ferry host setup` puts it there where your ferry runs on the host, and says else what to do")
 	}
 	return nil
 }

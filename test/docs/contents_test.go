@@ -116,9 +116,9 @@ func declared(t *testing.T, dir, name string) bool {
 
 // The exit codes of the README are those of the code, and the help names them.
 func TestExitCodes(t *testing.T) {
-	codes := constants(t, "internal/cli/main.go", "exit", "")
+	codes := constants(t, "internal/cmdline/exit.go", "Exit", "")
 	sameSet(t, "exit code", firstCells(t, read(t, "README.md"), "exit code"), codes)
-	help := constants(t, "internal/cli/main.go", "exitCodes", "")
+	help := constants(t, "internal/cmdline/exit.go", "ExitCodes", "")
 	if len(help) != 1 {
 		t.Fatalf("the help's exit codes: %q", help)
 	}
@@ -269,5 +269,5 @@ func TestPackagesAreListed(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	sameSet(t, "package", listed, append(packages, "cmd/ferry"))
+	sameSet(t, "package", listed, append(packages, "cmd/ferry", "cmd/ferry-helper"))
 }

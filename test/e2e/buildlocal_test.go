@@ -13,7 +13,6 @@ import (
 func TestBuildOnTheHostItself(t *testing.T) {
 	in := newInfra(t, "", map[string]string{"itself": vmModule("itself")})
 	in.copyTo(world.host1)
-	installFerry(t, world.host1)
 	vm := onHost(t, world.host1, "itself")
 	for note, where := range map[string][]string{"a": {"--build-on", "local"}, "b": {"--eval-on", "host"}} {
 		in.write("itself.nix", vmModule("itself", `lab.note = "`+note+`";`))

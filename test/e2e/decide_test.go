@@ -168,9 +168,6 @@ func TestLocalHost(t *testing.T) {
 			t.Fatalf("%v: %s", err, out)
 		}
 	}
-	if err := world.host1.Install(t.Context(), world.binary, "/usr/local/bin/ferry", 0o755); err != nil {
-		t.Fatal(err)
-	}
 	before := connections(t, world.host1)
 	run := func(args ...string) string {
 		t.Helper()

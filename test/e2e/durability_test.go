@@ -101,7 +101,6 @@ func TestOrderOfSystemCalls(t *testing.T) {
 	in := newInfra(t, "", map[string]string{"durable": vmModule("durable")})
 	vm := onHost(t, world.host2, "durable")
 	in.copyTo(world.host2)
-	installFerry(t, world.host2)
 	tr := in.traced(world.host2, "microvm", "-f", in.dir, "-c", "durable")
 	tr.want(t, "microvms/durable", "durable/current", "durable/flake")
 	vm.systemctl("start")

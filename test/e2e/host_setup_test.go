@@ -5,6 +5,8 @@ package e2e
 import (
 	"context"
 	"fmt"
+	"os"
+	"os/exec"
 	"regexp"
 	"slices"
 	"strings"
@@ -103,6 +105,16 @@ func TestBareDebianBecomesAHostAndIsBareAgain(t *testing.T) {
 		t.Errorf("the state directory is %s", got)
 	}
 
+	for _, line := range []string{"ferry version", "ferry-helper --version", "ferry host --version", "ferry-helper host --version"} {
+		_, ours, _ := strings.Cut(in.ferry("version").want(0).stdout, " ")
+		if _, theirs, _ := strings.Cut(output(t, bare, strings.Fields(line)...)+"\n", " "); theirs != ours {
+			t.Errorf("%s on the host says %q, the operator's %q", line, theirs, ours)
+		}
+	}
+	if got := output(t, bare, "readlink", "/usr/local/bin/microvm"); got != "ferry-helper" {
+		t.Errorf("microvm is %s", got)
+	}
+
 	in.deploy(deploy.OutcomeStarted, "rebuild", "setup")
 	in.write("setup.nix", vmModule("setup", `lab.note = "2";`))
 	in.deploy(deploy.OutcomeRestarted, "rebuild", "setup")
@@ -138,4 +150,39 @@ func TestBareDebianBecomesAHostAndIsBareAgain(t *testing.T) {
 		t.Errorf("systemd still has %s", got)
 	}
 	in.ferry("host", "setup", "bare", "--remove").want(0, "nothing to do")
+}
+
+// An operator whose ferry can't go to the host brings the helper alone, and hears
+// what is missing. A later setup by a whole ferry adds it.
+func TestSetupWithoutFerryItself(t *testing.T) {
+	const plain = "/run/plain-ferry"
+	dir := t.TempDir()
+	for _, name := range []string{"ferry", "ferry-helper"} {
+		build := exec.CommandContext(t.Context(), "go", "build", "-o", dir+"/"+name, "ferry/cmd/"+name)
+		build.Env = append(os.Environ(), "CGO_ENABLED=0")
+		if out, err := build.CombinedOutput(); err != nil {
+			t.Fatalf("%v\n%s", err, out)
+		}
+		if err := world.operator.Install(t.Context(), dir+"/"+name, plain+"/"+name, 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	t.Cleanup(func() { _, _ = world.operator.Output(context.Background(), "rm", "-rf", plain) })
+	in := newInfra(t, "", map[string]string{"alone": vmModule("alone")})
+	bare := bareHost(t)
+	with := lab.Cmd{Args: []string{"env", "PATH=" + plain + ":/usr/bin:/bin"}}
+
+	in.ferryWith(with, "host", "setup", "root@bare").want(0, "created file /usr/local/bin/ferry-helper", "ferry itself is not installed").
+		without("created file /usr/local/bin/ferry\n")
+	output(t, bare, "mkdir", "-p", "/var/lib/ferry/vms") // what the unit waits for
+	output(t, bare, "systemctl", "start", "ferry-settle.service")
+	output(t, bare, "microvm", "-l")
+	in.ferryWith(with, "host", "timer", "update", "root@bare", "--on-calendar", "daily", "--from-flake").want(1, "/usr/local/bin/ferry, which is not there", hint)
+
+	// Without the helper beside it that ferry serves no host.
+	output(t, world.operator, "rm", plain+"/ferry-helper")
+	output(t, bare, "rm", "-rf", "/var/lib/ferry/bin")
+	in.ferryWith(with, "list", "root@bare").want(1, "this ferry has no helper for linux/", hint+"`make build`")
+
+	in.ferry("host", "setup", "root@bare").want(0, "created file /usr/local/bin/ferry\n").without("ferry itself")
 }

@@ -51,7 +51,7 @@ func TestStartStopRestart(t *testing.T) {
 	if err := json.Unmarshal([]byte(r.stdout), &life); err != nil {
 		t.Fatalf("%v in %s", err, r)
 	}
-	if life.Outcome != hostapi.LifeStarted || life.Host != toHost1 || string(life.Booted) != vm.link("current") {
+	if life.Outcome != hostapi.OutcomeStarted || life.Host != toHost1 || string(life.Booted) != vm.link("current") {
 		t.Errorf("%+v", life)
 	}
 	in.ferry("history", "walk", host1Flag).want(0, "restart", "stop", "stopped", "root@operator")

@@ -195,7 +195,6 @@ func TestListBadInput(t *testing.T) {
 func TestListWithoutRoot(t *testing.T) {
 	in := newInfra(t, "", map[string]string{"seen": vmModule("seen")})
 	in.ferry("rebuild", "seen", toHost1).want(0, "started")
-	installFerry(t, world.host1)
 	var out, errs bytes.Buffer
 	err := world.host1.Run(t.Context(), lab.Cmd{Args: []string{"ferry", "list", "local", "--json"}, User: "deploy", Stdout: &out, Stderr: &errs})
 	if err != nil {

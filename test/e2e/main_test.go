@@ -8,13 +8,13 @@ import (
 	"flag"
 	"fmt"
 	"os"
-	"os/exec"
 	"os/signal"
 	"path/filepath"
 	"syscall"
 	"testing"
 
 	"ferry/internal/lab"
+	"ferry/internal/release"
 )
 
 // labRoot is a lab of the tests' own, beside one that a user may have up.
@@ -68,7 +68,8 @@ func enter(ctx context.Context, dir string) (err error) {
 		}
 		return machines()
 	}
-	if err := build(ctx, filepath.Join(dir, "ferry")); err != nil {
+	world.binary = filepath.Join(dir, "ferry")
+	if err := (release.Build{To: world.binary}).Do(ctx); err != nil {
 		return err
 	}
 	if !kept() {
@@ -94,17 +95,6 @@ func machines() (err error) {
 		if *m, err = world.Machine(name); err != nil {
 			return err
 		}
-	}
-	return nil
-}
-
-// build makes the binary that users get: static, so that it runs on any host.
-func build(ctx context.Context, to string) error {
-	world.binary = to
-	cmd := exec.CommandContext(ctx, "go", "build", "-o", to, "ferry/cmd/ferry")
-	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if out, err := cmd.CombinedOutput(); err != nil {
-		return fmt.Errorf("building ferry: %w\n%s", err, out)
 	}
 	return nil
 }

@@ -15,19 +15,9 @@ import (
 	"ferry/internal/lab"
 )
 
-// installFerry puts today's ferry and the `microvm` link where setup has them.
-func installFerry(t *testing.T, h *lab.Machine) {
-	t.Helper()
-	if err := h.Install(t.Context(), world.binary, "/usr/local/bin/ferry", 0o755); err != nil {
-		t.Fatal(err)
-	}
-	output(t, h, "ln", "-sfn", "ferry", "/usr/local/bin/microvm")
-}
-
 // microvmOn runs the drop-in on a host, as root, in a directory there.
 func microvmOn(t *testing.T, h *lab.Machine, dir string, args ...string) *ran {
 	t.Helper()
-	installFerry(t, h)
 	return microvmAgain(t.Context(), t, h, dir, args...)
 }
 
@@ -195,7 +185,6 @@ func TestDropinLeavesNothing(t *testing.T) {
 }
 
 func TestDropinBadInput(t *testing.T) {
-	installFerry(t, world.host1)
 	run := func(code int, wants string, args ...string) {
 		t.Helper()
 		microvmAgain(t.Context(), t, world.host1, "/", args...).want(code, wants)
@@ -222,7 +211,6 @@ func TestDropinBadInput(t *testing.T) {
 func TestDropinForeground(t *testing.T) {
 	in := newInfra(t, "", map[string]string{"fore": vmModule("fore")})
 	in.ferry("install", "fore", toHost1).want(0)
-	installFerry(t, world.host1)
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	ended := make(chan *ran, 1)
@@ -264,7 +252,6 @@ func TestDropinSSH(t *testing.T) {
 	in := newInfra(t, "", map[string]string{"mux": muxModule("mux"), "novsock": vmModule("novsock")})
 	in.ferry("rebuild", "mux", toHost1).want(0, "started")
 	in.ferry("rebuild", "novsock", toHost1).want(0, "started")
-	installFerry(t, world.host1)
 	const known = "/var/lib/ferry/known_hosts"
 	during(t, world.host1, `rm -f `+known+` /root/mux-key*
 cp /root/.ssh/authorized_keys /root/authorized_keys.before

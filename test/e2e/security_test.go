@@ -205,7 +205,6 @@ type planted struct {
 // `booted` is free, and was never updated, so that `old` and `flake` are.
 func TestEscapedGuestPlants(t *testing.T) {
 	e := newEscape(t, "planted")
-	installFerry(t, e.host)
 	e.in.deploy(deploy.OutcomeStarted, "rebuild", "planted", "root@host2")
 	e.ferry("stop", "planted", "--host", "root@host2").want(0)
 	current := e.link("current")

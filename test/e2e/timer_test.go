@@ -21,9 +21,6 @@ const everyFew = "*:*:0/5"
 func timerHost(t *testing.T) *lab.Machine {
 	t.Helper()
 	h := world.host1
-	if err := h.Install(t.Context(), world.binary, "/usr/local/bin/ferry", 0o755); err != nil {
-		t.Fatal(err)
-	}
 	remove := func(ctx context.Context) {
 		for _, k := range []string{"update", "flake-update"} {
 			if _, err := h.Output(ctx, "ferry", "host", "timer", k, "local", "--remove"); err != nil {

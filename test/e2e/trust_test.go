@@ -4,9 +4,6 @@ package e2e
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
-	"os"
 	"strings"
 	"testing"
 	"time"
@@ -19,12 +16,8 @@ import (
 // very path. Root runs only what root has put there.
 func TestHelperOfAnotherUser(t *testing.T) {
 	in := newInfra(t, "", map[string]string{"helper": vmModule("helper")})
-	binary, err := os.ReadFile(world.binary)
-	if err != nil {
-		t.Fatal(err)
-	}
-	sum := sha256.Sum256(binary)
-	dir := "/var/lib/ferry/bin/" + hex.EncodeToString(sum[:])
+	sum, _, _ := strings.Cut(output(t, world.host2, "sha256sum", "/usr/local/bin/ferry-helper"), " ")
+	dir := "/var/lib/ferry/bin/" + sum
 	const theirs = `printf '#!/bin/sh\necho "$(id -u)" >>/var/tmp/helper-ran\n' >/var/tmp/theirs; chmod 755 /var/tmp/theirs; rm -f /var/tmp/helper-ran
 `
 	whole := theirs + "mkdir -p " + dir + " && cp /var/tmp/theirs " + dir + "/ferry && chown -R nosudo /var/lib/ferry"
@@ -66,7 +59,7 @@ func TestHelperOfAnotherUser(t *testing.T) {
 				if got := output(t, world.host2, "stat", "-c", "%U %a", "/var/lib/ferry", dir, dir+"/ferry"); got != "root 700\nroot 700\nroot 755" {
 					t.Errorf("the helper is %q", got)
 				}
-				if got := output(t, world.host2, "sh", "-c", "sha256sum <"+dir+"/ferry"); !strings.HasPrefix(got, hex.EncodeToString(sum[:])) {
+				if got := output(t, world.host2, "sh", "-c", "sha256sum <"+dir+"/ferry"); !strings.HasPrefix(got, sum) {
 					t.Errorf("another helper: %s", got)
 				}
 			}

@@ -189,9 +189,6 @@ func TestHydraFaults(t *testing.T) {
 func TestUpdateOnTheHost(t *testing.T) {
 	in, vm := newLive(t, "alone")
 	c := newPipeline(t, in, world.host1)
-	if err := world.host1.Install(t.Context(), world.binary, "/usr/local/bin/ferry", 0o755); err != nil {
-		t.Fatal(err)
-	}
 	here := func(args ...string) string {
 		t.Helper()
 		out, err := world.host1.Output(t.Context(), append([]string{"sh", "-c", `cd / && exec "$@" 2>&1`, "sh", "ferry", "update", "alone", "--host", "local",
@@ -233,9 +230,6 @@ func TestUpdateOnTheHost(t *testing.T) {
 func TestUpdateFromAFixedFlakeIsNamed(t *testing.T) {
 	in := newInfra(t, "", map[string]string{"fixed": vmModule("fixed")})
 	in.ferry("install", "fixed", "root@host1").want(0)
-	if err := world.host1.Install(t.Context(), world.binary, "/usr/local/bin/ferry", 0o755); err != nil {
-		t.Fatal(err)
-	}
 	update := `cd / && ferry update fixed --host local --from-flake 2>&1 || :`
 	if out := output(t, world.host1, "sh", "-c", update); !strings.Contains(out, "fixed: skipped: it has no `flake` file") {
 		t.Error(out)

@@ -13,7 +13,6 @@ import (
 	"flag"
 	"fmt"
 	"os"
-	"os/exec"
 	"os/signal"
 	"path/filepath"
 	"regexp"
@@ -22,6 +21,7 @@ import (
 	"time"
 
 	"ferry/internal/lab"
+	"ferry/internal/release"
 )
 
 func main() {
@@ -107,12 +107,10 @@ func setUp(ctx context.Context) (*world, func(), error) {
 }
 
 func (w *world) up(ctx context.Context) error {
-	cmd := exec.CommandContext(ctx, "go", "build", "-tags", "faults", "-o", w.binary, "ferry/cmd/ferry")
-	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if out, err := cmd.CombinedOutput(); err != nil {
-		return fmt.Errorf("building ferry: %w\n%s", err, out)
+	err := release.Build{To: w.binary, Tags: []string{"faults"}}.Do(ctx)
+	if err != nil {
+		return err
 	}
-	var err error
 	w.Lab, err = lab.Up(ctx, lab.Options{Root: labRoot(), Hosts: hosts, Log: os.Stderr, Ferry: w.binary, Memory: true})
 	if err != nil {
 		return err

@@ -25,8 +25,11 @@ const (
 // it. Packages inside another one (host/units) stand with that one.
 var order = []string{
 	"cmd/ferry",
+	"cmd/ferry-helper",
 	"internal/cli",
+	"internal/helper",
 	"internal/microvmcmd",
+	"internal/cmdline",
 	"internal/manage",
 	"internal/deploy",
 	"internal/timers",
@@ -36,18 +39,42 @@ var order = []string{
 	"internal/hydra",
 	"internal/fetch",
 	"internal/guest",
-	"internal/hostclient",
 	"internal/host",
 	"internal/systemd",
 	"internal/runner",
+	"internal/hostclient",
 	"internal/remote",
+	"internal/helperbin",
 	"internal/nix",
 	"internal/remembered",
 	"internal/hostapi",
 	"internal/health",
 	"internal/ui",
 	"internal/microvm",
+	"internal/shell",
 }
+
+// rooms are packages inside a layer, from the top down, that have an order among
+// themselves as well.
+var rooms = []string{
+	"internal/host/setup",
+	"internal/host",
+	"internal/host/manage",
+	"internal/host/protocol",
+	"internal/host/inventory",
+	"internal/host/settle",
+	"internal/host/plan",
+	"internal/host/vmstate",
+	"internal/host/step",
+	"internal/host/units",
+}
+// starts are the programs, and the one package of ours that each imports.
+var starts = map[string]string{"cmd/ferry": "internal/cli", "cmd/ferry-helper": "internal/helper"}
+
+// notOnHosts is what the host's program must not contain: SSH, deployments, the
+// operator's commands.
+var notOnHosts = []string{"internal/cli", "internal/manage", "internal/deploy", "internal/update", "internal/flakeupdate",
+	"internal/hydra", "internal/fetch", "internal/guest", "internal/remote", "internal/helperbin", "internal/remembered"}
 
 // lab is beside the order: it may import everything, and ferry nothing of it.
 const lab = "internal/lab"
@@ -70,6 +97,33 @@ func TestLayers(t *testing.T) {
 		for _, problem := range check(*pkgs[name]) {
 			t.Error(problem)
 		}
+	}
+}
+
+func TestHelperHasNothingOfTheOperator(t *testing.T) {
+	pkgs, err := list()
+	if err != nil {
+		t.Fatal(err)
+	}
+	seen := map[string]bool{}
+	var reach func(path string, by []string)
+	reach = func(path string, by []string) {
+		if seen[path] || pkgs[path] == nil {
+			return
+		}
+		seen[path] = true
+		by = append(by, strings.TrimPrefix(path, module))
+		if slices.Contains(notOnHosts, layer(strings.TrimPrefix(path, module))) {
+			t.Errorf("the host's program contains %s", strings.Join(by, " → "))
+			return
+		}
+		for _, to := range pkgs[path].imports {
+			reach(to, slices.Clone(by))
+		}
+	}
+	reach(module+"cmd/ferry-helper", nil)
+	if len(seen) < 8 {
+		t.Errorf("only %d packages were found", len(seen))
 	}
 }
 
@@ -152,9 +206,10 @@ func misplaced(name string) string {
 	return fmt.Sprintf("%s is not in the order of the layers: put it there, and into docs/architecture.md", name)
 }
 
-// outside are the lab, its command and the tests of the whole: above everything.
+// outside are the lab, the build, their commands and the tests of the whole: above
+// everything.
 func outside(name string) bool {
-	return layer(name) == lab || name == "cmd/lab" || strings.HasPrefix(name, "test/")
+	return slices.Contains([]string{lab, "internal/release", "cmd/lab", "cmd/build"}, layer(name)) || strings.HasPrefix(name, "test/")
 }
 
 // forbidden says why from must not import to.
@@ -164,16 +219,25 @@ func forbidden(from, to string) string {
 		return ""
 	case strings.HasSuffix(to, "test"):
 		return fmt.Sprintf("%s imports %s, which is for tests only", from, to)
-	case from == "cmd/ferry" && to != "internal/cli":
-		return fmt.Sprintf("%s imports %s: it only starts internal/cli", from, to)
-	case layer(to) == lab:
+	case starts[from] != "" && to != starts[from]:
+		return fmt.Sprintf("%s imports %s: it only starts %s", from, to, starts[from])
+	case layer(to) == lab, layer(to) == "internal/release":
 		return fmt.Sprintf("%s imports %s, which is never shipped", from, to)
 	case layer(from) == layer(to):
-		return ""
+		return forbiddenInside(from, to)
 	case rank(to) < 0:
 		return fmt.Sprintf("%s imports %s, which has no place among the layers", from, to)
 	case rank(from) >= rank(to):
 		return fmt.Sprintf("%s imports %s, which is above it: a package imports only what stands below it in %s", from, to, "docs/architecture.md")
+	}
+	return ""
+}
+
+// forbiddenInside is forbidden for two packages of one layer.
+func forbiddenInside(from, to string) string {
+	f, t := slices.Index(rooms, from), slices.Index(rooms, to)
+	if f >= 0 && t >= 0 && f > t {
+		return fmt.Sprintf("%s imports %s, which is above it", from, to)
 	}
 	return ""
 }
@@ -205,8 +269,12 @@ func TestCheckFinds(t *testing.T) {
 		{"upwards", pkg{path: "ferry/internal/host", imports: []string{"ferry/internal/deploy"}}, "internal/host imports internal/deploy, which is above it"},
 		{"the bottom", pkg{path: "ferry/internal/microvm", imports: []string{"ferry/internal/nix"}}, "which is above it"},
 		{"inside one layer", pkg{path: "ferry/internal/host", imports: []string{"ferry/internal/host/units"}}, ""},
+		{"from room to room", pkg{path: "ferry/internal/host/manage", imports: []string{"ferry/internal/host/vmstate"}}, ""},
+		{"from room to room upwards", pkg{path: "ferry/internal/host/vmstate", imports: []string{"ferry/internal/host/manage"}}, "which is above it"},
 		{"from inside upwards", pkg{path: "ferry/internal/host/units", imports: []string{"ferry/internal/deploy"}}, "which is above it"},
 		{"the main package", pkg{path: "ferry/cmd/ferry", imports: []string{"ferry/internal/deploy"}}, "only starts internal/cli"},
+		{"the other main package", pkg{path: "ferry/cmd/ferry-helper", imports: []string{"ferry/internal/cli"}}, "only starts internal/helper"},
+		{"the build in ferry", pkg{path: "ferry/internal/cli", imports: []string{"ferry/internal/release"}}, "never shipped"},
 		{"the lab in ferry", pkg{path: "ferry/internal/cli", imports: []string{"ferry/internal/lab"}}, "never shipped"},
 		{"the lab in a test", pkg{path: "ferry/internal/flake", testImports: []string{"ferry/internal/lab"}}, ""},
 		{"ferry in the lab", pkg{path: "ferry/internal/lab", imports: []string{"ferry/internal/host/units"}}, ""},

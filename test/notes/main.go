@@ -2,7 +2,7 @@
 
 // Command notes makes what this version of ferry leaves on a host in each phase
 // of a deployment, for the tests of later versions, which must take such a host
-// over (internal/host/testdata/v0/README.md):
+// over (internal/host/vmstate/testdata/v0/README.md):
 //
 //	go run -tags lab ./test/notes DIRECTORY
 //
@@ -15,7 +15,6 @@ import (
 	"context"
 	"fmt"
 	"os"
-	"os/exec"
 	"os/signal"
 	"path/filepath"
 	"slices"
@@ -23,6 +22,7 @@ import (
 	"syscall"
 
 	"ferry/internal/lab"
+	"ferry/internal/release"
 )
 
 const (
@@ -53,10 +53,8 @@ func run(ctx context.Context, out string) error {
 	}
 	defer os.RemoveAll(tmp)
 	binary := filepath.Join(tmp, "ferry") // which can be held before each step
-	build := exec.CommandContext(ctx, "go", "build", "-tags", "faults", "-o", binary, "ferry/cmd/ferry")
-	build.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if said, err := build.CombinedOutput(); err != nil {
-		return fmt.Errorf("building ferry: %w\n%s", err, said)
+	if err := (release.Build{To: binary, Tags: []string{"faults"}}).Do(ctx); err != nil {
+		return err
 	}
 	l, err := lab.Up(ctx, lab.Options{Root: root, Hosts: 1, Log: os.Stderr, Ferry: binary})
 	if err != nil {

@@ -24,6 +24,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"ferry/internal/lab"
+	"ferry/internal/release"
 )
 
 // core names the tests of `make test`: they show the main job, undo, hosts and
@@ -99,15 +100,13 @@ type programs struct{ ferry, tests string }
 
 func build(ctx context.Context, dir string) (programs, error) {
 	p := programs{ferry: filepath.Join(dir, "ferry"), tests: filepath.Join(dir, "e2e")}
-	for _, args := range [][]string{
-		{"build", "-o", p.ferry, "ferry/cmd/ferry"},
-		{"test", "-tags", "lab", "-c", "-o", p.tests, "ferry/test/e2e"},
-	} {
-		cmd := exec.CommandContext(ctx, "go", args...)
-		cmd.Env = append(os.Environ(), "CGO_ENABLED=0") // static, so that they run on any machine
-		if out, err := cmd.CombinedOutput(); err != nil {
-			return p, fmt.Errorf("go %s: %w\n%s", strings.Join(args, " "), err, out)
-		}
+	if err := (release.Build{To: p.ferry}).Do(ctx); err != nil {
+		return p, err
+	}
+	cmd := exec.CommandContext(ctx, "go", "test", "-tags", "lab", "-c", "-o", p.tests, "ferry/test/e2e")
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0") // static, so that they run on any machine
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return p, fmt.Errorf("building the tests: %w\n%s", err, out)
 	}
 	return p, nil
 }

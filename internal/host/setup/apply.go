@@ -8,6 +8,8 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+
+	"github.com/google/renameio/v2"
 )
 
 // apply makes the changes, after the manifest says that it will.
@@ -116,6 +118,9 @@ func (s *Setup) do(ctx context.Context, c Change, made *manifest) error {
 		return err
 	}
 	if c.Kind == "link" {
+		if c.Verb == Update {
+			return renameio.Symlink(c.item.target, full)
+		}
 		return os.Symlink(c.item.target, full)
 	}
 	return s.write(c.Name, c.item.content, c.item.mode)

@@ -39,7 +39,7 @@ func (s *Setup) compare(made *manifest) ([]Change, error) {
 	if err != nil {
 		return nil, err
 	}
-	now := map[string]bool{}
+	now := map[string]bool{ferryPath: true} // which stays where none is at hand
 	for _, i := range items {
 		now[i.path] = true
 		if err := add(s.compareItem(i, made)); err != nil {
@@ -84,10 +84,15 @@ func (s *Setup) compareItem(i item, made *manifest) (*Change, error) {
 	case i.dir:
 		return c.compareDir(fi)
 	case i.target != "":
-		if now, err := os.Readlink(s.path(i.path)); err == nil && now == i.target {
+		now, err := os.Readlink(s.path(i.path))
+		switch {
+		case err == nil && now == i.target:
 			return nil, nil
+		case err == nil && now == i.former && made.Links[i.path] != "":
+			c.Verb, c.Diff = Update, i.diff(nil)
+		default:
+			c.Verb, c.Note = Keep, notOurs
 		}
-		c.Verb, c.Note = Keep, notOurs
 		return c, nil
 	}
 	if !fi.Mode().IsRegular() {

@@ -60,6 +60,8 @@ type machine struct {
 	*Setup
 	t   *testing.T
 	sys *fakeSystem
+	// binary is ferry, as it is at hand.
+	binary string
 }
 
 // bare is a machine that has the directories of any, and nothing of ours.
@@ -79,7 +81,11 @@ func bare(t *testing.T) machine {
 		t.Fatal(err)
 	}
 	sys := &fakeSystem{systemd: "257.8-1~deb13u2", nix: nix.Version{Major: 2, Minor: 26}}
-	return machine{Setup: &Setup{root: root, binary: binary, sys: sys}, t: t, sys: sys}
+	programs := Programs{
+		Helper: func() ([]byte, error) { return []byte("helper"), nil },
+		Ferry:  func() ([]byte, error) { return os.ReadFile(binary) },
+	}
+	return machine{Setup: &Setup{root: root, programs: programs, sys: sys}, t: t, sys: sys, binary: binary}
 }
 
 func (m machine) apply() *Report {

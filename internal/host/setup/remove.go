@@ -106,7 +106,7 @@ func (s *Setup) undoing(made *manifest) ([]Change, error) {
 		now, err := os.Readlink(s.path(p))
 		switch {
 		case errors.Is(err, fs.ErrNotExist):
-		case now != made.Links[p]:
+		case now != made.Links[p] && !(p == dropInPath && now == formerDropIn):
 			changes = append(changes, Change{Verb: Keep, Kind: "link", Name: p, Note: edited})
 		default:
 			changes = append(changes, Change{Verb: Remove, Kind: "link", Name: p})

@@ -14,13 +14,23 @@ import (
 
 // Setup works on one machine, as root.
 type Setup struct {
-	root   string // before every path; empty but in tests
-	binary string // the file that is installed as ferry
-	sys    system
+	root     string // before every path; empty but in tests
+	programs Programs
+	sys      system
 }
 
-// New works on this machine and installs the running program.
-func New(ctx context.Context) (*Setup, error) {
+// Programs are the contents of what is installed.
+type Programs struct {
+	Helper func() ([]byte, error)
+	// Ferry itself is for timers and for `ferry … local`; nil: it is not at hand.
+	Ferry func() ([]byte, error)
+}
+
+// Running is the content of the running program, which may have no name any more.
+func Running() ([]byte, error) { return os.ReadFile("/proc/self/exe") }
+
+// New works on this machine.
+func New(ctx context.Context, p Programs) (*Setup, error) {
 	if os.Geteuid() != 0 {
 		return nil, refuse("setting up a host needs root", "run it as root, or with --host-sudo")
 	}
@@ -28,8 +38,7 @@ func New(ctx context.Context) (*Setup, error) {
 	if err != nil {
 		return nil, err
 	}
-	// A helper of one run has no name any more.
-	return &Setup{binary: "/proc/self/exe", sys: sys}, nil
+	return &Setup{programs: p, sys: sys}, nil
 }
 
 // Close lets go of systemd.
@@ -144,6 +153,9 @@ func (s *Setup) Apply(ctx context.Context, dryRun bool) (*Report, error) {
 	r := &Report{Outcome: OutcomeDone, Changes: changes}
 	if _, err := os.Stat(s.path("/dev/kvm")); err != nil {
 		r.Warnings = append(r.Warnings, "/dev/kvm is missing: VMs can only be emulated, which is slow")
+	}
+	if warning := s.withoutFerry(); warning != "" {
+		r.Warnings = append(r.Warnings, warning)
 	}
 	switch {
 	case !doing(changes) && !made.Unfinished:

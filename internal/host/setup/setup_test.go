@@ -293,3 +293,95 @@ func TestRemoveWithoutSetup(t *testing.T) {
 		t.Errorf("%+v", r)
 	}
 }
+
+// A host that an older ferry has set up, which was its own helper.
+func TestTakesOverAnOlderSetup(t *testing.T) {
+	for _, atHand := range []bool{true, false} {
+		m := bare(t)
+		before := m.tree()
+		m.apply()
+		made, err := m.readManifest()
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, p := range []string{helperPath, dropInPath} {
+			if err := os.Remove(m.path(p)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := os.Symlink("ferry", m.path(dropInPath)); err != nil {
+			t.Fatal(err)
+		}
+		delete(made.Files, helperPath)
+		made.Links[dropInPath] = "ferry"
+		if err := m.writeManifest(made); err != nil {
+			t.Fatal(err)
+		}
+		if !atHand {
+			m.programs.Ferry = nil
+		}
+		r := m.apply()
+		if c := r.find(dropInPath); c == nil || c.Verb != Update || r.find(helperPath).Verb != Create || r.find(ferryPath) != nil {
+			t.Errorf("%+v", r.Changes)
+		}
+		if to, err := os.Readlink(m.path(dropInPath)); to != "ferry-helper" || !m.has(ferryPath) {
+			t.Errorf("microvm is %s, %v", to, err)
+		}
+		if warned := strings.Contains(strings.Join(r.Warnings, "\n"), "stays as it is"); warned == atHand {
+			t.Errorf("%v", r.Warnings)
+		}
+		if r := m.apply(); r.Outcome != OutcomeUnchanged {
+			t.Errorf("%+v", r)
+		}
+		m.remove()
+		if got := m.tree(); got != before {
+			t.Errorf("left behind:\n%s\nbefore:\n%s", got, before)
+		}
+	}
+}
+
+// Cut off between the manifest and the link, or undone by a later ferry.
+func TestRemoveOfAFormerLink(t *testing.T) {
+	m := bare(t)
+	before := m.tree()
+	m.apply()
+	if err := os.Remove(m.path(dropInPath)); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Symlink("ferry", m.path(dropInPath)); err != nil {
+		t.Fatal(err)
+	}
+	m.remove()
+	if got := m.tree(); got != before {
+		t.Errorf("left behind:\n%s", got)
+	}
+}
+
+// An operator whose ferry can't run on the host brings the helper alone, and says
+// what for ferry itself is missing.
+func TestWithoutFerryItself(t *testing.T) {
+	m := bare(t)
+	m.programs.Ferry = nil
+	before := m.tree()
+	r := m.apply()
+	if warnings := strings.Join(r.Warnings, "\n"); r.Outcome != OutcomeDone || m.has(ferryPath) || !strings.Contains(warnings, "timers and `ferry … local` need") || !strings.Contains(warnings, "make build") {
+		t.Errorf("%+v", r)
+	}
+	if to, err := os.Readlink(m.path(dropInPath)); err != nil || to != "ferry-helper" || !m.has(helperPath) {
+		t.Errorf("%s, %v", to, err)
+	}
+	m.remove()
+	if got := m.tree(); got != before {
+		t.Errorf("left behind:\n%s", got)
+	}
+}
+
+// Units start the helper: somebody else's program in its place is refused.
+func TestOthersHelperIsRefused(t *testing.T) {
+	m := bare(t)
+	m.put(helperPath, "somebody's")
+	before := m.tree()
+	if _, err := m.Apply(t.Context(), false); !hostapi.IsRefused(err) || !strings.Contains(err.Error(), helperPath) || m.tree() != before {
+		t.Errorf("%v", err)
+	}
+}

@@ -4,16 +4,17 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"runtime"
 	"strings"
 
-	"ferry/internal/host"
 	"ferry/internal/host/units"
+	"ferry/internal/host/vmstate"
 )
 
 // What a host has. STATEDIR is root's, and so is what matters in it: the user
 // that hypervisors run as can change none of it.
 const (
-	stateDir   = host.DefaultStateDir
+	stateDir   = vmstate.DefaultStateDir
 	libDir     = "/var/lib/ferry"
 	unitDir    = "/etc/systemd/system"
 	wantsDir   = unitDir + "/multi-user.target.wants"
@@ -21,7 +22,11 @@ const (
 	userName   = "microvm"
 	groupName  = "kvm"
 	ferryPath  = binDir + "/ferry"
-	dropInPath = binDir + "/microvm" // ferry under this name is microvm.nix's command
+	helperPath = binDir + "/ferry-helper"
+	dropInPath = binDir + "/microvm" // the helper under this name is microvm.nix's command
+
+	// formerDropIn is where an older ferry, which was its own helper, linked it to.
+	formerDropIn = "ferry"
 )
 
 // item is a file, link or directory that a host has.
@@ -29,6 +34,7 @@ type item struct {
 	path    string
 	content []byte // of a file
 	target  string // of a link
+	former  string // the target that an older ferry gave it
 	mode    fs.FileMode
 	dir     bool
 	// optional: where somebody else's is in the way, setup goes on without.
@@ -48,15 +54,22 @@ func (i item) kind() string {
 
 // wanted lists what a host has, in the order in which it is made.
 func (s *Setup) wanted() ([]item, error) {
-	ferry, err := os.ReadFile(s.binary)
+	helper, err := s.programs.Helper()
 	if err != nil {
-		return nil, fmt.Errorf("reading ferry's own binary: %w", err)
+		return nil, fmt.Errorf("finding the helper to install: %w", err)
 	}
 	items := []item{
 		{path: libDir, dir: true, mode: 0o700},
 		{path: stateDir, dir: true, mode: 0o755},
-		{path: ferryPath, content: ferry, mode: 0o755, binary: true, optional: true},
-		{path: dropInPath, target: "ferry", optional: true},
+		{path: helperPath, content: helper, mode: 0o755, binary: true},
+		{path: dropInPath, target: "ferry-helper", former: formerDropIn, optional: true},
+	}
+	if s.programs.Ferry != nil {
+		ferry, err := s.programs.Ferry()
+		if err != nil {
+			return nil, fmt.Errorf("reading ferry's own program: %w", err)
+		}
+		items = append(items, item{path: ferryPath, content: ferry, mode: 0o755, binary: true, optional: true})
 	}
 	for _, u := range units.All() {
 		items = append(items, item{path: unitDir + "/" + u.Name, content: []byte(u.Content), mode: 0o644})
@@ -66,6 +79,20 @@ func (s *Setup) wanted() ([]item, error) {
 		items = append(items, item{path: wantsDir + "/" + unit, target: unitDir + "/" + unit})
 	}
 	return items, nil
+}
+
+// withoutFerry says what this host lacks where ferry itself is not at hand.
+func (s *Setup) withoutFerry() string {
+	if s.programs.Ferry != nil {
+		return ""
+	}
+	platform := runtime.GOOS + "/" + runtime.GOARCH
+	what := "ferry itself is not installed, which timers and `ferry … local` need"
+	if _, err := os.Lstat(s.path(ferryPath)); err == nil {
+		what = ferryPath + " stays as it is"
+	}
+	return what + ": the one that you use does not run on this host, or has no helper for " + platform + " in it; " +
+		"copy a ferry for " + platform + " there that `make build` made, and run its `ferry host setup local`"
 }
 
 // nixosAdvice is what a NixOS host needs instead.

@@ -1,0 +1,44 @@
+package host
+
+import (
+	"context"
+
+	"ferry/internal/host/step"
+	"ferry/internal/host/vmstate"
+	"ferry/internal/hostapi"
+)
+
+// activate is the point from which an operator that vanishes leaves the new
+// runner rooted: its guest may be running it.
+func (d *deployment) activate(ctx context.Context, req hostapi.ActivateRequest) (*hostapi.UnitState, error) {
+	seen, err := d.srv.see.Locate(ctx, req.Name)
+	if err != nil {
+		return nil, err
+	}
+	d.note.Activating, d.note.Runner, d.note.Commit = true, req.Runner, req.Commit
+	if err := step.Do(step.Activate, d.putNote); err != nil {
+		return nil, err
+	}
+	if err := d.srv.nix.AddRoot(ctx, d.vm.Roots().Pending(), req.Runner); err != nil {
+		return nil, err
+	}
+	d.unit = seen.Unit
+	return &d.unit, nil
+}
+
+// observe notes what the guest runs.
+func (d *deployment) observe(ctx context.Context, req hostapi.ObserveRequest) error {
+	seen, err := d.srv.see.Locate(ctx, req.Name)
+	if err != nil {
+		return err
+	}
+	guest := d.vm.Guest()
+	if !req.Failed && seen.Booted != "" && d.srv.see.SystemIn(seen.Booted) == req.System {
+		return guest.Reset() // as booted, and kept with that
+	}
+	now := vmstate.Running{InvocationID: seen.Unit.InvocationID, System: req.System, Failed: req.Failed}
+	if err := keepRunning(ctx, d.srv.nix, guest, now); err != nil {
+		return err
+	}
+	return guest.Settle()
+}

@@ -1,0 +1,164 @@
+package vmstate
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"math"
+	"os"
+	"path/filepath"
+	"slices"
+
+	"ferry/internal/hostapi"
+	"ferry/internal/microvm"
+	"ferry/internal/ui"
+)
+
+const (
+	// maxHistoryBytes bounds what is read of a history: the end of the file, in bytes.
+	maxHistoryBytes = 4 << 20
+	// recentEntries is how many entries may be younger than one that is asked for.
+	recentEntries = 100
+	// everyEntry is the number of entries to read where all are wanted.
+	everyEntry = math.MaxInt
+)
+
+// History is a VM's history, an entry a deployment.
+type History struct{ vm VM }
+
+func (h History) path() string { return filepath.Join(h.vm.lib(), noteHistory) }
+
+// Read reads at most last entries.
+func (h History) Read(last int) (hostapi.History, error) {
+	found := hostapi.History{VM: h.vm.name, Entries: []hostapi.HistoryEntry{}}
+	f, err := os.Open(h.path())
+	if errors.Is(err, fs.ErrNotExist) {
+		return found, nil
+	}
+	if err != nil {
+		return found, fmt.Errorf("reading the history of %s: %w", h.vm.name, err)
+	}
+	defer f.Close()
+	fi, err := f.Stat()
+	if err != nil {
+		return found, fmt.Errorf("reading the history of %s: %w", h.vm.name, err)
+	}
+	from := max(0, fi.Size()-maxHistoryBytes)
+	b, err := io.ReadAll(io.NewSectionReader(f, from, maxHistoryBytes))
+	if err != nil {
+		return found, fmt.Errorf("reading the history of %s: %w", h.vm.name, err)
+	}
+	if from > 0 { // the first line is cut
+		_, b, _ = bytes.Cut(b, []byte("\n"))
+	}
+	found.Entries, found.Broken = parseHistory(b, last)
+	return found, nil
+}
+
+// parseHistory reads the last entries of a history and counts the broken lines
+// among them.
+func parseHistory(b []byte, last int) (entries []hostapi.HistoryEntry, broken int) {
+	entries = []hostapi.HistoryEntry{}
+	for line := range bytes.Lines(b) {
+		line = bytes.TrimSpace(line)
+		if len(line) == 0 {
+			continue
+		}
+		var e hostapi.HistoryEntry
+		if json.Unmarshal(line, &e) != nil || e.ID == "" {
+			broken++
+			continue
+		}
+		entries = append(entries, e)
+	}
+	return entries[max(0, len(entries)-max(0, last)):], broken
+}
+
+// Append has the entry on disk when it returns. Secrets in the URL of the flake,
+// and in what Nix said, are left out of it.
+func (h History) Append(e hostapi.HistoryEntry) error {
+	if err := os.MkdirAll(h.vm.lib(), 0o700); err != nil {
+		return err
+	}
+	b, err := json.Marshal(e)
+	if err != nil {
+		return err
+	}
+	f, err := os.OpenFile(h.path(), os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o600)
+	if err != nil {
+		return fmt.Errorf("writing the history of %s: %w", h.vm.name, err)
+	}
+	_, err = f.WriteString(ui.Redact(string(bytes.TrimSpace(b))) + "\n")
+	if err == nil {
+		err = f.Sync()
+	}
+	if cerr := f.Close(); err == nil {
+		err = cerr
+	}
+	if err == nil {
+		err = syncPath(h.vm.lib()) // the file may be new
+	}
+	if err != nil {
+		return fmt.Errorf("writing the history of %s: %w", h.vm.name, err)
+	}
+	return nil
+}
+
+// Entry finds a deployment among the last ones; nil where it has not ended.
+func (h History) Entry(id string) *hostapi.HistoryEntry {
+	found, err := h.Read(recentEntries)
+	if err != nil {
+		return nil
+	}
+	for i := range slices.Backward(found.Entries) {
+		if found.Entries[i].ID == id {
+			return &found.Entries[i]
+		}
+	}
+	return nil
+}
+
+// Last is the last entry; nil where there is none.
+func (h History) Last() *hostapi.HistoryEntry {
+	found, err := h.Read(1)
+	if err != nil || len(found.Entries) == 0 {
+		return nil
+	}
+	return &found.Entries[len(found.Entries)-1]
+}
+
+// Undone is the runner of the VM's last deployment, and that one's id, where it
+// was rolled back.
+func (h History) Undone() (runner microvm.StorePath, id string) {
+	found, err := h.Read(everyEntry)
+	if err != nil {
+		return "", ""
+	}
+	for _, e := range slices.Backward(found.Entries) {
+		switch {
+		case slices.Contains([]hostapi.Action{hostapi.ActionStart, hostapi.ActionStop, hostapi.ActionRestart}, e.Action):
+		case e.Outcome == hostapi.OutcomeRolledBack:
+			return e.Runner, e.ID
+		default:
+			return "", ""
+		}
+	}
+	return "", ""
+}
+
+// Target is the guest's address in the last deployment that knew it.
+func (h History) Target() (target string, sudo bool) {
+	found, err := h.Read(everyEntry)
+	if err != nil {
+		return "", false
+	}
+	for _, e := range found.Entries {
+		if e.Target != "" {
+			target, sudo = e.Target, e.TargetSudo
+		}
+	}
+	return target, sudo
+}

@@ -1,0 +1,82 @@
+package vmstate
+
+import (
+	"bytes"
+	"os"
+	"strings"
+	"testing"
+
+	"ferry/internal/hostapi"
+	"ferry/internal/microvm"
+)
+
+func TestHistoryIsTolerantAndBounded(t *testing.T) {
+	l := Layout{Lib: t.TempDir()}
+	if history, err := l.VM(web).History().Read(5); err != nil || history.Entries == nil || len(history.Entries) != 0 {
+		t.Fatalf("without a history: %+v, %v", history, err)
+	}
+	for _, id := range []string{"a", "b", "c"} {
+		if err := l.VM(web).History().Append(hostapi.HistoryEntry{Deployment: hostapi.Deployment{ID: id}, Outcome: "switched"}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	path := l.VM(web).lib() + "/" + noteHistory
+	b, _ := os.ReadFile(path)
+	// A crash cut a line, and the file has grown far beyond what is read.
+	b = append(append([]byte(`{"id":"cut","outco`+"\n"), b...), []byte("{\"id\":\"d\"")...)
+	b = append(bytes.Repeat([]byte("x"), 2*maxHistoryBytes), append([]byte("\n"), b...)...)
+	if err := os.WriteFile(path, b, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	history, err := l.VM(web).History().Read(2)
+	if err != nil || history.Broken != 2 || len(history.Entries) != 2 || history.Entries[1].ID != "c" {
+		t.Fatalf("%+v, %v", history, err)
+	}
+}
+
+// Whatever is in a history, reading it ends, and what comes out is bounded and
+// can be printed as JSON.
+func FuzzHistory(f *testing.F) {
+	f.Add([]byte(`{"id":"a","outcome":"switched","runner":"/nix/store/aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa-r"}`+"\n"), 3)
+	f.Add([]byte(`{"id":"a","runner":"/etc/passwd"}`+"\n\x00\n{}\n[]"), 1)
+	f.Add([]byte("\n\n{"), -1)
+	f.Fuzz(func(t *testing.T, b []byte, last int) {
+		entries, broken := parseHistory(b, last)
+		if len(entries) > max(0, last) || broken < 0 || len(entries)+broken > bytes.Count(b, []byte("\n"))+1 {
+			t.Errorf("%d entries and %d broken lines of %q with last %d", len(entries), broken, b, last)
+		}
+		for _, e := range entries {
+			if e.Runner != "" && !strings.HasPrefix(string(e.Runner), microvm.StoreDir+"/") {
+				t.Errorf("the runner is %q", e.Runner)
+			}
+		}
+	})
+}
+
+// What was undone last is known, whatever became of the unit since, until there
+// is another deployment.
+func TestUndoneRunner(t *testing.T) {
+	l := Layout{Lib: t.TempDir()}
+	add := func(action hostapi.Action, outcome, id string) {
+		t.Helper()
+		e := hostapi.HistoryEntry{Deployment: hostapi.Deployment{ID: id, Action: action}, Outcome: outcome, Runner: someRunner}
+		if err := l.VM("web").History().Append(e); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want := func(runner microvm.StorePath, id string) {
+		t.Helper()
+		if r, i := l.VM("web").History().Undone(); r != runner || i != id {
+			t.Errorf("%q by %q, wanted %q by %q", r, i, runner, id)
+		}
+	}
+	want("", "")
+	add(hostapi.ActionSwitch, "restarted", "one")
+	want("", "")
+	add(hostapi.ActionSwitch, hostapi.OutcomeRolledBack, "two")
+	want(someRunner, "two")
+	add(hostapi.ActionRestart, hostapi.OutcomeRestarted, "three")
+	want(someRunner, "two")
+	add(hostapi.ActionSwitch, "installed", "four")
+	want("", "")
+}

@@ -1,0 +1,110 @@
+package release
+
+import (
+	"bytes"
+	"compress/gzip"
+	"context"
+	"crypto/sha256"
+	"encoding/json"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strings"
+)
+
+// Platforms are those of the helpers in a release.
+var Platforms = []string{"linux/amd64", "linux/arm64"}
+
+// Build says what to build.
+type Build struct {
+	To      string   // ferry's file
+	For     string   // the platform of ferry; empty: this one
+	Helpers []string // the platforms of the helpers in it; none: this one's
+	Version string   // of a release; empty: none
+	Tags    []string // of both programs
+}
+
+const here = runtime.GOOS + "/" + runtime.GOARCH
+
+// Do builds. It needs Go, and to run in ferry's source. The helpers are put into
+// ferry by an overlay, so that the source stays as it is and builds that run at the
+// same time don't meet.
+func (b Build) Do(ctx context.Context) error {
+	if b.For == "" {
+		b.For = here
+	}
+	if len(b.Helpers) == 0 {
+		b.Helpers = []string{here}
+	}
+	out, err := exec.CommandContext(ctx, "go", "list", "-m", "-f", "{{.Dir}}", "ferry").Output()
+	if err != nil {
+		return fmt.Errorf("finding ferry's source: %w", err)
+	}
+	embedded := filepath.Join(strings.TrimSpace(string(out)), "internal", "helperbin", "helpers")
+	tmp, err := os.MkdirTemp("", "ferry-build-")
+	if err != nil {
+		return err
+	}
+	defer func() { _ = os.RemoveAll(tmp) }()
+	replace := map[string]string{}
+	for _, platform := range b.Helpers {
+		name := strings.ReplaceAll(platform, "/", "-")
+		program := filepath.Join(tmp, name)
+		if err := b.compile(ctx, program, "ferry/cmd/ferry-helper", platform); err != nil {
+			return err
+		}
+		if err := pack(program); err != nil {
+			return err
+		}
+		for _, ext := range []string{".gz", ".sum"} {
+			replace[filepath.Join(embedded, name+ext)] = program + ext
+		}
+	}
+	overlay := filepath.Join(tmp, "overlay.json")
+	text, err := json.Marshal(map[string]any{"Replace": replace})
+	if err != nil {
+		return err
+	}
+	if err := os.WriteFile(overlay, text, 0o600); err != nil {
+		return err
+	}
+	return b.compile(ctx, b.To, "ferry/cmd/ferry", b.For, "-overlay", overlay)
+}
+
+func (b Build) compile(ctx context.Context, to, pkg, platform string, more ...string) error {
+	system, processor, _ := strings.Cut(platform, "/")
+	flags := "-s -w"
+	if b.Version != "" {
+		flags += " -X ferry/internal/cmdline.release=" + b.Version
+	}
+	args := append([]string{"build", "-trimpath", "-ldflags", flags, "-tags", strings.Join(b.Tags, ","), "-o", to}, more...)
+	cmd := exec.CommandContext(ctx, "go", append(args, pkg)...)
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOOS="+system, "GOARCH="+processor)
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return fmt.Errorf("building %s for %s: %w\n%s", pkg, platform, err, out)
+	}
+	return nil
+}
+
+// pack puts beside a program what internal/helperbin reads.
+func pack(program string) error {
+	b, err := os.ReadFile(program)
+	if err != nil {
+		return err
+	}
+	var packed bytes.Buffer
+	z, _ := gzip.NewWriterLevel(&packed, gzip.BestCompression) // the level is valid
+	if _, err := z.Write(b); err != nil {
+		return err
+	}
+	if err := z.Close(); err != nil {
+		return err
+	}
+	if err := os.WriteFile(program+".gz", packed.Bytes(), 0o600); err != nil {
+		return err
+	}
+	sum := fmt.Sprintf("%x %d\n", sha256.Sum256(b), len(b))
+	return os.WriteFile(program+".sum", []byte(sum), 0o600)
+}
