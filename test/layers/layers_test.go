@@ -68,6 +68,7 @@ var rooms = []string{
 	"internal/host/step",
 	"internal/host/units",
 }
+
 // starts are the programs, and the one package of ours that each imports.
 var starts = map[string]string{"cmd/ferry": "internal/cli", "cmd/ferry-helper": "internal/helper"}
 
