@@ -15,7 +15,6 @@ import (
 	"ferry/internal/deploy/memory"
 	"ferry/internal/deploy/transfer"
 	"ferry/internal/flake"
-	"ferry/internal/hostclient"
 	"ferry/internal/microvm"
 	"ferry/internal/nix"
 	"ferry/internal/remote"
@@ -70,10 +69,7 @@ func (d *Deployer) dial(ctx context.Context, o remote.Options) (remote.Conn, err
 // link is the host of a deployment, not connected yet.
 func (r *run) link(to Resolved) *hostlink.Link {
 	l := &hostlink.Link{
-		NoTrace: to.DryRun, Report: r.say, VM: to.Name, ID: r.id, Open: openHelper, StartImport: startImport,
-	}
-	if r.tools.open != nil {
-		l.Open, l.StartImport = r.tools.open, r.tools.startImport
+		NoTrace: to.DryRun, Report: r.say, VM: to.Name, ID: r.id, Open: r.tools.open, StartImport: r.tools.startImport,
 	}
 	if to.Host != nil {
 		l.Address = *to.Host
@@ -82,24 +78,6 @@ func (r *run) link(to Resolved) *hostlink.Link {
 		}
 	}
 	return l
-}
-
-// openHelper starts a session with the helper on a host.
-func openHelper(ctx context.Context, c remote.Conn, o hostclient.Options) (hostlink.Session, bool, error) {
-	s, uploaded, err := hostclient.Open(ctx, c, o)
-	if err != nil {
-		return nil, uploaded, err
-	}
-	return s, uploaded, nil
-}
-
-// startImport starts the helper that takes in what Nix has exported.
-func startImport(ctx context.Context, c remote.Conn) (*transfer.Process, error) {
-	p, err := hostclient.Import(ctx, c)
-	if err != nil {
-		return nil, err
-	}
-	return &transfer.Process{Stdin: p.Stdin, Stdout: p.Stdout, Wait: p.Wait}, nil
 }
 
 // way is the way of a closure to the host.

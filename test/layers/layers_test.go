@@ -57,6 +57,12 @@ var order = []string{
 // rooms are packages inside a layer, from the top down, that have an order among
 // themselves as well.
 var rooms = []string{
+	"internal/deploy",
+	"internal/deploy/hostlink",
+	"internal/deploy/restart",
+	"internal/deploy/live",
+	"internal/deploy/transfer",
+	"internal/deploy/memory",
 	"internal/host/setup",
 	"internal/host",
 	"internal/host/manage",

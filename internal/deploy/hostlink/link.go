@@ -52,8 +52,8 @@ type Link struct {
 	ID string
 
 	Dial func(ctx context.Context) (remote.Conn, error)
-	Open Opener
-	// StartImport starts the helper that takes in what Nix has exported.
+	// Open and StartImport are for tests; nil: those of hostclient.
+	Open        Opener
 	StartImport func(ctx context.Context, c remote.Conn) (*transfer.Process, error)
 	// Shared is a login that others use too, for the first session; nil: none.
 	Shared remote.Conn
@@ -73,7 +73,11 @@ func (l *Link) Connect(ctx context.Context) error {
 		}
 		l.conn = conn
 	}
-	s, uploaded, err := l.Open(ctx, l.conn, hostclient.Options{NoTrace: l.NoTrace, Log: l.log})
+	open := l.Open
+	if open == nil {
+		open = openHelper
+	}
+	s, uploaded, err := open(ctx, l.conn, hostclient.Options{NoTrace: l.NoTrace, Log: l.log})
 	if err != nil {
 		return err
 	}
@@ -90,6 +94,24 @@ func (l *Link) log(source, line string) {
 		return
 	}
 	l.Report.Step("%s", line)
+}
+
+// openHelper starts a session with the helper on a host.
+func openHelper(ctx context.Context, c remote.Conn, o hostclient.Options) (Session, bool, error) {
+	s, uploaded, err := hostclient.Open(ctx, c, o)
+	if err != nil {
+		return nil, uploaded, err
+	}
+	return s, uploaded, nil
+}
+
+// startImport starts the helper that takes in what Nix has exported.
+func startImport(ctx context.Context, c remote.Conn) (*transfer.Process, error) {
+	p, err := hostclient.Import(ctx, c)
+	if err != nil {
+		return nil, err
+	}
+	return &transfer.Process{Stdin: p.Stdin, Stdout: p.Stdout, Wait: p.Wait}, nil
 }
 
 // Known reports whether there is a host at all.
@@ -153,7 +175,10 @@ func (l *Link) Registration(ctx context.Context, system microvm.StorePath) (io.R
 
 // Import starts the helper that takes in what Nix has exported.
 func (l *Link) Import(ctx context.Context) (*transfer.Process, error) {
-	return l.StartImport(ctx, l.conn)
+	if l.StartImport != nil {
+		return l.StartImport(ctx, l.conn)
+	}
+	return startImport(ctx, l.conn)
 }
 
 // Pair is the environment for a copy from a builder to the host.
