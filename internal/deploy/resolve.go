@@ -65,7 +65,7 @@ func (r Resolved) withRecorded(target string, sudo bool) (Resolved, error) {
 	}
 	address, err := microvm.ParseAddress(target)
 	if err != nil || address.Local {
-		return r, fmt.Errorf("the target that %s has recorded is no address: %.80q", r.Host, target)
+		return r, fmt.Errorf("the target that %s has recorded is not a valid address: %.80q", r.Host, target)
 	}
 	r.Target, r.TargetSudo, r.Recorded = &address, r.TargetSudo || sudo, true
 	return r, nil
