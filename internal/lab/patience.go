@@ -52,6 +52,29 @@ func WithPatience(ctx context.Context, limit time.Duration) (context.Context, co
 	return ctx, func() { cancel(context.Canceled) }
 }
 
+// Took measures how long something takes, in patience, until the returned function
+// is called: what a test may hold against a bound on any machine.
+func Took() (ended func() time.Duration) {
+	const long = 24 * time.Hour
+	patience := NewPatience(long)
+	stop, stopped := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(stopped)
+		tick := time.NewTicker(500 * time.Millisecond)
+		defer tick.Stop()
+		for {
+			select {
+			case <-tick.C:
+				patience.Over()
+			case <-stop:
+				patience.Over()
+				return
+			}
+		}
+	}()
+	return func() time.Duration { close(stop); <-stopped; return long - patience.left }
+}
+
 // busy is how many processes want each processor now, at least 1
 // (proc_loadavg(5): the fourth field is runnable/existing).
 func busy() float64 {

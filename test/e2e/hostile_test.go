@@ -3,7 +3,6 @@
 package e2e
 
 import (
-	"context"
 	"fmt"
 	"strconv"
 	"strings"
@@ -33,7 +32,7 @@ chown -R liar /home/liar/.ssh; chmod 700 /home/liar/.ssh; chmod 600 /home/liar/.
 // measured runs ferry and tells its peak resident memory in MiB.
 func (in *infra) measured(limit time.Duration, args ...string) (*ran, int) {
 	in.t.Helper()
-	ctx, cancel := context.WithTimeout(in.t.Context(), limit)
+	ctx, cancel := lab.WithPatience(in.t.Context(), limit)
 	defer cancel()
 	const watch = `"$@" & p=$!
 while grep -s VmHWM /proc/$p/status >/run/peak.new && [ -s /run/peak.new ]; do mv /run/peak.new /run/peak; sleep 0.05; done
@@ -112,7 +111,7 @@ func TestHostileHost(t *testing.T) {
 			here := *in
 			here.t = t
 			for _, args := range [][]string{
-				{"rebuild", "victim", "liar@host2", "-v"}, {"rebuild", "victim", "liar@host2", "--json"},
+				{"rebuild", "victim", "liar@host2", "-v", "--json"},
 				{"list", "liar@host2"}, {"history", "victim", "--host", "liar@host2", "--json"},
 			} {
 				r, peak := here.measured(90*time.Second, args...)

@@ -74,10 +74,12 @@ func (r *running) signal(name string) {
 
 func (r *running) wait() *ran {
 	r.in.t.Helper()
+	limit, cancel := lab.WithPatience(r.in.t.Context(), time.Minute)
+	defer cancel()
 	select {
 	case res := <-r.done:
 		return res
-	case <-time.After(time.Minute):
+	case <-limit.Done():
 		r.in.t.Fatal("ferry does not end")
 		return nil
 	}

@@ -137,9 +137,9 @@ for i in $(seq %d); do mkdir many-$i; cp -P quick/current many-$i/current; ln -s
 	in.ferry("list", toHost1).want(0) // the helper is there now
 	calls := spyOnNix(t, world.host1)
 	before := connections(t, world.host1)
-	began := time.Now()
+	ended := lab.Took()
 	r := in.ferry("list", toHost1, "--json").want(0)
-	took := time.Since(began)
+	took := ended()
 	if n := len(r.listed()); n <= many {
 		t.Errorf("only %d VMs are listed", n)
 	}

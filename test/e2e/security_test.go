@@ -114,7 +114,7 @@ func (e *escape) untouched(do func()) {
 // hang nor evaluate anything evil nor show a file that only root can read.
 func (e *escape) ferry(args ...string) *ran {
 	e.t.Helper()
-	ctx, cancel := context.WithTimeout(e.t.Context(), 60*time.Second)
+	ctx, cancel := lab.WithPatience(e.t.Context(), 60*time.Second)
 	defer cancel()
 	r := e.in.ferryContext(ctx, lab.Cmd{}, args...)
 	if ctx.Err() != nil {
@@ -126,7 +126,7 @@ func (e *escape) ferry(args ...string) *ran {
 
 func (e *escape) microvm(args ...string) *ran {
 	e.t.Helper()
-	ctx, cancel := context.WithTimeout(e.t.Context(), 60*time.Second)
+	ctx, cancel := lab.WithPatience(e.t.Context(), 60*time.Second)
 	defer cancel()
 	r := microvmAgain(ctx, e.t, e.host, "/", args...)
 	if ctx.Err() != nil {

@@ -101,7 +101,7 @@ func TestCtrlCAtThePasswordEndsFerry(t *testing.T) {
 	keys, keyboard := io.Pipe()
 	defer keyboard.Close()
 	person := &person{types: "\x03", keyboard: keyboard}
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	ctx, cancel := lab.WithPatience(t.Context(), 30*time.Second)
 	defer cancel()
 	unchanged(t, func() {
 		in.ferryContext(ctx, lab.Cmd{TTY: true, Stdin: keys, Stdout: person, Args: []string{

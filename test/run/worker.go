@@ -18,7 +18,7 @@ import (
 
 const (
 	// testLimit is how long one test may take, in patience: many times the longest.
-	testLimit = 6 * time.Minute
+	testLimit = 15 * time.Minute
 	// stackWait is how long a test may take to print where it hangs.
 	stackWait = 20 * time.Second
 )
