@@ -168,7 +168,9 @@ func finish(ctx context.Context, r *run, p progress) (progress, error) {
 	if p.standing.ended {
 		return p, nil
 	}
-	if p.plan.Activation == hostapi.ActivateLive {
+	if p.plan.Activation != hostapi.ActivateNone {
+		// It was found well: what is left is to say so, also after Ctrl-C. Otherwise
+		// the host would undo what the user reads is done.
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeout(context.WithoutCancel(ctx), afterConfirm)
 		defer cancel()

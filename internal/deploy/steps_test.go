@@ -158,6 +158,18 @@ func (w *world) mustHaveUndone(bad func(string, ...any), e *Error) {
 	}
 }
 
+// Ctrl-C in the very last moment does not keep the host from hearing that the VM was
+// found well: it would undo what the user then reads is done.
+func TestLastWordIsSaidAfterCtrlC(t *testing.T) {
+	for _, name := range []string{"live", "restart", "start"} {
+		i := slices.IndexFunc(scenarios(), func(s scenario) bool { return s.name == name })
+		w, r, err := play(t, scenarios()[i], t.TempDir(), fault{at: "host finish", n: 1, how: "cancelled"})
+		if err != nil || w.unfinished || r.Outcome == OutcomeFailed {
+			t.Errorf("%s: %v, unfinished %t, %s", name, err, w.unfinished, r.Outcome)
+		}
+	}
+}
+
 // The order of a deployment: its steps, its connections and what it asks.
 func TestOrderOfADeployment(t *testing.T) {
 	const (
