@@ -137,7 +137,7 @@ func TestUpdateAll(t *testing.T) {
 	// The build of another VM is not taken, whatever the CI says.
 	c.succeeds("b1", runner, 9)
 	op.ferry(args...).want(3, `contains a system named "a1"; b1's is named "b1"`)
-	op.ferry("update", "b1", "--host", "root@host1", "--hydra", c.jobset(), "--cache", c.cache()).want(1, "host name")
+	op.ferry("update", "b1", "--host", "root@host1", "--hydra", c.jobset(), "--cache", c.cache()).want(1, `contains a system named "a1"`)
 
 	// A host that is down does not keep the VMs of the others from theirs.
 	c.succeeds("a1", runner, 11)
