@@ -21,7 +21,7 @@ test: unit lab-core ## the tests of the main job, undo, hosts and updates, and a
 
 .PHONY: test-all
 test-all: test ## all tests, all faults, and each fuzz target for a while (root, Debian)
-	$(MAKE) --jobs=2 --output-sync=target lab-other test-faults
+	$(MAKE) --jobs=2 lab-other test-faults
 	$(MAKE) fuzz
 
 .PHONY: unit
