@@ -196,8 +196,14 @@ func (m *Machine) cleanAfter() error {
 
 // Start boots a stopped machine and returns when its systemd and sshd answer.
 func (m *Machine) Start(ctx context.Context) error {
-	if _, running := m.findNspawn(); running {
-		return m.waitReady(ctx)
+	if nspawn, there := m.findNspawn(); there {
+		if m.Running() {
+			return m.waitReady(ctx)
+		}
+		// Its container has ended, and it ends as well: after a reboot from inside.
+		if err := awaitGone(ctx, nspawn, time.Minute); err != nil {
+			return fmt.Errorf("waiting for the end of %s: %w", m.Name, err)
+		}
 	}
 	if err := m.cleanAfter(); err != nil {
 		return err
