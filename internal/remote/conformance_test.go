@@ -196,7 +196,7 @@ func testFull(t *testing.T, c Conn) {
 	short, stop := context.WithTimeout(ctx, 100*time.Millisecond)
 	defer stop()
 	if err := c.Run(short, Command{Args: []string{"true"}}); !errors.Is(err, context.DeadlineExceeded) {
-		t.Errorf("a ninth: %v", err)
+		t.Errorf("one too many: %v", err)
 	}
 	for _, p := range running {
 		_ = p.Stdin.Close()

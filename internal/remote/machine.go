@@ -13,9 +13,9 @@ import (
 )
 
 // maxSessions is how many commands run on one connection at once. sshd allows
-// ten, and a session beyond that would open a new connection; `nix copy` needs
-// one as well.
-const maxSessions = 8
+// ten, and refuses one beyond that; `nix copy` needs one as well, and one that has
+// ended here may still be open there for a moment.
+const maxSessions = 6
 
 // A wire is what differs between the local machine and one behind ssh.
 type wire interface {
