@@ -31,7 +31,7 @@ func (h *Helper) answering(f func(ctx context.Context, args []string, answers *h
 // managing is answering for commands of a VM's life on this machine.
 func (h *Helper) managing(f func(ctx context.Context, machine *manage.Machine, args []string, answers *host.Answers) error) func(*cobra.Command, []string) error {
 	return h.answering(func(ctx context.Context, args []string, answers *host.Answers) error {
-		machine, err := manage.Open(ctx, vmstate.DefaultLayout(), h.Err)
+		machine, err := host.OpenMachine(ctx, vmstate.DefaultLayout(), h.Err)
 		if err != nil {
 			return err
 		}

@@ -89,14 +89,14 @@ func (d *deployment) startUnit(ctx context.Context, req hostapi.CommitRequest) (
 	if err != nil {
 		return unit, err
 	}
-	d.note.Invocation = unit.InvocationID
+	d.note.Invocation, d.note.Restarts = unit.InvocationID, unit.Restarts
 	if err := step.Do(step.Check, func() error { return d.prove(ctx, req) }); err != nil {
 		return unit, err
 	}
 	if !req.Confirm.Await {
 		return unit, nil
 	}
-	d.note.Deadline = time.Now().Add(req.Confirm.Within() + hostapi.Grace(req.Confirm.Within())).UTC()
+	d.note.Await(d.vm.Now(), req.Confirm.Within()+hostapi.Grace(req.Confirm.Within()))
 	return unit, step.Do(step.Await, func() error { return d.phase(hostapi.PhaseAwait) })
 }
 

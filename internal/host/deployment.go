@@ -2,9 +2,11 @@ package host
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
+	"ferry/internal/host/settle"
 	"ferry/internal/host/step"
 	"ferry/internal/host/vmstate"
 	"ferry/internal/hostapi"
@@ -36,7 +38,10 @@ func (d *deployment) log(line string) {
 	}
 }
 
-func (d *deployment) putNote() error { return d.vm.Notes().PutDeployment(&d.note) }
+func (d *deployment) putNote() error {
+	d.note.Stamp(d.vm.Now())
+	return d.vm.Notes().PutDeployment(&d.note)
+}
 
 // phase notes how far the deployment is.
 func (d *deployment) phase(p hostapi.Phase) error {
@@ -50,7 +55,8 @@ func (d *deployment) letGo() {
 	d.lock = nil
 }
 
-// giveUp ends a deployment that went wrong: undone where that is possible.
+// giveUp ends a deployment that went wrong: undone where that is possible, and
+// where the VM is still the one that the deployment has made.
 func (d *deployment) giveUp(ctx context.Context, cause error) error {
 	if !d.note.Reversible() {
 		return cause
@@ -59,18 +65,43 @@ func (d *deployment) giveUp(ctx context.Context, cause error) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), undoTimeout)
 	defer cancel()
 	d.note.Why = hostapi.Reason(failure.Message)
-	state, err := undoing{vm: d.vm, units: d.srv.units, note: &d.note, log: d.log}.run(ctx)
+	entry := hostapi.HistoryEntry{Deployment: d.note.Deployment, Outcome: hostapi.OutcomeFailed, Error: failure.Message, Runner: d.note.Runner}
+	state, err := d.takeBack(ctx, &entry)
 	d.undone = &failure
 	if err != nil {
 		failure.State = fmt.Sprintf("it could not be undone: %v; the host tries again, see journalctl -u %s", err, GuardUnit(d.note.ID))
 		d.letGo()
 		return &failure
 	}
-	failure.RolledBack, failure.State = true, state
-	if err := d.end(hostapi.OutcomeRolledBack, failure.Message); err != nil {
+	failure.State, failure.RolledBack = state, entry.Outcome == hostapi.OutcomeRolledBack
+	if err := d.close(entry); err != nil {
 		failure.State += fmt.Sprintf(" (the history could not be written: %v)", err)
 	}
 	return &failure
+}
+
+// takeBack undoes what the world lets be undone. The state says how things are.
+func (d *deployment) takeBack(ctx context.Context, entry *hostapi.HistoryEntry) (state string, err error) {
+	seen, err := d.srv.see.Locate(ctx, d.vm.Name())
+	if err != nil { // the guard goes on with it
+		return "", errors.Join(err, d.phase(hostapi.PhaseUndo))
+	}
+	world := d.srv.world(seen)
+	undo := undoing{vm: d.vm, units: d.srv.units, note: &d.note, log: d.log}
+	switch settle.Judge(&d.note, world, settle.Session) {
+	case settle.Superseded:
+		entry.Settled = hostapi.SettledSuperseded
+		return settle.SupersededBy(world.Current), nil
+	case settle.Unconfirmed:
+		entry.Settled = hostapi.SettledUnconfirmed
+		return "somebody else has started the VM since; it runs what was deployed, and was not touched", nil
+	case settle.UndoLinks:
+		undo.units, entry.Settled = resting{d.srv.units}, hostapi.SettledUndone
+		_, err := undo.run(ctx)
+		return "the previous runner is current again, but somebody else has stopped or started the VM since, so that was left alone", err
+	}
+	entry.Outcome = hostapi.OutcomeRolledBack
+	return undo.run(ctx)
 }
 
 // undo undoes the deployment because the operator says so.
@@ -101,7 +132,7 @@ func (d *deployment) finish(ctx context.Context, outcome, why string) error {
 	good := outcome != hostapi.OutcomeFailed && outcome != hostapi.OutcomeRolledBack
 	switch phase := d.note.Phase; {
 	case (phase == hostapi.PhaseAwait || phase == hostapi.PhaseRestart) && good:
-		if err := d.stayedUp(ctx, d.note.Started); err != nil {
+		if err := errors.Join(d.stillCurrent(ctx), d.stayedUp(ctx, d.note.Started)); err != nil {
 			return d.giveUp(ctx, err)
 		}
 		if err := d.succeeded(d.note.Commit.Activation); err != nil {
@@ -112,6 +143,15 @@ func (d *deployment) finish(ctx context.Context, outcome, why string) error {
 		return nil
 	}
 	return d.end(outcome, why)
+}
+
+// stillCurrent fails where somebody has installed something else meanwhile.
+func (d *deployment) stillCurrent(ctx context.Context) error {
+	seen, err := d.srv.see.Locate(ctx, d.vm.Name())
+	if err != nil || seen.Current == d.note.Runner {
+		return err
+	}
+	return &hostapi.Failure{Kind: hostapi.KindFailed, Message: "somebody else has installed another runner meanwhile"}
 }
 
 // abandon ends a deployment whose operator's side left without finishing. What
@@ -130,11 +170,13 @@ func (d *deployment) abandon() {
 
 // end closes the deployment: history written, roots and lock let go.
 func (d *deployment) end(outcome, failure string) error {
+	return d.close(hostapi.HistoryEntry{Deployment: d.note.Deployment, Outcome: outcome, Error: failure, Runner: d.note.Runner})
+}
+
+func (d *deployment) close(entry hostapi.HistoryEntry) error {
 	defer d.letGo()
-	return closeDeployment(d.vm, hostapi.HistoryEntry{
-		Deployment: d.note.Deployment, Ended: time.Now().UTC(),
-		Outcome: outcome, Error: failure, Runner: d.note.Runner,
-	})
+	entry.Ended = time.Now().UTC()
+	return closeDeployment(d.vm, entry)
 }
 
 // closeDeployment writes a deployment into the history, then forgets it.

@@ -100,7 +100,7 @@ func (g *guardian) look(ctx context.Context) (over bool, err error) {
 	switch {
 	case over || err != nil:
 		return over, err
-	case left.Awaits(time.Now()) > 0, g.vm.Lock().Holder() != nil:
+	case left.Awaits(g.vm.Now()) > 0, g.vm.Lock().Holder() != nil:
 		return false, errBusy // not connected to anything meanwhile
 	}
 	if err := g.settle(ctx); err != nil {

@@ -24,7 +24,7 @@ func (h *testHost) server() *Server { return newServer(h.Layout, h.Units, h.Nix)
 // machine is what commands work with besides deployments.
 func (h *testHost) machine() *manage.Machine {
 	srv := h.server()
-	return manage.New(srv.see, h.Units, h.Nix)
+	return srv.manage()
 }
 
 // lib is where ferry's notes on web are.

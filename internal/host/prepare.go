@@ -40,6 +40,11 @@ func (s *session) prepare(ctx context.Context, req hostapi.PrepareRequest) (*hos
 	}
 	d := req.Deployment
 	vm := s.srv.see.VM(req.Name)
+	if left := vm.Notes().Left(); left != nil && !left.Known() {
+		if err := s.srv.handOver(ctx, vm, left, false); err != nil && !errors.Is(err, errBusy) {
+			return nil, err
+		}
+	}
 	var lock *vmstate.Held
 	var waited bool
 	err = step.Do(step.Lock, func() error {
@@ -56,6 +61,7 @@ func (s *session) prepare(ctx context.Context, req hostapi.PrepareRequest) (*hos
 	// The session has the lock only once all of this has succeeded: what ends a
 	// session's deployment would drop an earlier one's note and roots.
 	note := vmstate.Note{Deployment: d, Runner: req.Runner}
+	note.Stamp(vm.Now())
 	said, err := s.begin(ctx, req, &note)
 	if err != nil {
 		lock.Release()
@@ -105,14 +111,18 @@ func (s *session) settleEarlier(ctx context.Context, seen *hostapi.VMState, req 
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		return nil
-	case err != nil: // it may say how to undo what is half done
-		return hostapi.Refuse(fmt.Sprintf("the note of an earlier deployment cannot be read: %v", err),
-			"look at "+vm.Notes().Path()+" on the host; without it, nothing undoes that deployment")
+	case err != nil && req.Settle == hostapi.SettleKeep:
+		log("the note of an earlier deployment cannot be read, and is dropped: " + err.Error())
+		return vm.Forget()
+	case err != nil:
+		return unreadable(vm, err)
 	}
 	if err := keepUnsure(vm, seen, left); err != nil {
 		return err
 	}
-	return s.srv.settling(vm, left, settle.Next, log).settle(ctx)
+	how := s.srv.settling(vm, left, settle.Next, log)
+	how.choice = req.Settle
+	return how.settle(ctx)
 }
 
 // keepUnsure keeps what an interrupted live switch may have left running.

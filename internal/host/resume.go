@@ -101,10 +101,12 @@ func (s *session) takeOver(ctx context.Context, vm vmstate.VM, req hostapi.Resum
 		lock.Release()
 		return nil
 	}
-	if (left.Phase == "" && left.Activating) || left.Awaits(time.Now()) > 0 {
+	if left.Known() && ((left.Phase == "" && left.Activating) || left.Awaits(vm.Now()) > 0) {
 		s.work = s.take(vm, lock, *left)
 		return nil
 	}
 	defer lock.Release()
-	return s.srv.settling(vm, left, settle.Attached, s.say).settle(ctx)
+	how := s.srv.settling(vm, left, settle.Attached, s.say)
+	how.choice = req.Settle
+	return how.settle(ctx)
 }

@@ -73,4 +73,16 @@ func newServer(layout vmstate.Layout, units unitManager, nix nixTool) *Server {
 }
 
 // manage is this machine for what is no part of a deployment.
-func (s *Server) manage() *manage.Machine { return manage.New(s.see, s.units, s.nix) }
+func (s *Server) manage() *manage.Machine {
+	return manage.New(s.see, s.units, s.nix, s.settleForLife)
+}
+
+// OpenMachine is this machine for what is no part of a deployment, without a
+// session. Messages of Nix go to log.
+func OpenMachine(ctx context.Context, layout vmstate.Layout, log io.Writer) (*manage.Machine, error) {
+	s, err := NewServer(ctx, layout, log)
+	if err != nil {
+		return nil, err
+	}
+	return s.manage(), nil
+}

@@ -80,7 +80,9 @@ func serve(ctx context.Context, srv *Server, ew *protocol.Writer, in io.Reader) 
 			}
 			s.handle(ctx, line)
 		case <-s.expiry():
-			s.work.expire(ctx)
+			if s.work.note.Awaits(s.work.vm.Now()) == 0 {
+				s.work.expire(ctx)
+			}
 		case <-ctx.Done(): // told to end
 			return nil
 		}
@@ -166,12 +168,17 @@ func (s *session) holding(n microvm.Name, work func(*deployment) (any, error)) (
 // busy: the session has a deployment that has not ended.
 func (s *session) busy() bool { return s.work != nil && s.work.lock != nil }
 
-// expiry fires when the operator's answer comes too late.
+// expiryPoll is how often a deadline is looked at: a timer of this process stands
+// still while the machine sleeps.
+const expiryPoll = 5 * time.Second
+
+// expiry fires when it is time to look whether the operator's answer comes too
+// late.
 func (s *session) expiry() <-chan time.Time {
 	if !s.busy() || s.work.note.Phase != hostapi.PhaseAwait {
 		return nil
 	}
-	return time.After(s.work.note.Awaits(time.Now()))
+	return time.After(min(expiryPoll, s.work.note.Awaits(s.work.vm.Now())))
 }
 
 // maxSaid bounds the lines of a build's or download's log in the history.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"time"
 
 	"ferry/internal/host/settle"
@@ -20,6 +21,9 @@ type settling struct {
 	vm   vmstate.VM
 	note *vmstate.Note
 	by   settle.Settler
+	// choice is what becomes of what nobody has confirmed; empty: it is kept where
+	// the checks hold.
+	choice hostapi.SettleChoice
 	// again: what does not start is tried again later. Otherwise it is settled
 	// all the same, so that the next deployment can be better.
 	again bool
@@ -30,6 +34,11 @@ func (s *Server) settling(vm vmstate.VM, left *vmstate.Note, by settle.Settler, 
 	return settling{srv: s, vm: vm, note: left, by: by, log: log}
 }
 
+// world is a VM as it has just been seen, for judging a note.
+func (s *Server) world(seen *hostapi.VMState) settle.World {
+	return settle.World{Now: s.see.Layout.Now(), Current: seen.Current, Booted: seen.Booted, Unit: seen.Unit}
+}
+
 // settle does what the verdict on the deployment says, and tells it to the
 // history.
 func (s settling) settle(ctx context.Context) error {
@@ -38,8 +47,11 @@ func (s settling) settle(ctx context.Context) error {
 		return err
 	}
 	s.vm = s.srv.see.VM(s.vm.Name()) // in the state directory that was found
-	verdict := settle.Judge(s.note, settle.World{Now: time.Now(), Current: seen.Current, Unit: seen.Unit}, s.by)
+	world := s.srv.world(seen)
+	verdict := s.chosen(settle.Judge(s.note, world, s.by))
 	switch verdict {
+	case settle.Refuse:
+		return newer(s.vm, s.note)
 	case settle.Wait:
 		return errBusy
 	case settle.AskGuest:
@@ -50,15 +62,29 @@ func (s settling) settle(ctx context.Context) error {
 	}
 	s.log("deployment " + s.note.ID + " by " + s.note.By + " was interrupted")
 	entry := hostapi.HistoryEntry{Deployment: s.note.Deployment, Outcome: hostapi.OutcomeInterrupted, Runner: s.note.Runner}
-	if err := s.carryOut(ctx, verdict, seen.Current, &entry); err != nil {
+	if err := s.carryOut(ctx, verdict, world, &entry); err != nil {
 		return err
 	}
 	entry.Ended = time.Now().UTC()
 	return closeDeployment(s.vm, entry)
 }
 
+// chosen is the verdict where somebody says what shall become of the deployment.
+func (s settling) chosen(v settle.Verdict) settle.Verdict {
+	unsettled := v == settle.Unconfirmed || v == settle.Undo || v == settle.UndoLinks
+	switch {
+	case !unsettled:
+		return v
+	case s.choice == hostapi.SettleKeep:
+		return settle.Unconfirmed
+	case s.choice == hostapi.SettleUndo && s.by != settle.Life:
+		return settle.Undo
+	}
+	return v
+}
+
 // carryOut does what a verdict says, and completes the entry of the history.
-func (s settling) carryOut(ctx context.Context, verdict settle.Verdict, current microvm.StorePath, entry *hostapi.HistoryEntry) error {
+func (s settling) carryOut(ctx context.Context, verdict settle.Verdict, world settle.World, entry *hostapi.HistoryEntry) error {
 	if verdict == settle.Close {
 		entry.Outcome, entry.Error = s.note.Outcome, s.note.Why
 		return nil
@@ -68,23 +94,19 @@ func (s settling) carryOut(ctx context.Context, verdict settle.Verdict, current 
 	}
 	switch verdict {
 	case settle.Superseded:
-		entry.Error, entry.Settled = s.note.Why+"; "+settle.SupersededBy(current), hostapi.SettledSuperseded
+		entry.Settled = hostapi.SettledSuperseded
+		if s.note.Phase == hostapi.PhaseDone {
+			entry.Outcome, entry.Error = s.note.Outcome, settle.SupersededBy(world.Current)
+			return nil
+		}
+		entry.Error = s.note.Why + "; " + settle.SupersededBy(world.Current)
 		return s.keepGuest(ctx)
 	case settle.Unconfirmed:
-		entry.Error, entry.Settled = s.note.Why+"; its runner is current, but nobody has confirmed it; what runs was not touched", hostapi.SettledUnconfirmed
-	case settle.Links:
-		entry.Error, entry.Settled = s.note.Why+"; the previous runner is current, and what runs was not touched", hostapi.SettledUnconfirmed
-		if s.note.Phase == hostapi.PhaseCommit { // nobody had touched the unit yet
-			entry.Settled = hostapi.SettledUndone
-		}
-		undo := s.undoing(s.srv.units)
-		return errors.Join(undo.links(), undo.toStart())
+		return s.adopt(ctx, entry)
+	case settle.UndoLinks:
+		return s.undoLinks(ctx, world, entry)
 	case settle.Undo:
 		return s.undoLate(ctx, entry)
-	case settle.UndoAtRest:
-		_, err := s.undoing(resting{s.srv.units}).run(ctx)
-		entry.Error, entry.Settled = s.note.Why+"; the previous runner is current again", hostapi.SettledUndone
-		return err
 	case settle.Finish:
 		entry.Error, entry.Settled = "the host finished the installation", hostapi.SettledFinished
 		return s.finishCommit(ctx)
@@ -92,8 +114,63 @@ func (s settling) carryOut(ctx context.Context, verdict settle.Verdict, current 
 	return nil
 }
 
+// adoptWithin bounds the checks of a VM whose deployment nobody has confirmed:
+// it runs already.
+const adoptWithin = 10 * time.Second
+
+// adopt leaves what runs as it is, where the checks of the deployment hold now or
+// somebody says so.
+func (s settling) adopt(ctx context.Context, entry *hostapi.HistoryEntry) error {
+	entry.Settled = hostapi.SettledUnconfirmed
+	switch {
+	case s.choice == hostapi.SettleKeep:
+		entry.Error = s.note.Why + "; it was kept as it is, as --settle=keep says"
+		return nil
+	case s.by == settle.Life:
+		entry.Error = s.note.Why + "; the VM was new, and somebody has told its unit what to do since"
+		return nil
+	}
+	if checks := s.note.Commit.Confirm.Checks; !checks.Empty() {
+		s.log("checking whether what runs is well")
+		if err := askAll(ctx, checks, adoptWithin, s.log); err != nil {
+			return unsettled(s.vm.Name(), s.note, err)
+		}
+	}
+	entry.Error = s.note.Why + "; its runner is current, but nobody has confirmed it; what runs was not touched"
+	return nil
+}
+
+// unsettled says that only a person can decide.
+func unsettled(n microvm.Name, note *vmstate.Note, why error) *hostapi.Failure {
+	return hostapi.Refuse(
+		fmt.Sprintf("deployment %s of %s was left unfinished: its runner is current and runs, but nobody has confirmed it, and it does not pass its checks: %v", note.ID, n, why),
+		"keep it with --settle=keep, or have what ran before started again with --settle=undo")
+}
+
+// newer refuses a note of a later version of ferry.
+func newer(vm vmstate.VM, note *vmstate.Note) *hostapi.Failure {
+	return hostapi.Refuse(
+		fmt.Sprintf("deployment %s of %s was left unfinished by a newer version of ferry (note version %d, phase %.20q)", note.ID, vm.Name(), note.Version, note.Phase),
+		"deploy with that version; the note is "+vm.Notes().Path()+" on the host")
+}
+
 func (s settling) undoing(units unitManager) undoing {
 	return undoing{vm: s.vm, units: units, note: s.note, log: s.log}
+}
+
+// undoLinks puts links back, and says what is so of the unit.
+func (s settling) undoLinks(ctx context.Context, world settle.World, entry *hostapi.HistoryEntry) error {
+	_, err := s.undoing(resting{s.srv.units}).run(ctx)
+	entry.Settled = hostapi.SettledUndone
+	state := "what runs was not touched"
+	switch {
+	case !world.Unit.Runs():
+		state = "the VM was not started"
+	case world.Booted == s.note.Runner:
+		state, entry.Settled = "the VM still runs the deployment's", hostapi.SettledUnconfirmed
+	}
+	entry.Error = s.note.Why + "; the previous runner is current again, and " + state
+	return err
 }
 
 // undoLate undoes a deployment that its session can't undo any more.
@@ -145,8 +222,8 @@ func (s settling) keepGuest(ctx context.Context) error {
 	return step.Do(step.Running, func() error { return keepRunning(ctx, s.srv.nix, s.vm.Guest(), now) })
 }
 
-// resting is systemd while the machine boots: VMs are about to be started by it,
-// with what `current` is by then.
+// resting is systemd for whoever puts links back and touches no unit, as while
+// the machine boots.
 type resting struct{ unitManager }
 
 func (resting) Run(context.Context, microvm.Name, hostapi.Activation, func(string)) (hostapi.UnitState, error) {
@@ -183,12 +260,20 @@ func (s *Server) Settle(ctx context.Context, booting bool, log func(n microvm.Na
 }
 
 // settleOne settles a VM's deployment if nobody holds its lock and no answer is
-// awaited any more; with id only that one.
+// awaited any more; with id only that one. A note that only a later ferry
+// understands is given to the program that wrote it.
 func (s *Server) settleOne(ctx context.Context, n microvm.Name, id string, how settling) error {
 	vm := s.see.VM(n)
-	left := vm.Notes().Left()
-	if left == nil || (id != "" && left.ID != id) {
+	left, err := vm.Notes().Deployment()
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
 		return nil
+	case err != nil:
+		return unreadable(vm, err)
+	case id != "" && left.ID != id:
+		return nil
+	case !left.Known():
+		return s.handOver(ctx, vm, left, how.by == settle.Boot)
 	}
 	lock, err := vm.Lock().Take(ctx, hostapi.Lock{By: left.By, Deployment: left.ID, Since: left.Started})
 	if err != nil {
@@ -205,5 +290,25 @@ func (s *Server) settleOne(ctx context.Context, n microvm.Name, id string, how s
 	return how.settle(ctx)
 }
 
+// settleForLife ends what a deployment has left before somebody starts, stops or
+// removes the VM, whose lock is held.
+func (s *Server) settleForLife(ctx context.Context, n microvm.Name, log func(string)) error {
+	vm := s.see.VM(n)
+	left, err := vm.Notes().Deployment()
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil
+	case err != nil:
+		return unreadable(vm, err)
+	}
+	return s.settling(vm, left, settle.Life, log).settle(ctx)
+}
+
 // errBusy: somebody works on the VM.
 var errBusy = errors.New("somebody works on it")
+
+// unreadable: the note may say how to undo what is half done.
+func unreadable(vm vmstate.VM, err error) *hostapi.Failure {
+	return hostapi.Refuse(fmt.Sprintf("the note of an earlier deployment cannot be read: %v", err),
+		"look at "+vm.Notes().Path()+" on the host; without it, nothing undoes that deployment")
+}

@@ -205,11 +205,11 @@ func TestOperatorUndoes(t *testing.T) {
 	}
 }
 
-// A unit that was started again meanwhile is no VM that is well.
+// A unit that systemd had to start again meanwhile is not a VM that is well.
 func TestConfirmationNeedsTheSameStart(t *testing.T) {
 	h := twoRunners(t)
 	c := h.await(60)
-	h.Units.State.InvocationID = "another"
+	h.Units.State.InvocationID, h.Units.State.Restarts = "another", 1
 	err := c.ask(hostapi.Request{Finish: &hostapi.FinishRequest{Name: web, Outcome: "restarted"}}, nil)
 	var f *hostapi.Failure
 	if !errors.As(err, &f) || !f.RolledBack || !strings.Contains(f.Message, "started again") {

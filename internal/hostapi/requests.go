@@ -152,7 +152,21 @@ type PrepareRequest struct {
 	Runner      microvm.StorePath   `json:"runner,omitempty"`      // empty where only the build tells
 	GuestSystem microvm.StorePath   `json:"guestSystem,omitempty"` // what the guest says it runs
 	WaitSeconds int                 `json:"waitSeconds,omitempty"` // for the lock
+	Settle      SettleChoice        `json:"settle,omitempty"`
 }
+
+// SettleChoice is what becomes of an earlier deployment that was left unfinished,
+// and whose runner runs though nobody has confirmed it.
+type SettleChoice string
+
+// The choices. Empty: it is kept where its checks hold now, else that is refused.
+const (
+	SettleKeep SettleChoice = "keep" // as it is
+	SettleUndo SettleChoice = "undo" // what ran before is started again
+)
+
+// SettleChoices are those that can be named.
+func SettleChoices() []SettleChoice { return []SettleChoice{SettleKeep, SettleUndo} }
 
 // Prepared answers a PrepareRequest.
 type Prepared struct {
@@ -300,7 +314,8 @@ type ResumeRequest struct {
 	Name microvm.Name `json:"name"`
 	ID   string       `json:"id"`
 	// TakeOver tells a session that has the deployment to end.
-	TakeOver bool `json:"takeOver,omitempty"`
+	TakeOver bool         `json:"takeOver,omitempty"`
+	Settle   SettleChoice `json:"settle,omitempty"`
 }
 
 // Resumed answers a ResumeRequest: with Outcome the deployment is over, else the

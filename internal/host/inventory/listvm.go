@@ -155,9 +155,15 @@ func (l *Lister) unfinished(disk vmstate.VM, v *hostapi.Listed) {
 	if left == nil {
 		return
 	}
-	if left.Awaits(time.Now()) > 0 {
-		v.Problem("deployment %s by %s may be confirmed until %s, then it is undone", left.ID, left.By, left.Deadline.Local().Format(time.TimeOnly))
-	} else {
+	now := disk.Now()
+	switch awaits := left.Awaits(now); {
+	case !left.Known():
+		v.Problem("deployment %s by %s was cut off; a newer version of ferry began it", left.ID, left.By)
+	case awaits > 0:
+		v.Problem("deployment %s by %s may be confirmed until %s, then it is undone", left.ID, left.By, now.Wall.Add(awaits).Local().Format(time.TimeOnly))
+	case left.Phase == hostapi.PhaseUndo:
+		v.Problem("deployment %s by %s is being undone: %s", left.ID, left.By, hostapi.Reason(left.Why))
+	default:
 		v.Problem("deployment %s by %s was cut off; the next one settles it", left.ID, left.By)
 	}
 	if left.Activating || left.Phase != "" {

@@ -30,6 +30,9 @@ func (m *Machine) Live(ctx context.Context, n microvm.Name, verb hostapi.Action,
 	}
 	defer lock.Release()
 	vm, declaredBy, err := m.see.Existing(ctx, n) // as it is now that nobody else works on it
+	if err == nil && declaredBy == "" && (verb != hostapi.ActionStart || !vm.Unit.Up()) {
+		vm, err = m.settled(ctx, n, log)
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -54,6 +57,17 @@ func (m *Machine) Live(ctx context.Context, n microvm.Name, verb hostapi.Action,
 		entry.Outcome, entry.Error = hostapi.OutcomeFailed, err.Error()
 	}
 	return life, errors.Join(err, m.see.VM(n).History().Append(entry))
+}
+
+// settled is the VM once a deployment that was left unfinished is over. Where that
+// fails, the unit is told what to do all the same: whoever settles it later finds
+// that somebody has.
+func (m *Machine) settled(ctx context.Context, n microvm.Name, log func(string)) (*hostapi.VMState, error) {
+	if err := m.settle(ctx, n, log); err != nil {
+		log("an earlier deployment could not be settled: " + err.Error())
+	}
+	vm, _, err := m.see.Existing(ctx, n)
+	return vm, err
 }
 
 func (m *Machine) startVM(ctx context.Context, vm *hostapi.VMState, life *hostapi.Life, verb hostapi.Action, log func(string)) error {

@@ -1,6 +1,7 @@
 package manage
 
 import (
+	"context"
 	"errors"
 	"path/filepath"
 
@@ -13,7 +14,8 @@ import (
 const web = hosttest.Web
 
 func machine(h *hosttest.Host) *Machine {
-	return New(&inventory.Observer{Layout: h.Layout, Units: h.Units}, h.Units, h.Nix)
+	settled := func(context.Context, microvm.Name, func(string)) error { return nil }
+	return New(&inventory.Observer{Layout: h.Layout, Units: h.Units}, h.Units, h.Nix, settled)
 }
 
 // template is the file that every VM's unit is made from, wants the directory of

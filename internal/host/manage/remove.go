@@ -59,6 +59,9 @@ func (m *Machine) Remove(ctx context.Context, n microvm.Name, claim hostapi.Clai
 	if mounted := mountsBelow(disk.Path()); len(mounted) > 0 && !keepData {
 		return nil, hostapi.Refuse(fmt.Sprintf("something is mounted at %s", strings.Join(mounted, ", ")), "unmount it first, so that nothing of it is deleted, or use --keep-data")
 	}
+	if err := m.settle(ctx, n, log); err != nil {
+		log("an earlier deployment could not be settled: " + err.Error())
+	}
 	r.Kept = keepData
 	if r.Running {
 		ended, err := m.units.Stop(ctx, n, log)

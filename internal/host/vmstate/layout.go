@@ -26,6 +26,8 @@ type Layout struct {
 	Owner int
 	// Root stands before every path of the store; empty but in tests.
 	Root string
+	// Clock is what time it is; nil but in tests: the kernel's.
+	Clock func() Moment
 }
 
 // DefaultStateDir is microvm.nix's default of microvm.stateDir.

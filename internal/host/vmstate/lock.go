@@ -71,9 +71,10 @@ func (k Lock) Take(ctx context.Context, mine hostapi.Lock) (*Held, error) {
 		}
 		return nil, hostapi.LockedFailure(fmt.Sprintf("%s is locked by another deployment", n))
 	}
-	if left := k.vm.Notes().Left(); left != nil && left.ID != mine.Deployment && left.Awaits(time.Now()) > 0 {
+	now := k.vm.layout.Now()
+	if left := k.vm.Notes().Left(); left != nil && left.ID != mine.Deployment && left.Awaits(now) > 0 {
 		_ = f.Close()
-		return nil, left.refusal(n)
+		return nil, left.refusal(n, now)
 	}
 	b, err := json.Marshal(mine)
 	if err == nil {

@@ -37,6 +37,13 @@ func (n Notes) Deployment() (*Note, error) {
 	if err := n.read(noteDeployment, &note); err != nil {
 		return nil, err
 	}
+	if note.Version == 0 && note.Boot == "" {
+		if fi, err := os.Stat(n.Path()); err == nil {
+			if now := n.vm.layout.Now(); now.wrote(fi.ModTime()) {
+				note.Boot = now.Boot
+			}
+		}
+	}
 	return &note, nil
 }
 

@@ -4,7 +4,6 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
-	"time"
 )
 
 // Notes are root's, but a crash may cut one: what is read of it never makes ferry
@@ -32,8 +31,8 @@ func FuzzNotes(f *testing.F) {
 			if left.Reversible() && (left.Commit == nil || left.Before == nil) {
 				t.Errorf("there is nothing to go back to: %s", note)
 			}
-			if left.Awaits(time.Now()) < 0 {
-				t.Errorf("awaits %s", left.Awaits(time.Now()))
+			if left.Awaits(l.Now()) < 0 {
+				t.Errorf("awaits %s", left.Awaits(l.Now()))
 			}
 		}
 		_, _ = vm.Guest().Running()

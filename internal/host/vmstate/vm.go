@@ -28,6 +28,9 @@ func (v VM) Path() string { return filepath.Join(v.layout.StateDir, string(v.nam
 // lib is where ferry's own notes on it are.
 func (v VM) lib() string { return filepath.Join(v.layout.Lib, "vms", string(v.name)) }
 
+// Now is this moment, as notes on it keep time.
+func (v VM) Now() Moment { return v.layout.Now() }
+
 // Roots are its garbage collector roots.
 func (v VM) Roots() Roots { return Roots{vm: v} }
 
