@@ -12,6 +12,7 @@ import (
 	"ferry/internal/cmdline"
 	"ferry/internal/deploy"
 	"ferry/internal/flake"
+	"ferry/internal/hostapi"
 	"ferry/internal/manage"
 	"ferry/internal/microvm"
 	"ferry/internal/nix"
@@ -24,6 +25,7 @@ type attachOptions struct {
 	target     string
 	targetSudo bool
 	takeOver   bool
+	settle     hostapi.SettleChoice
 }
 
 func (a *app) attachCommand() *cobra.Command {
@@ -58,12 +60,13 @@ listed. The exit code is that of the deployment.`,
 				}
 				req.Target = &address
 			}
-			req.TargetSudo, req.TakeOver = o.targetSudo, o.takeOver
+			req.TargetSudo, req.TakeOver, req.Settle = o.targetSudo, o.takeOver, o.settle
 			req.Source = flake.Source{Ref: o.place.flake, Options: o.place.nix.words}
 			return a.attach(cmd.Context(), req, &o)
 		},
 	}
 	o.place.addFlags(cmd)
+	addSettleFlag(cmd, &o.settle)
 	cmd.Flags().StringVar(&o.target, "target", "", "the address of the system inside")
 	cmd.Flags().BoolVar(&o.targetSudo, "target-sudo", false, "become root in the guest with sudo")
 	cmd.Flags().BoolVar(&o.takeOver, "take-over", false, "end the ferry that still holds the deployment, such as one behind a frozen connection")

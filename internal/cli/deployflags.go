@@ -31,6 +31,7 @@ type deployOptions struct {
 	updateFlake string
 	dryRun      bool
 	wait        time.Duration
+	settle      hostapi.SettleChoice
 	confirm     confirmOptions
 	build       buildFlags
 	nix         nixOptions
@@ -43,6 +44,7 @@ func (o *deployOptions) addFlags(cmd *cobra.Command) {
 	fs.BoolVar(&o.hostSudo, "host-sudo", false, "become root on the host with sudo")
 	fs.BoolVar(&o.dryRun, "dry-run", false, "say what would happen and change nothing")
 	cmdline.AddWaitFlag(cmd, &o.wait)
+	addSettleFlag(cmd, &o.settle)
 	o.nix.addFlags(fs)
 }
 
@@ -123,7 +125,7 @@ func (o *deployOptions) request(p positionals) (deploy.Request, error) {
 		Source:   flake.Source{Ref: o.flake, Options: o.nix.words},
 		HostSudo: o.hostSudo || o.bothSudo, TargetSudo: o.targetSudo || o.bothSudo,
 		Restart: hostapi.RestartPolicy(o.restart), UpdateFlake: o.updateFlake, DryRun: o.dryRun,
-		Confirm: o.confirm.confirm(), Wait: o.wait,
+		Confirm: o.confirm.confirm(), Wait: o.wait, Settle: o.settle,
 	}
 	var err error
 	if req.Building, err = o.build.building(); err != nil {

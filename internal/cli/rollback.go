@@ -26,6 +26,7 @@ type rollbackOptions struct {
 	restart    string
 	dryRun     bool
 	wait       time.Duration
+	settle     hostapi.SettleChoice
 	confirm    confirmOptions
 }
 
@@ -60,6 +61,7 @@ flake gone, with --host.` + confirmHelp,
 	}
 	o.place.addFlags(cmd)
 	cmdline.AddWaitFlag(cmd, &o.wait)
+	addSettleFlag(cmd, &o.settle)
 	fs := cmd.Flags()
 	o.confirm.addFlags(fs)
 	fs.IntVar(&o.to, "to", 0, "the generation to go to (ferry generations NAME)")
@@ -74,7 +76,7 @@ flake gone, with --host.` + confirmHelp,
 func (o *rollbackOptions) request(cmd *cobra.Command, n microvm.Name) (deploy.RollbackRequest, error) {
 	req := deploy.RollbackRequest{
 		Name: n, TargetSudo: o.targetSudo, To: o.to, Restart: hostapi.RestartPolicy(o.restart), DryRun: o.dryRun,
-		Confirm: o.confirm.confirm(), Wait: o.wait,
+		Confirm: o.confirm.confirm(), Wait: o.wait, Settle: o.settle,
 	}
 	if o.restart != "" && !slices.Contains(restartPolicies(), o.restart) {
 		return req, &cmdline.UsageError{Err: fmt.Errorf("unknown --restart=%.40q", o.restart), Next: "one of " + strings.Join(restartPolicies(), ", ")}

@@ -36,6 +36,7 @@ type updateOptions struct {
 	restart    string
 	dryRun     bool
 	wait       time.Duration
+	settle     hostapi.SettleChoice
 	confirm    confirmOptions
 	unattended bool // run by a timer
 }
@@ -82,6 +83,7 @@ restarted unless --restart=never: then it is installed only.` + confirmHelp,
 	}
 	o.place.addFlakeFlags(cmd)
 	cmdline.AddWaitFlag(cmd, &o.wait)
+	addSettleFlag(cmd, &o.settle)
 	fs := cmd.Flags()
 	fs.StringArrayVar(&o.hosts, "host", nil, "a host: an address, a name of ferry.hosts, or local (repeatable with --all; default: the flake's)")
 	fs.BoolVar(&o.all, "all", false, "all VMs of the hosts")
@@ -220,7 +222,7 @@ func (o *updateOptions) request(n microvm.Name) (deploy.UpdateRequest, error) {
 	req := deploy.UpdateRequest{
 		Name: n, TargetSudo: o.targetSudo, AllVMs: o.all, Unattended: o.unattended,
 		Fetch:   deploy.Fetch{Cache: o.cache, Relay: deploy.Relay(o.relay), Stall: o.stall, Limit: o.limit},
-		Restart: hostapi.RestartPolicy(o.restart), DryRun: o.dryRun, Confirm: o.confirm.confirm(), Wait: o.wait,
+		Restart: hostapi.RestartPolicy(o.restart), DryRun: o.dryRun, Confirm: o.confirm.confirm(), Wait: o.wait, Settle: o.settle,
 	}
 	if o.target != "" {
 		address, err := targetAddress(o.target)

@@ -93,7 +93,7 @@ func findLeft(ctx context.Context, r *run, p progress) (progress, error) {
 func takeOver(ctx context.Context, r *run, p progress) (progress, error) {
 	p.standing.text = "the host goes on by itself, and undoes what fails"
 	var left hostapi.Resumed
-	resume := hostapi.ResumeRequest{Name: p.to.Name, ID: r.id, TakeOver: p.attached.req.TakeOver}
+	resume := hostapi.ResumeRequest{Name: p.to.Name, ID: r.id, TakeOver: p.attached.req.TakeOver, Settle: p.attached.req.Settle}
 	if err := r.host.Call(ctx, hostapi.Request{Resume: &resume}, &left); err != nil {
 		return p, err
 	}

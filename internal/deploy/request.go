@@ -25,6 +25,7 @@ type Request struct {
 	DryRun               bool
 	Confirm              Confirm
 	Wait                 time.Duration // for the VM's lock; 0: not
+	Settle               hostapi.SettleChoice
 	Building             Building
 }
 
@@ -51,12 +52,13 @@ type RollbackRequest struct {
 	DryRun     bool
 	Confirm    Confirm
 	Wait       time.Duration // for the VM's lock; 0: not
+	Settle     hostapi.SettleChoice
 }
 
 func (r RollbackRequest) request() Request {
 	return Request{
 		Attribute: r.Name, Host: &r.Host, HostSudo: r.HostSudo, Target: r.Target, TargetSudo: r.TargetSudo,
-		Action: hostapi.ActionSwitch, Restart: r.Restart, DryRun: r.DryRun, Confirm: r.Confirm, Wait: r.Wait,
+		Action: hostapi.ActionSwitch, Restart: r.Restart, DryRun: r.DryRun, Confirm: r.Confirm, Wait: r.Wait, Settle: r.Settle,
 	}
 }
 
@@ -85,12 +87,13 @@ type UpdateRequest struct {
 	DryRun  bool
 	Confirm Confirm
 	Wait    time.Duration // for the VM's lock; 0: not
+	Settle  hostapi.SettleChoice
 }
 
 func (r UpdateRequest) request() Request {
 	return Request{
 		Attribute: r.Name, Host: &r.Host, HostSudo: r.HostSudo, Target: r.Target, TargetSudo: r.TargetSudo,
-		Action: hostapi.ActionSwitch, Restart: r.Restart, DryRun: r.DryRun, Confirm: r.Confirm, Wait: r.Wait,
+		Action: hostapi.ActionSwitch, Restart: r.Restart, DryRun: r.DryRun, Confirm: r.Confirm, Wait: r.Wait, Settle: r.Settle,
 	}
 }
 
@@ -129,4 +132,5 @@ type AttachRequest struct {
 	// TakeOver ends a session that has the deployment still: one of a connection
 	// that is gone, but not for the host.
 	TakeOver bool
+	Settle   hostapi.SettleChoice
 }

@@ -27,6 +27,7 @@ type Resolved struct {
 	DryRun      bool
 	Confirm     Confirm
 	Wait        time.Duration
+	Settle      hostapi.SettleChoice
 	// Place is where the runner is built.
 	Place        microvm.BuildPlace
 	NoSubstitute bool
@@ -40,7 +41,7 @@ func resolve(req Request, f flake.Fleet) Resolved {
 		Attribute: req.Attribute, Name: cmp.Or(req.Name, req.Attribute), Source: req.Source,
 		Host: req.Host, HostSudo: req.HostSudo, Target: req.Target, TargetSudo: req.TargetSudo,
 		Action: req.Action, Restart: cmp.Or(req.Restart, hostapi.RestartPolicy(vm.Restart), hostapi.RestartAuto),
-		UpdateFlake: cmp.Or(req.UpdateFlake, vm.UpdateFlake), DryRun: req.DryRun, Wait: req.Wait,
+		UpdateFlake: cmp.Or(req.UpdateFlake, vm.UpdateFlake), DryRun: req.DryRun, Wait: req.Wait, Settle: req.Settle,
 		Confirm:      req.Confirm.Or(vm.Health),
 		NoSubstitute: req.Building.NoSubstitute,
 		EvalOnHost:   req.Building.EvalOnHost && !req.DryRun, // a dry run leaves nothing on the host
