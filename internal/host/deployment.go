@@ -88,6 +88,7 @@ func (d *deployment) takeBack(ctx context.Context, entry *hostapi.HistoryEntry) 
 	}
 	world := d.srv.world(seen)
 	undo := undoing{vm: d.vm, units: d.srv.units, note: &d.note, log: d.log}
+	untouched := d.note.Phase == hostapi.PhaseCommit // by the deployment
 	switch settle.Judge(&d.note, world, settle.Session) {
 	case settle.Superseded:
 		entry.Settled = hostapi.SettledSuperseded
@@ -98,7 +99,11 @@ func (d *deployment) takeBack(ctx context.Context, entry *hostapi.HistoryEntry) 
 	case settle.UndoLinks:
 		undo.units, entry.Settled = resting{d.srv.units}, hostapi.SettledUndone
 		_, err := undo.run(ctx)
-		return "the previous runner is current again, but somebody else has stopped or started the VM since, so that was left alone", err
+		if untouched {
+			entry.Outcome, entry.Settled = hostapi.OutcomeRolledBack, ""
+			return atRest(&d.note, world), err
+		}
+		return atRest(&d.note, world) + ": somebody else has stopped or started it since", err
 	}
 	entry.Outcome = hostapi.OutcomeRolledBack
 	return undo.run(ctx)

@@ -48,7 +48,7 @@ func (s settling) settle(ctx context.Context) error {
 	}
 	s.vm = s.srv.see.VM(s.vm.Name()) // in the state directory that was found
 	world := s.srv.world(seen)
-	verdict := s.chosen(settle.Judge(s.note, world, s.by))
+	verdict := s.chosen(settle.Judge(s.note, world, s.by), world)
 	switch verdict {
 	case settle.Refuse:
 		return newer(s.vm, s.note)
@@ -70,13 +70,16 @@ func (s settling) settle(ctx context.Context) error {
 }
 
 // chosen is the verdict where somebody says what shall become of the deployment.
-func (s settling) chosen(v settle.Verdict) settle.Verdict {
+// What is kept is what is current.
+func (s settling) chosen(v settle.Verdict, world settle.World) settle.Verdict {
 	unsettled := v == settle.Unconfirmed || v == settle.Undo || v == settle.UndoLinks
 	switch {
 	case !unsettled:
 		return v
-	case s.choice == hostapi.SettleKeep:
+	case s.choice == hostapi.SettleKeep && world.Current == s.note.Runner:
 		return settle.Unconfirmed
+	case s.choice == hostapi.SettleKeep:
+		return settle.UndoLinks
 	case s.choice == hostapi.SettleUndo && s.by != settle.Life:
 		return settle.Undo
 	}
@@ -160,17 +163,26 @@ func (s settling) undoing(units unitManager) undoing {
 
 // undoLinks puts links back, and says what is so of the unit.
 func (s settling) undoLinks(ctx context.Context, world settle.World, entry *hostapi.HistoryEntry) error {
+	touched := s.note.Phase != hostapi.PhaseCommit // the unit, by the deployment
 	_, err := s.undoing(resting{s.srv.units}).run(ctx)
-	entry.Settled = hostapi.SettledUndone
-	state := "what runs was not touched"
-	switch {
-	case !world.Unit.Runs():
-		state = "the VM was not started"
-	case world.Booted == s.note.Runner:
-		state, entry.Settled = "the VM still runs the deployment's", hostapi.SettledUnconfirmed
+	entry.Error, entry.Settled = s.note.Why+"; "+atRest(s.note, world), hostapi.SettledUndone
+	if touched && world.Unit.Runs() && world.Booted == s.note.Runner {
+		entry.Settled = hostapi.SettledUnconfirmed
 	}
-	entry.Error = s.note.Why + "; the previous runner is current again, and " + state
 	return err
+}
+
+// atRest is how things are once links were put back and no unit was touched.
+func atRest(note *vmstate.Note, world settle.World) string {
+	switch {
+	case note.Before.Current == "":
+		return "the VM was new: uninstalled"
+	case !world.Unit.Runs():
+		return "the previous runner is current again, and the VM was not started"
+	case world.Booted == note.Runner:
+		return "the previous runner is current again, and the VM still runs the deployment's"
+	}
+	return "the previous runner is current again, and what runs was not touched"
 }
 
 // undoLate undoes a deployment that its session can't undo any more.

@@ -120,6 +120,7 @@ func rules() []rule {
 		{UndoLinks, claim.stopped},
 		{Unconfirmed, func(c claim) bool { return c.startedBy() == somebody && c.runsOurs() }},
 		{UndoLinks, func(c claim) bool { return c.startedBy() == somebody && c.world.Unit.Runs() }},
+		{UndoLinks, func(c claim) bool { return c.note.Phase == hostapi.PhaseCommit }}, // it had not come to the unit
 		{Wait, func(c claim) bool { return c.alone() && c.note.Awaits(c.world.Now) > 0 }},
 		{UndoLinks, func(c claim) bool { return c.by == Boot && !c.world.Unit.Runs() }},
 		{Unconfirmed, func(c claim) bool { return c.by == Next && c.startedBy() == ours && c.runsOurs() }},

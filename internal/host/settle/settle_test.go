@@ -186,6 +186,8 @@ func TestJudge(t *testing.T) {
 		{UndoLinks, "*", "*", "*", "true", "*", "*", "foreign", "*", "*"},
 		{Unconfirmed, "commit", "*", "*", "*", "new", "new none", "ours reloading starting foreign", "*", "*"},
 		{UndoLinks, "commit", "*", "*", "*", "*", "*", "ours reloading starting foreign", "*", "*"},
+		// It had not come to the unit.
+		{UndoLinks, "commit", "*", "*", "*", "*", "*", "*", "*", "*"},
 		// An answer may still come: whoever can't ask for it waits.
 		{Wait, "await", "*", "*", "*", "*", "*", "*", "guard boot", "true"},
 		// Before units start they are left alone.
@@ -244,6 +246,8 @@ func TestVerdictsAreSafe(t *testing.T) {
 			bad = "ends what somebody else has started"
 		case got == Undo && s.unit == "stopped" && s.noted:
 			bad = "starts what somebody has stopped"
+		case got == Undo && s.phase == hostapi.PhaseCommit:
+			bad = "touches a unit that the deployment has not touched"
 		case got == Unconfirmed && !unit.Runs():
 			bad = "is of a VM that does not run"
 		}
@@ -279,7 +283,7 @@ func TestNewVM(t *testing.T) {
 		Commit: &hostapi.CommitRequest{Activation: hostapi.ActivateStart},
 	}
 	now := vmstate.Moment{Boot: "this"}
-	for current, want := range map[microvm.StorePath]Verdict{"": Undo, made: Undo, other: Superseded} {
+	for current, want := range map[microvm.StorePath]Verdict{"": UndoLinks, made: UndoLinks, other: Superseded} {
 		if got := Judge(n, World{Now: now, Current: current, Unit: hostapi.UnitState{ActiveState: "inactive"}}, Guard); got != want {
 			t.Errorf("current %q: %q instead of %q", current, got, want)
 		}

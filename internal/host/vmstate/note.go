@@ -66,15 +66,19 @@ func (n *Note) Await(now Moment, within time.Duration) {
 }
 
 // Awaits is how long the operator may still answer. After a reboot of the host
-// that is over; a note of version 0 has its deadline on the wall only, which may
-// have been set, so that it counts for no longer than an answer may take.
+// that is over. A note of version 0 has its deadline on the wall only: where that
+// leaves more time than an answer may take, the clock was set back, and it is over,
+// too.
 func (n *Note) Awaits(now Moment) time.Duration {
 	switch {
 	case n.Phase != hostapi.PhaseAwait:
 		return 0
 	case n.DeadlineSince == 0 && n.Commit != nil:
-		within := n.Commit.Confirm.Within()
-		return max(0, min(n.Deadline.Sub(now.Wall), within+hostapi.Grace(within)))
+		left, within := n.Deadline.Sub(now.Wall), n.Commit.Confirm.Within()
+		if left > within+hostapi.Grace(within) {
+			return 0
+		}
+		return max(0, left)
 	case n.Boot != now.Boot:
 		return 0
 	}
