@@ -33,9 +33,9 @@ type Client struct {
 	AllowRedirect []string
 	// AllowHTTP takes answers over http, too, which anybody on the way can change.
 	AllowHTTP bool
-	Netrc         *Netrc        // credentials by host; nil: none
-	Timeout       time.Duration // of one try, its body included; default 20 s
-	MaxBytes      int64         // of an answer, unpacked; default 4 MiB
+	Netrc     *Netrc        // credentials by host; nil: none
+	Timeout   time.Duration // of one try, its body included; default 20 s
+	MaxBytes  int64         // of an answer, unpacked; default 4 MiB
 	// Retrying is told of each try that failed and the wait until the next.
 	Retrying func(err error, wait time.Duration)
 	// Transport replaces the default one, which honours HTTPS_PROXY and the like.

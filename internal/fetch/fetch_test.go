@@ -32,7 +32,9 @@ func parse(t *testing.T, s string) *url.URL {
 }
 
 // quick is a client whose waits don't hold up a test.
-func quick() *Client { return &Client{AllowHTTP: true, firstWait: time.Millisecond, Timeout: 10 * time.Second} }
+func quick() *Client {
+	return &Client{AllowHTTP: true, firstWait: time.Millisecond, Timeout: 10 * time.Second}
+}
 
 func TestGet(t *testing.T) {
 	u := serve(t, func(w http.ResponseWriter, r *http.Request) {

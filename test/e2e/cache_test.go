@@ -83,13 +83,13 @@ func TestCacheFaults(t *testing.T) {
 
 	p.put("gone", "/nix/store/y26qxcq1gg2hrqpxdc58b2fghv2bhxjg-microvm-process-starved")
 	vm.unchangedBy(runner, func() {
-		in.ferry("update", "starved", "--host", "root@host1", "--cache", p.cache(), "--from", p.url+"/gone").
+		in.ferry("update", "starved", "--host", "root@host1", "--cache", p.cache(), "--allow-http", "--from", p.url+"/gone").
 			want(1, "/nix/store/y26qxcq1gg2hrqpxdc58b2fghv2bhxjg-microvm-process-starved is not in "+p.cache())
 	})
 	system := in.op("sh", "-c", `for i in "$1"/files/cache/*.narinfo; do sed -n 's/^StorePath: //p' "$i"; done | grep nixos-system`, "sh", p.dir)
 	p.put("system", system)
 	vm.unchangedBy(runner, func() {
-		in.ferry("update", "starved", "--host", "root@host1", "--cache", p.cache(), "--from", p.url+"/system").
+		in.ferry("update", "starved", "--host", "root@host1", "--cache", p.cache(), "--allow-http", "--from", p.url+"/system").
 			want(1, system+" is not a runner", "bin/microvm-run")
 	})
 	vm.unchangedBy(runner, func() {
@@ -139,7 +139,7 @@ func TestRelay(t *testing.T) {
 		in.ferry(args...).want(1, "not accepted by the host", "ci-1")
 		// deploy is nobody whom the host's Nix trusts; by sudo it is root, whose
 		// word on signatures counts no more.
-		in.ferry("update", "relayed", "--host", "deploy@host2", "--host-sudo", "--cache", cache, "--from", p.url+"/runner").
+		in.ferry("update", "relayed", "--host", "deploy@host2", "--host-sudo", "--cache", cache, "--allow-http", "--from", p.url+"/runner").
 			want(1, "not accepted by the host", "ci-1")
 	})
 	configureNix(t, world.host2, "extra-trusted-public-keys = "+p.key)
