@@ -55,6 +55,10 @@ func TestPrebuiltSystemOntoARunningVM(t *testing.T) {
 	if n := connections(t, world.host1) - before; n != 1 {
 		t.Errorf("nothing was to be done, with %d connections", n)
 	}
+	// A server that lost its newest builds brings no older one back.
+	c.succeeds("prebuilt", first, 6)
+	op.ferry(args...).want(1, "build 6 is older than build 7 of the same job", hint+"if the older one is meant, use --allow-older")
+	op.ferry(append(args, "--dry-run", "--allow-older")...).want(0)
 	// The way back is that of every deployment.
 	op.ferry("rollback", "prebuilt", "--host", "root@host1").want(0, "rolled back; switched live")
 	if vm.link("current") != first {
