@@ -66,7 +66,9 @@ func TestVirtiofsdIsLedNowhere(t *testing.T) {
 // so.
 func TestShareInTheVMsDirectory(t *testing.T) {
 	const share = `microvm.shares = [{ tag = "x"; proto = "virtiofs"; source = "/var/lib/microvms/inside/data"; mountPoint = "/x"; }];`
-	in := newInfra(t, "", map[string]string{"inside": vmModule("inside", share)})
+	in := newInfra(t, "", map[string]string{"inside": vmModule("inside", share,
+		`microvm.binScripts.microvm-register = "pwd >/run/inside-registered; id -u >>/run/inside-registered";`,
+		`microvm.binScripts.microvm-unregister = "pwd >>/run/inside-registered";`)})
 	e := &escape{vmOn: onHost(t, world.host2, "inside"), in: in}
 	during(t, world.host2, makeEvil, "rm -rf "+evil+" /var/tmp/canary")
 	in.ferry("install", "inside", "root@host2").want(0)
@@ -85,5 +87,13 @@ func TestShareInTheVMsDirectory(t *testing.T) {
 	if code, out := e.as("socat -u OPEN:/dev/null UNIX-CONNECT:inside-virtiofs-x.sock"); code != 0 {
 		t.Errorf("the hypervisor's user can't reach the socket: %s", out)
 	}
+	// Root's scripts don't run where an interpreter would take an escaped guest's
+	// modules from.
+	vm := onHost(t, world.host2, "inside")
+	vm.systemctl("stop")
+	if got := output(t, e.host, "cat", "/run/inside-registered"); got != "/\n0\n/" {
+		t.Errorf("where and as whom it was registered: %q", got)
+	}
+	vm.systemctl("start")
 	in.ferry("remove", "inside", "--host", "root@host2", "--keep-data").want(0).without("inside-virtiofs-x.sock")
 }

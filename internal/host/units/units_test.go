@@ -13,6 +13,25 @@ func settings(content string) []string {
 	return slices.DeleteFunc(strings.Split(service, "\n"), func(l string) bool { return l == "" || strings.HasPrefix(l, "#") })
 }
 
+// What root runs for a VM does not have the VM's directory as its working
+// directory, where an interpreter would take modules from that user microvm put
+// there.
+func TestRootRunsNothingInTheVMsDirectory(t *testing.T) {
+	for _, u := range All() {
+		root := !strings.Contains(u.Content, "\nUser=microvm\n")
+		for _, s := range settings(strings.ReplaceAll(u.Content, "\\\n", "")) {
+			key, value, _ := strings.Cut(s, "=")
+			if strings.HasPrefix(value, "+/bin/sh") && !strings.HasPrefix(value, "+/bin/sh -c '  cd / || exit;") {
+				t.Errorf("%s: %s", u.Name, s)
+			}
+			// set-booted runs only its own shell script.
+			if root && key == "WorkingDirectory" && u.Name != "microvm-set-booted@.service" {
+				t.Errorf("%s: %s", u.Name, s)
+			}
+		}
+	}
+}
+
 // Every unit of a VM has the restrictions that it can bear, and none that would
 // take its devices, a guest's files or a host's mounts away.
 func TestUnitsAreRestricted(t *testing.T) {
