@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -16,6 +17,7 @@ import (
 	"ferry/internal/hostapi"
 	"ferry/internal/manage"
 	"ferry/internal/timers"
+	"ferry/internal/ui"
 )
 
 func (a *app) hostTimer() *cobra.Command {
@@ -73,11 +75,15 @@ auto restarts the VM, never installs only.`,
 			u.VMs = args[1:]
 			u.Hydra, u.From, u.FromFlake = source.hydra, source.from, source.fromFlake
 			u.AnyFlake, u.AllowRedirect, u.Netrc = source.anyFlake, source.allowRedirect, source.netrc
+			u.AllowHTTP = &source.allowHTTP
 			req := timers.Request{Kind: timers.KindUpdate, Settings: timers.Settings{Update: &u}}
 			if !o.remove {
 				if _, _, err := timedUpdate(&u); err != nil {
 					return err
 				}
+			}
+			if !source.allowHTTP {
+				u.AllowHTTP = nil // which an older ferry on the host reads, too
 			}
 			return a.setTimer(cmd.Context(), &o, args[0], req)
 		},
@@ -85,6 +91,7 @@ auto restarts the VM, never installs only.`,
 	o.addFlags(cmd)
 	source.addFlags(cmd)
 	fs := cmd.Flags()
+	addAllowOlder(fs, &u.AllowOlder)
 	fs.StringVar(&u.Cache, "cache", "", "the binary cache that has the builds (default: the host's own substituters)")
 	fs.StringVar(&u.Restart, "restart", "", "when to restart a VM: auto (only where it can't be switched live), if-needed, always, never")
 	fs.BoolVar(&u.NoRollback, "no-rollback", false, "leave an update that failed as it is instead of undoing it")
@@ -191,6 +198,9 @@ func (a *app) timerRun() *cobra.Command {
 				o, names, err := timedUpdate(s.Update)
 				if err != nil {
 					return err
+				}
+				if s.Update.UnsaidHTTP() {
+					a.ui.Warn("anybody on the way can change what %s says, since it is asked over http: use https, or set `allowHttp` of `update` in %s", ui.Redact(cmp.Or(s.Update.Hydra, s.Update.From)), timers.File)
 				}
 				return a.runUpdate(cmd.Context(), o, names)
 			case k == timers.KindFlakeUpdate && s.FlakeUpdate != nil:

@@ -19,9 +19,10 @@ func timedUpdate(u *timers.Update) (*updateOptions, []microvm.Name, error) {
 		place: placeOptions{flake: "."}, hosts: []string{"local"}, all: len(u.VMs) == 0,
 		source: sourceOptions{
 			hydra: u.Hydra, from: u.From, fromFlake: u.FromFlake, anyFlake: u.AnyFlake,
-			allowRedirect: u.AllowRedirect, netrc: u.Netrc,
+			allowRedirect: u.AllowRedirect, allowHTTP: u.TakesHTTP(), netrc: u.Netrc,
 		},
-		cache: u.Cache, relay: string(deploy.RelayNever), restart: u.Restart, wait: timedWait,
+		allowOlder: u.AllowOlder,
+		cache:      u.Cache, relay: string(deploy.RelayNever), restart: u.Restart, wait: timedWait,
 		confirm: confirmOptions{noRollback: u.NoRollback}, unattended: true,
 	}
 	names, err := o.names("ferry host timer update HOST [NAME…]", u.VMs)

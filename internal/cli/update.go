@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"ferry/internal/cmdline"
 	"ferry/internal/deploy"
@@ -38,6 +39,7 @@ type updateOptions struct {
 	wait       time.Duration
 	settle     hostapi.SettleChoice
 	confirm    confirmOptions
+	allowOlder bool
 	unattended bool // run by a timer
 }
 
@@ -47,6 +49,7 @@ type sourceOptions struct {
 	fromFlake     bool
 	anyFlake      bool
 	allowRedirect []string
+	allowHTTP     bool
 	netrc         string
 }
 
@@ -68,7 +71,10 @@ Signatures are always checked, by the keys that the host trusts. Where the host
 can't reach the cache, this machine copies from it, and checks as well (--relay).
 
 A VM that can't be switched live, or whose system can't be logged in to, is
-restarted unless --restart=never: then it is installed only.` + confirmHelp,
+restarted unless --restart=never: then it is installed only.
+
+Sources are asked over https unless --allow-http says otherwise. A build of Hydra
+that is older than the installed one of the same job needs --allow-older.` + confirmHelp,
 		Example: `  ferry update web --hydra https://hydra.example.org/jobset/infra/main --cache https://cache.example.org
   ferry update --all --host root@server --hydra https://hydra.example.org/job/infra/main/vm-{vm}
   ferry update --all --host local --from-flake --restart never
@@ -88,6 +94,7 @@ restarted unless --restart=never: then it is installed only.` + confirmHelp,
 	fs.StringArrayVar(&o.hosts, "host", nil, "a host: an address, a name of ferry.hosts, or local (repeatable with --all; default: the flake's)")
 	fs.BoolVar(&o.all, "all", false, "all VMs of the hosts")
 	o.source.addFlags(cmd)
+	addAllowOlder(fs, &o.allowOlder)
 	fs.StringVar(&o.cache, "cache", "", "the binary cache that has the builds (default: the host's own substituters)")
 	fs.StringVar(&o.relay, "relay", string(deploy.RelayAuto), "copy through this machine: auto (where the host can't reach the cache), always, never")
 	most := health.MaxTimeout
@@ -109,7 +116,12 @@ func (o *sourceOptions) addFlags(cmd *cobra.Command) {
 	fs.BoolVar(&o.fromFlake, "from-flake", false, "build what the VMs' flake files name, on the host itself")
 	fs.BoolVar(&o.anyFlake, "any-flake", false, "with --hydra: whatever the VMs' flake files say")
 	fs.StringArrayVar(&o.allowRedirect, "allow-redirect", nil, "another origin that answers may come from, such as https://cdn.example.org (repeatable)")
+	fs.BoolVar(&o.allowHTTP, "allow-http", false, "ask --hydra or --from over http, too, where anybody on the way can change the answer")
 	fs.StringVar(&o.netrc, "netrc", "", "a netrc file with the credentials for --hydra or --from")
+}
+
+func addAllowOlder(fs *pflag.FlagSet, to *bool) {
+	fs.BoolVar(to, "allow-older", false, "with --hydra: also a build that is older than the installed one of the same job")
 }
 
 // check refuses options that can't be meant.
@@ -135,7 +147,7 @@ func (o *sourceOptions) open(report deploy.Reporter) (update.Source, error) {
 	if o.fromFlake {
 		return nil, nil
 	}
-	client := &fetch.Client{}
+	client := &fetch.Client{AllowHTTP: o.allowHTTP}
 	for _, s := range o.allowRedirect {
 		origin, err := fetch.ParseOrigin(s)
 		if err != nil {
@@ -220,7 +232,7 @@ func (o *updateOptions) names(usage string, args []string) ([]microvm.Name, erro
 // request is the update of one VM, but for its host.
 func (o *updateOptions) request(n microvm.Name) (deploy.UpdateRequest, error) {
 	req := deploy.UpdateRequest{
-		Name: n, TargetSudo: o.targetSudo, AllVMs: o.all, Unattended: o.unattended,
+		Name: n, TargetSudo: o.targetSudo, AllVMs: o.all, Unattended: o.unattended, AllowOlder: o.allowOlder,
 		Fetch:   deploy.Fetch{Cache: o.cache, Relay: deploy.Relay(o.relay), Stall: o.stall, Limit: o.limit},
 		Restart: hostapi.RestartPolicy(o.restart), DryRun: o.dryRun, Confirm: o.confirm.confirm(), Wait: o.wait, Settle: o.settle,
 	}

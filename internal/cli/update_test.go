@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"ferry/internal/cmdline"
+	"ferry/internal/timers"
 )
 
 func TestUpdateBadInput(t *testing.T) {
@@ -20,6 +21,9 @@ func TestUpdateBadInput(t *testing.T) {
 		{"update web --hydra https://hydra.example.org", "is not the address of a jobset"},
 		{"update web --hydra https://me:secret@hydra.example.org/jobset/a/b", "credentials"},
 		{"update web --hydra ftp://x/jobset/a/b", "http"},
+		{"update web --hydra http://127.0.0.1/jobset/a/b", "is not encrypted"},
+		{"update web --from http://ci.example.org/built.json", "--allow-http"},
+		{"host timer update server --on-calendar daily --from http://ci.example.org/built.json", "is not encrypted"},
 		{"update web --allow-redirect x" + hydra, "--allow-redirect"},
 		{"update web --relay sometimes" + hydra, "unknown --relay"},
 		{"update web --relay always" + hydra, "--relay=always needs --cache"},
@@ -55,5 +59,23 @@ func TestUpdateBadInput(t *testing.T) {
 		if strings.Contains(errw, "secret") {
 			t.Errorf("%s: a secret is shown: %s", c.args, errw)
 		}
+	}
+}
+
+// Http is one option away, for a run as for a timer; timers that were set before
+// it was asked for go on.
+func TestUpdateOverHTTP(t *testing.T) {
+	const hydra = "http://hydra.example.org/jobset/a/b"
+	for _, args := range []string{"update web --allow-http --hydra " + hydra, "update web --allow-http --from http://ci.example.org/built.json"} {
+		if code, _, errw := run(t, strings.Fields(args)...); code != cmdline.ExitUsage || !strings.Contains(errw, "the host of web is not known") {
+			t.Errorf("%s: exit code %d\n%s", args, code, errw)
+		}
+	}
+	no := false
+	if _, _, err := timedUpdate(&timers.Update{Hydra: hydra}); err != nil {
+		t.Errorf("an earlier timer: %v", err)
+	}
+	if _, _, err := timedUpdate(&timers.Update{Hydra: hydra, AllowHTTP: &no}); err == nil {
+		t.Error("no error")
 	}
 }

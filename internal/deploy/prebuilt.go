@@ -79,7 +79,24 @@ func (w prebuilt) choose(ctx context.Context, r *run, p progress) (progress, err
 	}
 	w.found = found
 	p.wanted, p.runner, p.record.Runner.Out, p.result.Build = w, found.Runner, found.Runner, ui.Redact(found.Build)
-	return p, nil
+	return p, w.inOrder(r, p)
+}
+
+// inOrder refuses a build that is older than the installed one of the same job: a
+// server that lost its newest builds, or answers with an old page, would bring back
+// what has been mended since. Where the order is not known, that is said.
+func (w prebuilt) inOrder(r *run, p progress) error {
+	there, job := p.facts.Installed, ui.Redact(w.found.Job)
+	switch {
+	case w.found.ID == 0 || w.req.AllowOlder || p.facts.VM.Current == w.found.Runner:
+	case there == nil || there.Job != job:
+		r.say.Step("whether build %d is newer than what is installed is not known: that is not from a build of %s", w.found.ID, job)
+	case w.found.ID < there.ID:
+		return hostapi.Refuse(
+			fmt.Sprintf("build %d is older than build %d of the same job, which is installed", w.found.ID, there.ID),
+			"if the older one is meant, use --allow-older (in a timer's settings `allowOlder`)")
+	}
+	return nil
 }
 
 // skipped ends a deployment of a VM that is not to be updated.
@@ -132,17 +149,21 @@ func (w prebuilt) claim(p progress) hostapi.PrepareRequest {
 	}
 	return hostapi.PrepareRequest{
 		Runner:     p.runner,
-		Deployment: hostapi.Deployment{Flake: ui.Redact(w.found.Flake), Build: ui.Redact(w.found.Build)},
+		Deployment: hostapi.Deployment{Flake: ui.Redact(w.found.Flake), Build: ui.Redact(w.found.Build), Job: ui.Redact(w.found.Job), BuildID: w.found.ID},
 	}
 }
 
 func (w prebuilt) reprobe(ctx context.Context, r *run, p progress) (progress, error) {
 	p.reason, p.intent.Restart = "", p.to.Restart
 	p, err := r.look(ctx, p)
-	if err == nil {
-		p.intent.Action = p.to.Action
+	if err != nil {
+		return p, err
 	}
-	return p, err
+	p.intent.Action = p.to.Action
+	if w.req.Source == nil {
+		return p, nil
+	}
+	return p, w.inOrder(r, p) // another build may have been installed meanwhile
 }
 
 // obtain builds the runner on the host from the evaluated derivation, or has it

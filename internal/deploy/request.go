@@ -81,6 +81,8 @@ type UpdateRequest struct {
 	// Unattended: a runner whose deployment was undone is not tried again and
 	// again, each time with the VM down for a moment.
 	Unattended bool
+	// AllowOlder takes a build that is older than the installed one of its job.
+	AllowOlder bool
 	Fetch      Fetch
 
 	Restart hostapi.RestartPolicy // empty: auto

@@ -32,11 +32,26 @@ func (e *StatusError) Hint() string {
 	return ""
 }
 
+// allowHTTPHint names the option wherever an address is refused for its scheme.
+const allowHTTPHint = "use https; --allow-http (in a timer's settings `allowHttp`) is for networks where nobody can change the answer"
+
+// PlainError is a URL that is not fetched because its answers are not protected.
+type PlainError struct{ URL string }
+
+func (e *PlainError) Error() string {
+	return fmt.Sprintf("%.200q is not encrypted: anybody on the way could change which builds it names", e.URL)
+}
+
+// Hint is what to do next.
+func (e *PlainError) Hint() string { return allowHTTPHint }
+
 // RedirectError is a redirect that is not followed.
 type RedirectError struct {
 	From, To string
 	Origin   string // of To, where allowing it would help
 	Why      string
+
+	hint string // where allowing the origin would not help
 }
 
 func (e *RedirectError) Error() string {
@@ -49,7 +64,7 @@ func (e *RedirectError) Error() string {
 // Hint is what to do next.
 func (e *RedirectError) Hint() string {
 	if e.Origin == "" {
-		return ""
+		return e.hint
 	}
 	return "where that is meant, allow the origin " + e.Origin
 }

@@ -31,9 +31,11 @@ type Client struct {
 	// AllowRedirect are origins besides the one asked that an answer may lead to,
 	// as Origin writes them.
 	AllowRedirect []string
-	Netrc         *Netrc        // credentials by host; nil: none
-	Timeout       time.Duration // of one try, its body included; default 20 s
-	MaxBytes      int64         // of an answer, unpacked; default 4 MiB
+	// AllowHTTP takes answers over http, too, which anybody on the way can change.
+	AllowHTTP bool
+	Netrc     *Netrc        // credentials by host; nil: none
+	Timeout   time.Duration // of one try, its body included; default 20 s
+	MaxBytes  int64         // of an answer, unpacked; default 4 MiB
 	// Retrying is told of each try that failed and the wait until the next.
 	Retrying func(err error, wait time.Duration)
 	// Transport replaces the default one, which honours HTTPS_PROXY and the like.
@@ -50,10 +52,13 @@ type Answer struct {
 }
 
 // Get fetches u, which CheckURL has accepted. accept is the Accept header. The
-// errors are a *StatusError, a *RedirectError, a *TooLargeError, or what the
-// network says. Server errors and network errors are tried again, four times in
+// errors are a *PlainError, a *StatusError, a *RedirectError, a *TooLargeError, or
+// what the network says. Server errors and network errors are tried again, four times in
 // all.
 func (c *Client) Get(ctx context.Context, u *url.URL, accept string) (*Answer, error) {
+	if err := c.Permits(u); err != nil {
+		return nil, err
+	}
 	client := c.client(u)
 	wait := backoff.NewExponentialBackOff()
 	if c.firstWait > 0 {
@@ -76,6 +81,16 @@ func (c *Client) Get(ctx context.Context, u *url.URL, accept string) (*Answer, e
 		return nil, fmt.Errorf("getting %s: %w", u.Redacted(), context.Cause(ctx))
 	}
 	return nil, fmt.Errorf("getting %s: %w", u.Redacted(), last)
+}
+
+// Permits refuses a URL whose answers anybody on the way can change, unless that
+// was allowed; this machine's own addresses are no exception. The error is a
+// *PlainError. A nil client allows nothing.
+func (c *Client) Permits(u *url.URL) error {
+	if u.Scheme == "https" || c != nil && c.AllowHTTP {
+		return nil
+	}
+	return &PlainError{URL: u.Redacted()}
 }
 
 // retry marks the errors that another try can't cure.
@@ -131,6 +146,9 @@ func (c *Client) checkRedirect(asked *url.URL, r *http.Request, via []*http.Requ
 	to, err := CheckURL(r.URL.String())
 	if err != nil {
 		return &RedirectError{From: from.Redacted(), To: r.URL.Redacted(), Why: "it redirects to what can't be fetched: " + err.Error()}
+	}
+	if c.Permits(to) != nil {
+		return &RedirectError{From: from.Redacted(), To: to.Redacted(), Why: "it redirects to http, where anybody on the way can change the answer", hint: allowHTTPHint}
 	}
 	if !c.allowed(asked, to) {
 		return &RedirectError{From: from.Redacted(), To: to.Redacted(), Origin: Origin(to), Why: "it redirects to another origin"}

@@ -32,7 +32,9 @@ func parse(t *testing.T, s string) *url.URL {
 }
 
 // quick is a client whose waits don't hold up a test.
-func quick() *Client { return &Client{firstWait: time.Millisecond, Timeout: 10 * time.Second} }
+func quick() *Client {
+	return &Client{AllowHTTP: true, firstWait: time.Millisecond, Timeout: 10 * time.Second}
+}
 
 func TestGet(t *testing.T) {
 	u := serve(t, func(w http.ResponseWriter, r *http.Request) {
@@ -211,6 +213,44 @@ func TestRedirects(t *testing.T) {
 	}
 }
 
+// What names the builds to run as root comes over https, unless the user allows
+// otherwise; on this machine too.
+func TestPlainHTTPIsRefused(t *testing.T) {
+	var n atomic.Int32
+	u := serve(t, func(http.ResponseWriter, *http.Request) { n.Add(1) })
+	c := quick()
+	c.AllowHTTP = false
+	var plain *PlainError
+	_, err := c.Get(t.Context(), u, "*/*")
+	if !errors.As(err, &plain) || !strings.Contains(plain.Hint(), "--allow-http") || n.Load() != 0 {
+		t.Errorf("%v, %d requests", err, n.Load())
+	}
+	c.AllowHTTP = true
+	if _, err := c.Get(t.Context(), u, "*/*"); err != nil || n.Load() != 1 {
+		t.Errorf("%v, %d requests", err, n.Load())
+	}
+}
+
+// A server that was asked over https doesn't lead to where anybody can answer,
+// also where that origin is allowed.
+func TestRedirectFromHTTPSToHTTPIsRefused(t *testing.T) {
+	var n atomic.Int32
+	plain := serve(t, func(http.ResponseWriter, *http.Request) { n.Add(1) })
+	s := httptest.NewTLSServer(http.RedirectHandler(plain.String(), http.StatusFound))
+	defer s.Close()
+	c := quick()
+	c.AllowHTTP, c.Transport, c.AllowRedirect = false, s.Client().Transport, []string{Origin(plain)}
+	var redirect *RedirectError
+	_, err := c.Get(t.Context(), parse(t, s.URL), "*/*")
+	if !errors.As(err, &redirect) || !strings.Contains(redirect.Hint(), "--allow-http") || n.Load() != 0 {
+		t.Errorf("%v, %d requests", err, n.Load())
+	}
+	c.AllowHTTP = true
+	if _, err := c.Get(t.Context(), parse(t, s.URL), "*/*"); err != nil || n.Load() != 1 {
+		t.Errorf("%v, %d requests", err, n.Load())
+	}
+}
+
 func TestUnknownCertificate(t *testing.T) {
 	var n atomic.Int32
 	s := httptest.NewTLSServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { n.Add(1) }))
@@ -260,7 +300,12 @@ func TestParseNetrc(t *testing.T) {
 		{"machine H login u password p", "h", "u:p", ""},
 		{"machine a login x password y machine h login u\npassword p", "h", "u:p", ""},
 		{"machine h login u password p machine h login v password q", "h", "u:p", ""},
-		{"default login u password p", "h", "u:p", ""},
+		// Nobody gets a password that was not meant for them by name.
+		{"default login u password p", "h", ":", ""},
+		{"machine other login u password p default login v password q", "h", ":", ""},
+		{"machine h login u password p default login v password q", "h", "u:p", ""},
+		{"default login v password q machine h login u password p", "h", "u:p", ""},
+		{"default login v password", "", "", "lacks its value"},
 		{"machine h login u password #p", "h", "u:#p", ""},
 		{"machine h login", "", "", "lacks its value"},
 		{"machine h login u password s3cret w0rd x", "", "", "is not one of"},

@@ -13,10 +13,11 @@ import (
 
 const maxNetrc = 1 << 20 // bytes
 
-// Netrc are credentials by host name, from a file as curl, git and Nix read it.
+// Netrc are credentials by host name, from a file as curl, git and Nix read it,
+// but that `default` has no effect: a password is for a host that somebody named,
+// not for whichever one an address or a redirect leads to.
 type Netrc struct {
 	machines map[string]login
-	fallback *login // of `default`
 }
 
 type login struct{ user, password string }
@@ -62,7 +63,7 @@ func parseNetrc(content []byte) (*Netrc, error) {
 	for i := 0; i < len(words); i++ {
 		if words[i] == "default" {
 			flush()
-			set = func(l login) { n.fallback = &l }
+			set = func(login) {} // for every host, so for none
 			continue
 		}
 		if i+1 == len(words) {
@@ -111,11 +112,7 @@ func (n *Netrc) authorise(r *http.Request) {
 	if n == nil {
 		return
 	}
-	l, ok := n.machines[strings.ToLower(r.URL.Hostname())]
-	if !ok && n.fallback != nil {
-		l, ok = *n.fallback, true
-	}
-	if ok {
+	if l, ok := n.machines[strings.ToLower(r.URL.Hostname())]; ok {
 		r.SetBasicAuth(l.user, l.password)
 	}
 }

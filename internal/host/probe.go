@@ -31,6 +31,7 @@ func (s *Server) Probe(ctx context.Context, req hostapi.ProbeRequest) (*hostapi.
 	if req.Record == nil {
 		f.Target, f.TargetSudo = disk.History().Target()
 		f.Undone, f.UndoneID = disk.History().Undone()
+		f.Installed = disk.History().BuildOf(vm.Current)
 		return f, nil
 	}
 	if err := s.checkNames(req.Name, req.Record.HostName, vm.Exists); err != nil {

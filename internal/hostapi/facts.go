@@ -27,6 +27,16 @@ type Facts struct {
 	// rolled back; only where no record was sent.
 	Undone   microvm.StorePath `json:"undone,omitempty"`
 	UndoneID string            `json:"undoneId,omitempty"`
+	// Installed is the build that `current` is from, where the history knows it;
+	// only where no record was sent.
+	Installed *JobBuild `json:"installed,omitempty"`
+}
+
+// JobBuild is a build of a job of Hydra. Of one job, the one with the greater
+// number is newer.
+type JobBuild struct {
+	Job string `json:"job"` // its address
+	ID  int64  `json:"id"`
 }
 
 // VMState is one VM on its host: its links and its unit.

@@ -183,7 +183,9 @@ type Deployment struct {
 	Started  time.Time `json:"started"`
 	Flake    string    `json:"flake,omitempty"`
 	Revision string    `json:"revision,omitempty"`
-	Build    string    `json:"build,omitempty"` // where an update came from: a build's page, a URL or a file
+	Build    string    `json:"build,omitempty"`   // where an update came from: a build's page, a URL or a file
+	Job      string    `json:"job,omitempty"`     // the address of Hydra's job, where it is of one,
+	BuildID  int64     `json:"buildId,omitempty"` // and the build's number there
 	Action   Action    `json:"action"`
 	// Target is the address of the system inside, where it was known: a later
 	// rollback needs it, and the flake may be gone by then.

@@ -32,6 +32,9 @@ func New(base string, client *fetch.Client) (*Hydra, error) {
 	if u.RawQuery != "" {
 		return nil, &fetch.URLError{URL: base, Why: "Hydra's own address has no part after `?`"}
 	}
+	if err := client.Permits(u); err != nil {
+		return nil, err
+	}
 	return &Hydra{base: u, client: client}, nil
 }
 

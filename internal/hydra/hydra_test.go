@@ -46,7 +46,7 @@ func standIn(t *testing.T, pages map[string]string) *Hydra {
 		}
 	}))
 	t.Cleanup(s.Close)
-	h, err := New(s.URL+"/", &fetch.Client{})
+	h, err := New(s.URL+"/", &fetch.Client{AllowHTTP: true})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,10 +1,12 @@
 package timers
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
 	"io/fs"
+	"net/url"
 	"os"
 	"path/filepath"
 	"slices"
@@ -33,11 +35,28 @@ type Update struct {
 	FromFlake     bool     `json:"fromFlake,omitempty"`
 	AnyFlake      bool     `json:"anyFlake,omitempty"`
 	AllowRedirect []string `json:"allowRedirect,omitempty"`
-	Netrc         string   `json:"netrc,omitempty"` // a file on the host
-	Cache         string   `json:"cache,omitempty"`
-	VMs           []string `json:"vms,omitempty"` // none: all
-	Restart       string   `json:"restart,omitempty"`
-	NoRollback    bool     `json:"noRollback,omitempty"`
+	// AllowHTTP lets the source be asked over http. Settings that are older than it
+	// don't say so: see TakesHTTP.
+	AllowHTTP *bool `json:"allowHttp,omitempty"`
+	// AllowOlder takes a build that is older than the installed one of its job.
+	AllowOlder bool `json:"allowOlder,omitempty"`
+
+	Netrc      string   `json:"netrc,omitempty"` // a file on the host
+	Cache      string   `json:"cache,omitempty"`
+	VMs        []string `json:"vms,omitempty"` // none: all
+	Restart    string   `json:"restart,omitempty"`
+	NoRollback bool     `json:"noRollback,omitempty"`
+}
+
+// TakesHTTP reports whether the source may be asked over http: where the settings
+// say so, or name such a source and may be from before they could.
+func (u *Update) TakesHTTP() bool { return u.AllowHTTP != nil && *u.AllowHTTP || u.UnsaidHTTP() }
+
+// UnsaidHTTP reports whether the source is asked over http though nobody said that
+// this is meant.
+func (u *Update) UnsaidHTTP() bool {
+	place, err := url.Parse(cmp.Or(u.Hydra, u.From))
+	return u.AllowHTTP == nil && err == nil && place.Scheme == "http"
 }
 
 // FlakeUpdate is one run of `ferry flake-update`.

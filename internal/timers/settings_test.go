@@ -14,13 +14,15 @@ import (
 func TestDecode(t *testing.T) {
 	got, err := Decode([]byte(`{
   "update": { "hydra": "https://hydra.example.org/jobset/infra/main", "cache": "https://cache.example.org",
-    "vms": ["web", "db"], "restart": "never", "anyFlake": null, "allowRedirect": ["https://cdn.example.org"] },
+    "vms": ["web", "db"], "restart": "never", "anyFlake": null, "allowRedirect": ["https://cdn.example.org"],
+    "allowHttp": false, "allowOlder": true },
   "flakeUpdate": { "repository": "/srv/infra", "push": "origin" }
 }`))
 	want := Settings{
 		Update: &Update{
 			Hydra: "https://hydra.example.org/jobset/infra/main", Cache: "https://cache.example.org",
 			VMs: []string{"web", "db"}, Restart: "never", AllowRedirect: []string{"https://cdn.example.org"},
+			AllowHTTP: new(bool), AllowOlder: true,
 		},
 		FlakeUpdate: &FlakeUpdate{Repository: "/srv/infra", Push: "origin"},
 	}
@@ -48,6 +50,7 @@ func TestDecodeWrong(t *testing.T) {
 		{`{"update": {"fromFlake": true, "fromFlake": false}}`, "`update` has `fromFlake` twice"},
 		{`{"update": []}`, "`update` is not a JSON object"},
 		{`{"update": {"fromFlake": "yes"}}`, "`update.fromFlake` is \"yes\" instead of true or false"},
+		{`{"update": {"fromFlake": true, "allowHttp": 1}}`, "`update.allowHttp` is 1 instead of true or false"},
 		{`{"update": {"fromFlake": true, "vms": "web"}}`, "instead of a list of strings"},
 		{`{"update": {"fromFlake": true, "vms": ["../x"]}}`, "`update.vms[0]` is wrong"},
 		{`{"update": {"fromFlake": true, "restart": "sometimes"}}`, "`update.restart` is \"sometimes\""},
@@ -64,6 +67,28 @@ func TestDecodeWrong(t *testing.T) {
 		var se *SettingsError
 		if !errors.As(err, &se) || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%s: %v, wanted %q", c.text, err, c.want)
+		}
+	}
+}
+
+// Timers that were set before http had to be allowed go on, and say so; where the
+// settings speak of it, they count.
+func TestHTTPOfEarlierTimers(t *testing.T) {
+	for text, want := range map[string]struct{ takes, unsaid bool }{
+		`{"update": {"hydra": "http://hydra.example.org/jobset/a/b"}}`:                     {true, true},
+		`{"update": {"from": "HTTP://127.0.0.1/built.json", "allowHttp": null}}`:           {true, true},
+		`{"update": {"hydra": "http://hydra.example.org/jobset/a/b", "allowHttp": true}}`:  {true, false},
+		`{"update": {"hydra": "http://hydra.example.org/jobset/a/b", "allowHttp": false}}`: {false, false},
+		`{"update": {"hydra": "https://hydra.example.org/jobset/a/b"}}`:                    {false, false},
+		`{"update": {"from": "/srv/built.json"}}`:                                          {false, false},
+		`{"update": {"fromFlake": true}}`:                                                  {false, false},
+	} {
+		s, err := Decode([]byte(text))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if takes, unsaid := s.Update.TakesHTTP(), s.Update.UnsaidHTTP(); takes != want.takes || unsaid != want.unsaid {
+			t.Errorf("%s: takes it %v, unsaid %v", text, takes, unsaid)
 		}
 	}
 }

@@ -47,7 +47,9 @@ func set(path string, value json.RawMessage, field reflect.Value) error {
 	}
 	if field.Kind() == reflect.Pointer {
 		field.Set(reflect.New(field.Type().Elem()))
-		return strict(path, value, field.Interface())
+		if field = field.Elem(); field.Kind() == reflect.Struct {
+			return strict(path, value, field.Addr().Interface())
+		}
 	}
 	if err := json.Unmarshal(value, field.Addr().Interface()); err != nil {
 		want := map[reflect.Kind]string{reflect.String: "a string", reflect.Bool: "true or false", reflect.Slice: "a list of strings"}[field.Kind()]

@@ -44,6 +44,9 @@ func NewFile(place string, client *fetch.Client) (*File, error) {
 		if err != nil {
 			return nil, err
 		}
+		if err := client.Permits(u); err != nil {
+			return nil, err
+		}
 		c := fetch.Client{}
 		if client != nil {
 			c = *client

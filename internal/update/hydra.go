@@ -127,7 +127,7 @@ func (s *Hydra) Latest(ctx context.Context, vm microvm.Name) (Found, error) {
 	if err != nil {
 		return Found{}, kindOf(err)
 	}
-	return Found{Runner: b.Out, Build: b.URL, Built: b.Stopped, Flake: from}, nil
+	return Found{Runner: b.Out, Build: b.URL, Built: b.Stopped, Flake: from, Job: s.hydra.String() + "/job/" + b.Job.String(), ID: b.ID}, nil
 }
 
 // kindOf tells what an error of Hydra means for a VM.

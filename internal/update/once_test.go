@@ -19,7 +19,7 @@ func TestOnce(t *testing.T) {
 	}))
 	defer s.Close()
 	source := func() Source {
-		f, err := NewFile(s.URL+"/built.json", &fetch.Client{})
+		f, err := NewFile(s.URL+"/built.json", &fetch.Client{AllowHTTP: true})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -37,7 +37,7 @@ func TestHydraOverAWhile(t *testing.T) {
 	}
 	latest := func(end string) (Found, error) {
 		t.Helper()
-		h, err := NewHydra(s.URL+"/job/infra/main/{vm}/"+end, HydraOptions{Client: &fetch.Client{Timeout: 5 * time.Second, MaxBytes: 1 << 20}})
+		h, err := NewHydra(s.URL+"/job/infra/main/{vm}/"+end, HydraOptions{Client: &fetch.Client{AllowHTTP: true, Timeout: 5 * time.Second, MaxBytes: 1 << 20}})
 		if err != nil {
 			t.Fatal(err)
 		}

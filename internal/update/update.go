@@ -32,6 +32,11 @@ type Found struct {
 	// knows nothing of flakes, such as a file: then whoever wrote it has decided
 	// which VM gets what.
 	Flake string
+	// Job is the address of the job that the build is of, and ID its number there:
+	// of one job, a greater number is a later build. Empty and 0 for a source whose
+	// builds have no order.
+	Job string
+	ID  int64
 }
 
 var (

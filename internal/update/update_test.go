@@ -13,6 +13,7 @@ import (
 	"syscall"
 	"testing"
 
+	"ferry/internal/fetch"
 	"ferry/internal/microvm"
 )
 
@@ -59,7 +60,7 @@ func build(job string, finished, status int, out string) string {
 
 func newHydra(t *testing.T, address string, anyFlake bool) *Hydra {
 	t.Helper()
-	s, err := NewHydra(address, HydraOptions{AnyFlake: anyFlake})
+	s, err := NewHydra(address, HydraOptions{Client: &fetch.Client{AllowHTTP: true}, AnyFlake: anyFlake})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -75,7 +76,7 @@ func TestHydra(t *testing.T) {
 	})
 	s := newHydra(t, url+"/jobset/infra/main", false)
 	f, err := s.Latest(t.Context(), "web")
-	if err != nil || f.Runner != webPath || f.Flake != recipe || f.Build != url+"/build/7" || f.Built.Year() != 2020 {
+	if err != nil || f.Runner != webPath || f.Flake != recipe || f.Build != url+"/build/7" || f.Job != url+"/job/infra/main/web" || f.ID != 7 || f.Built.Year() != 2020 {
 		t.Fatalf("%+v, %v", f, err)
 	}
 	for vm, want := range map[microvm.Name]error{"db": nil, "slow": ErrNotFinished, "bad": ErrFailed, "none": ErrNoBuild} {
@@ -104,6 +105,8 @@ func TestHydraAddresses(t *testing.T) {
 		{"https://hydra.example.org/job/infra/main/a%2Fb/latest", "", "not the address of a jobset"},
 		{"https://me:secret@hydra.example.org/jobset/infra/main", "", "credentials"},
 		{"hydra.example.org/jobset/infra/main", "", "must begin with"},
+		{"http://hydra.example.org/jobset/infra/main", "", "is not encrypted"},
+		{"http://localhost/jobset/infra/main", "", "is not encrypted"},
 	} {
 		s, err := NewHydra(c.address, HydraOptions{})
 		if c.err != "" {
@@ -217,7 +220,7 @@ func TestFile(t *testing.T) {
 
 func newFile(t *testing.T, place string) *File {
 	t.Helper()
-	s, err := NewFile(place, nil)
+	s, err := NewFile(place, &fetch.Client{AllowHTTP: true})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -260,7 +263,7 @@ func TestStrangeFiles(t *testing.T) {
 			t.Errorf("%s: %v", place, err)
 		}
 	}
-	for _, place := range []string{"", "file://", "file://host", "ftp://h/x", "https://me:pw@h/x"} {
+	for _, place := range []string{"", "file://", "file://host", "ftp://h/x", "https://me:pw@h/x", "http://h/x", "http://127.0.0.1/x"} {
 		if s, err := NewFile(place, nil); err == nil {
 			t.Errorf("%q: %v", place, s)
 		}

@@ -79,21 +79,21 @@ func TestCacheFaults(t *testing.T) {
 	in.write("starved.nix", vmModule("starved", fresh()))
 	runner := p.build("starved", "key")
 	file := p.put("runner", runner)
-	args := []string{"update", "starved", "--host", "root@host1", "--cache", p.cache(), "--relay=never", "--from", file}
+	args := []string{"update", "starved", "--host", "root@host1", "--cache", p.cache(), "--relay=never", "--allow-http", "--from", file}
 
 	p.put("gone", "/nix/store/y26qxcq1gg2hrqpxdc58b2fghv2bhxjg-microvm-process-starved")
 	vm.unchangedBy(runner, func() {
-		in.ferry("update", "starved", "--host", "root@host1", "--cache", p.cache(), "--from", p.url+"/gone").
+		in.ferry("update", "starved", "--host", "root@host1", "--cache", p.cache(), "--allow-http", "--from", p.url+"/gone").
 			want(1, "/nix/store/y26qxcq1gg2hrqpxdc58b2fghv2bhxjg-microvm-process-starved is not in "+p.cache())
 	})
 	system := in.op("sh", "-c", `for i in "$1"/files/cache/*.narinfo; do sed -n 's/^StorePath: //p' "$i"; done | grep nixos-system`, "sh", p.dir)
 	p.put("system", system)
 	vm.unchangedBy(runner, func() {
-		in.ferry("update", "starved", "--host", "root@host1", "--cache", p.cache(), "--from", p.url+"/system").
+		in.ferry("update", "starved", "--host", "root@host1", "--cache", p.cache(), "--allow-http", "--from", p.url+"/system").
 			want(1, system+" is not a runner", "bin/microvm-run")
 	})
 	vm.unchangedBy(runner, func() {
-		in.ferry("update", "starved", "--host", "root@host1", "--cache", "http://operator:8759/cache", "--relay=never", "--from", file).
+		in.ferry("update", "starved", "--host", "root@host1", "--cache", "http://operator:8759/cache", "--relay=never", "--allow-http", "--from", file).
 			want(1, "http://operator:8759/cache can't be reached from the host")
 	})
 	nar := in.op("sh", "-c", `sed -n 's/^URL: //p' "$1/files/cache/$2.narinfo"`, "sh", p.dir, strings.TrimPrefix(runner, "/nix/store/")[:32])
@@ -125,7 +125,7 @@ func TestRelay(t *testing.T) {
 	in.write("relayed.nix", vmModule("relayed", fresh()))
 	runner := p.build("relayed", "key")
 	cache := p.onlyHere()
-	args := []string{"update", "relayed", "--host", "root@host2", "--cache", cache, "--from", p.put("runner", runner)}
+	args := []string{"update", "relayed", "--host", "root@host2", "--cache", cache, "--allow-http", "--from", p.put("runner", runner)}
 
 	vm.unchangedBy(runner, func() {
 		in.ferry(append(args, "--relay=never")...).want(1, cache+" can't be reached from the host")
@@ -139,7 +139,7 @@ func TestRelay(t *testing.T) {
 		in.ferry(args...).want(1, "not accepted by the host", "ci-1")
 		// deploy is nobody whom the host's Nix trusts; by sudo it is root, whose
 		// word on signatures counts no more.
-		in.ferry("update", "relayed", "--host", "deploy@host2", "--host-sudo", "--cache", cache, "--from", p.url+"/runner").
+		in.ferry("update", "relayed", "--host", "deploy@host2", "--host-sudo", "--cache", cache, "--allow-http", "--from", p.url+"/runner").
 			want(1, "not accepted by the host", "ci-1")
 	})
 	configureNix(t, world.host2, "extra-trusted-public-keys = "+p.key)
@@ -164,7 +164,7 @@ func TestOwnSubstituters(t *testing.T) {
 			configureNix(t, m, "extra-substituters = "+p.cache())
 			in.write(vmName+".nix", vmModule(vmName, fresh()))
 			runner := p.build(vmName, "key")
-			args := []string{"update", vmName, "--host", "root@" + h, "--from", p.put("runner", runner)}
+			args := []string{"update", vmName, "--host", "root@" + h, "--allow-http", "--from", p.put("runner", runner)}
 			onHost(t, m, vmName).unchangedBy(runner, func() {
 				in.ferry(args...).want(1, "has no signature by a key that the host trusts")
 			})
@@ -186,7 +186,7 @@ func TestInterruptedDownloadLeavesNothing(t *testing.T) {
 	in.write("halted.nix", vmModule("halted", fresh()))
 	runner := p.build("halted", "key")
 	nar := in.op("sh", "-c", `sed -n 's/^URL: //p' "$1/files/cache/$2.narinfo"`, "sh", p.dir, strings.TrimPrefix(runner, "/nix/store/")[:32])
-	args := []string{"update", "halted", "--host", "root@host1", "--cache", p.cache(), "--from", p.put("runner", runner)}
+	args := []string{"update", "halted", "--host", "root@host1", "--cache", p.cache(), "--allow-http", "--from", p.put("runner", runner)}
 	downloading := func() bool {
 		return output(t, world.host1, "sh", "-c", "pgrep -f '[n]ix .*copy --from' || :") != ""
 	}
@@ -215,7 +215,7 @@ func TestCollectionDuringADownload(t *testing.T) {
 	script := in.op("sh", "-c", `sed -n 's/^StorePath: //p' "$1"/files/cache/*.narinfo | grep microvm-run`, "sh", p.dir)
 	nar := in.op("sh", "-c", `sed -n 's/^URL: //p' "$1/files/cache/$2.narinfo"`, "sh", p.dir, strings.TrimPrefix(runner, "/nix/store/")[:32])
 	p.fails("/cache/"+nar, "stall")
-	update := in.begin("update", "swept", "--host", "root@host1", "--cache", p.cache(), "--from", p.put("runner", runner), "--stall-timeout", "5s")
+	update := in.begin("update", "swept", "--host", "root@host1", "--cache", p.cache(), "--allow-http", "--from", p.put("runner", runner), "--stall-timeout", "5s")
 	eventually(t, "what the runner refers to is there", 30*time.Second, func() bool {
 		return output(t, world.host1, "sh", "-c", `nix-store --check-validity "$1" 2>/dev/null && echo there || :`, "sh", script) == "there"
 	})

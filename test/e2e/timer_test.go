@@ -62,7 +62,7 @@ func TestTimerUpdatesFromHydra(t *testing.T) {
 	runner := c.build("timed", "key")
 	c.succeeds("timed", runner, 7)
 
-	set := []string{"host", "timer", "update", "root@host1", "timed", "--on-calendar", everyFew, "--hydra", c.jobset(), "--cache", c.cache()}
+	set := []string{"host", "timer", "update", "root@host1", "timed", "--on-calendar", everyFew, "--allow-http", "--hydra", c.jobset(), "--cache", c.cache()}
 	in.ferry(append(set, "--dry-run")...).want(0, "this would be done", "create /etc/ferry/timers.json", "+OnCalendar="+everyFew)
 	if s := timerStatus(t, in, timers.KindUpdate); s.Active {
 		t.Fatal("--dry-run has set the timer")

@@ -25,7 +25,7 @@ func TestPrebuiltSystemOntoARunningVM(t *testing.T) {
 	c.succeeds("prebuilt", runner, 7)
 
 	op := away(t)
-	args := []string{"update", "prebuilt", "--host", "root@host1", "--hydra", c.jobset(), "--cache", c.cache()}
+	args := []string{"update", "prebuilt", "--host", "root@host1", "--allow-http", "--hydra", c.jobset(), "--cache", c.cache()}
 	op.ferry(append(args, "--dry-run")...).want(0, "would download "+runner, "install")
 	absent(t, world.host1, runner)
 	res := op.deploy(deploy.OutcomeSwitched, args...)
@@ -55,6 +55,10 @@ func TestPrebuiltSystemOntoARunningVM(t *testing.T) {
 	if n := connections(t, world.host1) - before; n != 1 {
 		t.Errorf("nothing was to be done, with %d connections", n)
 	}
+	// A server that lost its newest builds brings no older one back.
+	c.succeeds("prebuilt", first, 6)
+	op.ferry(args...).want(1, "build 6 is older than build 7 of the same job", hint+"if the older one is meant, use --allow-older")
+	op.ferry(append(args, "--dry-run", "--allow-older")...).want(0)
 	// The way back is that of every deployment.
 	op.ferry("rollback", "prebuilt", "--host", "root@host1").want(0, "rolled back; switched live")
 	if vm.link("current") != first {
@@ -70,7 +74,7 @@ func TestUpdateIsUndone(t *testing.T) {
 	current, system := vm.link("current"), runningSystem(t, world.guest1)
 	in.write("worse.nix", liveModule("worse", "second", fresh()))
 	c.succeeds("worse", c.build("worse", "key"), 7)
-	r := away(t).ferry("update", "worse", "--host", "root@host1", "--hydra", c.jobset(), "--cache", c.cache(),
+	r := away(t).ferry("update", "worse", "--host", "root@host1", "--allow-http", "--hydra", c.jobset(), "--cache", c.cache(),
 		"--check-command", "false", "--confirm-timeout", "5s", "--json").want(4, "check command failed")
 	if res := r.result(); res.Outcome != deploy.OutcomeRolledBack {
 		t.Errorf("%s", r)
@@ -110,7 +114,7 @@ func TestUpdateAll(t *testing.T) {
 	c.succeeds("a1", runner, 7)
 	c.succeeds("c1", runner, 8)
 	op := away(t)
-	args := []string{"update", "--all", "--host", "root@host1", "--hydra", c.jobset(), "--cache", c.cache()}
+	args := []string{"update", "--all", "--host", "root@host1", "--allow-http", "--hydra", c.jobset(), "--cache", c.cache()}
 
 	c.builds(hydratest.Build{ID: 9, Job: "b1", Finished: true, Status: 1, Out: runner})
 	before := connections(t, world.host1)
@@ -133,15 +137,15 @@ func TestUpdateAll(t *testing.T) {
 	op.ferry(args...).want(3, "a1: unchanged", "has no successful build of job infra/main/b1", "c1: skipped: ")
 	// A failed or unfinished build leaves what succeeded before it.
 	c.builds(hydratest.Build{ID: 10, Job: "a1", Finished: true, Status: 1, Out: runner})
-	op.ferry("update", "a1", "--host", "root@host1", "--hydra", c.jobset()).want(1, "has no successful build of job infra/main/a1")
+	op.ferry("update", "a1", "--host", "root@host1", "--allow-http", "--hydra", c.jobset()).want(1, "has no successful build of job infra/main/a1")
 	// The build of another VM is not taken, whatever the CI says.
 	c.succeeds("b1", runner, 9)
 	op.ferry(args...).want(3, `contains a system named "a1"; b1's is named "b1"`)
-	op.ferry("update", "b1", "--host", "root@host1", "--hydra", c.jobset(), "--cache", c.cache()).want(1, `contains a system named "a1"`)
+	op.ferry("update", "b1", "--host", "root@host1", "--allow-http", "--hydra", c.jobset(), "--cache", c.cache()).want(1, `contains a system named "a1"`)
 
 	// A host that is down does not keep the VMs of the others from theirs.
 	c.succeeds("a1", runner, 11)
-	op.ferry("update", "--all", "--host", "root@10.23.0.99", "--host", "root@host1", "--hydra", c.url+"/job/infra/main/{vm}/latest-for/x86_64-linux").
+	op.ferry("update", "--all", "--host", "root@10.23.0.99", "--host", "root@host1", "--allow-http", "--hydra", c.url+"/job/infra/main/{vm}/latest-for/x86_64-linux").
 		want(3, "10.23.0.99", "a1: unchanged")
 	// Of all VMs, those that the file names; one that was named must be in it.
 	file := c.put("built.json", `{"a1": "`+runner+`"}`)
@@ -163,7 +167,7 @@ func TestHydraFaults(t *testing.T) {
 	runner := c.build("calm", "key")
 	c.succeeds("calm", runner, 7)
 	op := away(t)
-	args := []string{"update", "calm", "--host", "root@host1", "--cache", c.cache(), "--hydra", c.jobset()}
+	args := []string{"update", "calm", "--host", "root@host1", "--cache", c.cache(), "--allow-http", "--hydra", c.jobset()}
 	job := "/job/infra/main/calm/latest-finished"
 	for _, f := range []struct{ path, how, says string }{
 		{job, "500", "500"},
@@ -177,9 +181,9 @@ func TestHydraFaults(t *testing.T) {
 	}
 	c.fails("", "")
 	vm.unchangedBy(runner, func() {
-		op.ferry("update", "calm", "--host", "root@host1", "--hydra", c.url+"/jobset/infra/none").want(1, "infra/none")
-		op.ferry("update", "calm", "--host", "root@host1", "--hydra", "http://operator:8759/jobset/infra/main").want(1, "refused")
-		op.ferry("update", "none", "--host", "root@host1", "--hydra", c.jobset()).want(1, "there is no VM none on root@host1")
+		op.ferry("update", "calm", "--host", "root@host1", "--allow-http", "--hydra", c.url+"/jobset/infra/none").want(1, "infra/none")
+		op.ferry("update", "calm", "--host", "root@host1", "--allow-http", "--hydra", "http://operator:8759/jobset/infra/main").want(1, "refused")
+		op.ferry("update", "none", "--host", "root@host1", "--allow-http", "--hydra", c.jobset()).want(1, "there is no VM none on root@host1")
 	})
 	op.ferry(args...).want(0, "restarted")
 }
@@ -192,7 +196,7 @@ func TestUpdateOnTheHost(t *testing.T) {
 	here := func(args ...string) string {
 		t.Helper()
 		out, err := world.host1.Output(t.Context(), append([]string{"sh", "-c", `cd / && exec "$@" 2>&1`, "sh", "ferry", "update", "alone", "--host", "local",
-			"--cache", c.cache(), "--from", c.url + "/built.json"}, args...)...)
+			"--cache", c.cache(), "--allow-http", "--from", c.url + "/built.json"}, args...)...)
 		if err != nil {
 			t.Fatalf("%v: %s", err, out)
 		}

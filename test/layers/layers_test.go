@@ -72,6 +72,7 @@ var rooms = []string{
 	"internal/host/plan",
 	"internal/host/vmstate",
 	"internal/host/step",
+	"internal/host/virtiofs",
 	"internal/host/units",
 }
 

@@ -8,10 +8,12 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"syscall"
 
 	"golang.org/x/sys/unix"
 
+	"ferry/internal/host/virtiofs"
 	"ferry/internal/hostapi"
 	"ferry/internal/microvm"
 )
@@ -215,8 +217,15 @@ func (d *Dir) readEntry(name string, limit int64) ([]byte, error) {
 	return content, err
 }
 
+// toSocket reports whether an entry is a link to a socket of virtiofsd's, as hosts
+// set up by ferry have it.
+func (d *Dir) toSocket(e fs.DirEntry) bool {
+	target, err := d.root.Readlink(e.Name())
+	return err == nil && strings.HasPrefix(target, virtiofs.RunDir+"/")
+}
+
 // Data lists what of a VM's directory is neither the layout's nor of the kind
-// that only a running VM needs (sockets and pipes).
+// that only a running VM needs (sockets, links to them, and pipes).
 func (d *Dir) Data() ([]hostapi.DataFile, error) {
 	entries, err := fs.ReadDir(d.root.FS(), ".")
 	if err != nil {
@@ -224,7 +233,7 @@ func (d *Dir) Data() ([]hostapi.DataFile, error) {
 	}
 	files := []hostapi.DataFile{}
 	for _, e := range entries {
-		if slices.Contains(layoutEntries(), e.Name()) || e.Type()&(fs.ModeSocket|fs.ModeNamedPipe) != 0 {
+		if slices.Contains(layoutEntries(), e.Name()) || e.Type()&(fs.ModeSocket|fs.ModeNamedPipe) != 0 || d.toSocket(e) {
 			continue
 		}
 		f := hostapi.DataFile{Name: e.Name(), Directory: e.IsDir()}

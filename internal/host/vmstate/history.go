@@ -149,6 +149,21 @@ func (h History) Undone() (runner microvm.StorePath, id string) {
 	return "", ""
 }
 
+// BuildOf is the last build that brought a runner here; nil where none did, or
+// none that says of which job it was.
+func (h History) BuildOf(runner microvm.StorePath) *hostapi.JobBuild {
+	found, err := h.Read(everyEntry)
+	if err != nil {
+		return nil
+	}
+	for _, e := range slices.Backward(found.Entries) {
+		if e.Runner == runner && e.Job != "" && e.BuildID > 0 {
+			return &hostapi.JobBuild{Job: e.Job, ID: e.BuildID}
+		}
+	}
+	return nil
+}
+
 // Target is the guest's address in the last deployment that knew it.
 func (h History) Target() (target string, sudo bool) {
 	found, err := h.Read(everyEntry)

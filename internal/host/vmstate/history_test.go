@@ -80,3 +80,29 @@ func TestUndoneRunner(t *testing.T) {
 	add(hostapi.ActionSwitch, "installed", "four")
 	want("", "")
 }
+
+// Which build is installed is known from whatever brought its runner here last,
+// also after a rollback to it, and not from builds that were not of a job.
+func TestBuildOfRunner(t *testing.T) {
+	const other = microvm.StorePath("/nix/store/ffffffffffffffffffffffffffffffff-other")
+	h := Layout{Lib: t.TempDir()}.VM("web").History()
+	if b := h.BuildOf(someRunner); b != nil {
+		t.Errorf("without a history: %+v", b)
+	}
+	for _, e := range []hostapi.HistoryEntry{
+		{Deployment: hostapi.Deployment{ID: "a", Job: "job", BuildID: 7}, Runner: someRunner},
+		{Deployment: hostapi.Deployment{ID: "b", Job: "job", BuildID: 8}, Runner: other},
+		{Deployment: hostapi.Deployment{ID: "c", RollbackTo: 1}, Runner: someRunner},
+		{Deployment: hostapi.Deployment{ID: "d", Build: "https://hydra/build/9"}, Runner: someRunner}, // of an older ferry
+	} {
+		if err := h.Append(e); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if b := h.BuildOf(someRunner); b == nil || *b != (hostapi.JobBuild{Job: "job", ID: 7}) {
+		t.Errorf("%+v", b)
+	}
+	if b := h.BuildOf(other); b == nil || b.ID != 8 {
+		t.Errorf("%+v", b)
+	}
+}
