@@ -2,12 +2,15 @@ package host
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
+	"ferry/internal/host/settle"
 	"ferry/internal/host/step"
 	"ferry/internal/host/vmstate"
 	"ferry/internal/hostapi"
+	"ferry/internal/microvm"
 )
 
 // deployment is the one that a session has: it holds the VM's lock until it ends.
@@ -52,25 +55,57 @@ func (d *deployment) letGo() {
 
 // giveUp ends a deployment that went wrong: undone where that is possible.
 func (d *deployment) giveUp(ctx context.Context, cause error) error {
+	var foreign *vmstate.ForeignLinkError
+	if errors.As(cause, &foreign) {
+		cause = hostapi.Refuse(foreign.Error(), "see what is installed now, then deploy again")
+	}
 	if !d.note.Reversible() {
 		return cause
 	}
 	failure := *asFailure(cause)
+	if foreign != nil { // `current` and the unit are theirs; the generation is not
+		return d.yield(&failure, foreign, d.vm.Profile().Restore(d.note.Before, d.note.Runner))
+	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), undoTimeout)
 	defer cancel()
 	d.note.Why = hostapi.Reason(failure.Message)
 	state, err := undoing{vm: d.vm, units: d.srv.units, note: &d.note, log: d.log}.run(ctx)
 	d.undone = &failure
-	if err != nil {
+	var down *stillDownError
+	switch {
+	case errors.As(err, &foreign):
+		return d.yield(&failure, foreign, nil)
+	case errors.As(err, &down):
+		failure.State = down.Error()
+		return d.ended(&failure, d.entry(hostapi.OutcomeRolledBack, failure.Message+"; "+failure.State, hostapi.SettledUndone))
+	case err != nil:
 		failure.State = fmt.Sprintf("it could not be undone: %v; the host tries again, see journalctl -u %s", err, GuardUnit(d.note.ID))
 		d.letGo()
 		return &failure
 	}
 	failure.RolledBack, failure.State = true, state
-	if err := d.end(hostapi.OutcomeRolledBack, failure.Message); err != nil {
+	return d.ended(&failure, d.entry(hostapi.OutcomeRolledBack, failure.Message, ""))
+}
+
+// yield ends a deployment in whose place somebody else has installed something,
+// which stays.
+func (d *deployment) yield(failure *hostapi.Failure, foreign *vmstate.ForeignLinkError, err error) error {
+	if err != nil {
+		d.log(err.Error())
+	}
+	failure.State = settle.SupersededBy(microvm.StorePath(foreign.Found))
+	d.undone = failure
+	return d.ended(failure, d.entry(hostapi.OutcomeFailed, failure.Message+"; "+failure.State, hostapi.SettledSuperseded))
+}
+
+// ended writes how the deployment has ended into the history.
+func (d *deployment) ended(failure *hostapi.Failure, entry hostapi.HistoryEntry) error {
+	defer d.letGo()
+	entry.Down = entry.Outcome == hostapi.OutcomeRolledBack && !failure.RolledBack
+	if err := closeDeployment(d.vm, entry); err != nil {
 		failure.State += fmt.Sprintf(" (the history could not be written: %v)", err)
 	}
-	return &failure
+	return failure
 }
 
 // undo undoes the deployment because the operator says so.
@@ -131,10 +166,15 @@ func (d *deployment) abandon() {
 // end closes the deployment: history written, roots and lock let go.
 func (d *deployment) end(outcome, failure string) error {
 	defer d.letGo()
-	return closeDeployment(d.vm, hostapi.HistoryEntry{
+	return closeDeployment(d.vm, d.entry(outcome, failure, ""))
+}
+
+// entry is the deployment's in the history.
+func (d *deployment) entry(outcome, failure string, settled hostapi.Settled) hostapi.HistoryEntry {
+	return hostapi.HistoryEntry{
 		Deployment: d.note.Deployment, Ended: time.Now().UTC(),
-		Outcome: outcome, Error: failure, Runner: d.note.Runner,
-	})
+		Outcome: outcome, Error: failure, Runner: d.note.Runner, Settled: settled,
+	}
 }
 
 // closeDeployment writes a deployment into the history, then forgets it.

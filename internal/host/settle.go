@@ -20,10 +20,10 @@ type settling struct {
 	vm   vmstate.VM
 	note *vmstate.Note
 	by   settle.Settler
-	// again: what does not start is tried again later. Otherwise it is settled
-	// all the same, so that the next deployment can be better.
-	again bool
-	log   func(string)
+	// started remembers, from try to try, how the start of what ran before has
+	// ended; nil where there is one try.
+	started *vmstate.UndoStart
+	log     func(string)
 }
 
 func (s *Server) settling(vm vmstate.VM, left *vmstate.Note, by settle.Settler, log func(string)) settling {
@@ -93,7 +93,7 @@ func (s settling) carryOut(ctx context.Context, verdict settle.Verdict, current 
 }
 
 func (s settling) undoing(units unitManager) undoing {
-	return undoing{vm: s.vm, units: units, note: s.note, log: s.log}
+	return undoing{vm: s.vm, units: units, note: s.note, started: s.started, log: s.log}
 }
 
 // undoLate undoes a deployment that its session can't undo any more.
@@ -104,8 +104,9 @@ func (s settling) undoLate(ctx context.Context, entry *hostapi.HistoryEntry) err
 	}
 	state, err := s.undoing(s.srv.units).run(ctx)
 	var down *stillDownError
-	if errors.As(err, &down) && !s.again {
+	if errors.As(err, &down) { // a second start would end no better
 		state, err = down.Error(), nil
+		entry.Outcome, entry.Down = hostapi.OutcomeRolledBack, true
 	}
 	entry.Error, entry.Settled = s.note.Why+"; "+state, hostapi.SettledUndone
 	return err
@@ -116,7 +117,7 @@ func (s settling) finishCommit(ctx context.Context) error {
 	if err := s.keepGuest(ctx); err != nil {
 		return err
 	}
-	install := installation{vm: s.vm, nix: s.srv.nix, req: *s.note.Commit}
+	install := installation{vm: s.vm, nix: s.srv.nix, req: *s.note.Commit, before: s.note.Before}
 	if err := install.run(ctx); err != nil {
 		return err
 	}

@@ -347,7 +347,7 @@ func (h *testHost) leaveAt(how hostapi.Activation, phase hostapi.Phase) {
 	if err := vm.Notes().PutDeployment(&left); err != nil {
 		h.T.Fatal(err)
 	}
-	install := installation{vm: vm, nix: h.Nix, req: *req}
+	install := installation{vm: vm, nix: h.Nix, req: *req, before: before}
 	if err := install.moveProfile(ctx); err != nil {
 		h.T.Fatal(err)
 	}

@@ -228,6 +228,22 @@ func (f *Nix) AddRoot(_ context.Context, link string, p microvm.StorePath) error
 	return os.Symlink(string(p), link)
 }
 
+func (f *Nix) AddRoots(ctx context.Context, link string, paths []microvm.StorePath) error {
+	for i, p := range paths {
+		if slices.Contains(f.Lacks, p) {
+			return fmt.Errorf("path '%s' is not valid", p)
+		}
+		name := link
+		if i > 0 {
+			name = fmt.Sprintf("%s-%d", link, i+1)
+		}
+		if err := f.AddRoot(ctx, name, p); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 func (f *Nix) SetProfile(_ context.Context, profile string, p microvm.StorePath) error {
 	f.Calls = append(f.Calls, "profile")
 	n := 1

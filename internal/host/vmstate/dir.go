@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -224,7 +225,7 @@ func (d *Dir) Data() ([]hostapi.DataFile, error) {
 	}
 	files := []hostapi.DataFile{}
 	for _, e := range entries {
-		if slices.Contains(layoutEntries(), e.Name()) || e.Type()&(fs.ModeSocket|fs.ModeNamedPipe) != 0 {
+		if slices.Contains(layoutEntries(), e.Name()) || strings.HasPrefix(e.Name(), sparePrefix) || e.Type()&(fs.ModeSocket|fs.ModeNamedPipe) != 0 {
 			continue
 		}
 		f := hostapi.DataFile{Name: e.Name(), Directory: e.IsDir()}

@@ -21,6 +21,10 @@ type Note struct {
 	Deadline   time.Time              `json:"deadline,omitzero"`    // for the operator's answer
 	Why        string                 `json:"why,omitempty"`        // it is being undone
 	Outcome    string                 `json:"outcome,omitempty"`    // once it is done
+	Helper     *Helper                `json:"helper,omitempty"`     // what works on it
+	LastError  string                 `json:"lastError,omitempty"`  // of an undo that goes on
+	// UndoStarted is how an undo's start of what ran before has ended: it is made once.
+	UndoStarted *UndoStart `json:"undoStarted,omitempty"`
 }
 
 // Reversible: what the deployment does to the host can and shall be undone. A
