@@ -31,18 +31,6 @@ func (h *testHost) expired() {
 	}
 }
 
-// wantNothingLeft finds nothing that only a deployment under way needs.
-func (h *testHost) wantNothingLeft() {
-	h.T.Helper()
-	for _, path := range strings.Split(h.Everything(), "\n") {
-		for _, part := range []string{"/.ferry-", "/before", "/pending", "/helper", "/deployment.json"} {
-			if strings.Contains(path, part) {
-				h.T.Errorf("%s is left", path)
-			}
-		}
-	}
-}
-
 // entries are the deployment's in the history.
 func (h *testHost) entries(id string) []hostapi.HistoryEntry {
 	h.T.Helper()

@@ -49,6 +49,18 @@ func (h *testHost) undoAwaited(c *client) error {
 	return err
 }
 
+// wantNothingLeft finds nothing that only a deployment under way needs.
+func (h *testHost) wantNothingLeft() {
+	h.T.Helper()
+	for _, path := range strings.Split(h.Everything(), "\n") {
+		for _, part := range []string{"/.ferry-", "/before", "/pending", "/helper", "/deployment.json"} {
+			if strings.Contains(path, part) {
+				h.T.Errorf("%s is left", path)
+			}
+		}
+	}
+}
+
 // All that an undo starts or links is kept from a collector that deletes old
 // generations while the answer is awaited.
 func TestUndoAfterACollection(t *testing.T) {

@@ -110,7 +110,7 @@ type Units struct {
 	Disabled bool
 	Reloads  int
 	Guards   []string
-	Program  string // of the last transient unit
+	Program  string       // of the last transient unit
 	Asked    func() error // before each look at a unit
 }
 
@@ -180,7 +180,7 @@ type Nix struct {
 	Building   func(ctx context.Context) error
 	Lacks      []microvm.StorePath
 	Profiling  func() // before a generation is made
-	FetchError error // of a download
+	FetchError error  // of a download
 	SignedBy   []string
 	Evaluated  []byte // what Eval yields
 	// Registration is what DumpRegistration writes.
