@@ -32,7 +32,7 @@ func (e *ForeignLinkError) Error() string {
 // is there change places, what came out is looked at, and put back if it is
 // neither: then the error is a *ForeignLinkError.
 func (v VM) MoveLink(name string, p microvm.StorePath, from ...microvm.StorePath) error {
-	m := move{name: name, to: string(p), spares: spareLinks(name)}
+	m := move{name: name, to: string(p), spare: name}
 	for _, f := range from {
 		m.from = append(m.from, string(f))
 	}
@@ -44,10 +44,10 @@ func (v VM) MoveLink(name string, p microvm.StorePath, from ...microvm.StorePath
 
 // move is the change of one link in a directory.
 type move struct {
-	name   string
-	to     string   // what it shall name; empty: there shall be no link
-	from   []string // what it may name now; empty: there may be no link
-	spares []string // links that may have been made for this before
+	name  string
+	to    string   // what it shall name; empty: there shall be no link
+	from  []string // what it may name now; empty: there may be no link
+	spare string   // the entry that links may have been made for before
 }
 
 // make makes the change, and has it on disk when it returns. Where a spare link
@@ -80,7 +80,7 @@ func (m move) make(path string) error {
 // replace puts a link that was made before, or a new one, in the place of the one
 // that is there.
 func (m move) replace(root *os.Root, dir *os.File) error {
-	tmp := m.spare(root)
+	tmp := m.made(root)
 	if tmp == "" {
 		tmp = tempName(m.name)
 		if err := root.Symlink(m.to, tmp); err != nil {
@@ -171,10 +171,13 @@ func (m move) overwrite(root *os.Root, tmp string) error {
 
 func (m move) replaces(target string) bool { return slices.Contains(m.from, target) }
 
-// spare is a link that was made before and names what is wanted; empty where there
+// made is a link that was made before and names what is wanted; empty where there
 // is none. It must be this user's own: others may make entries here, too.
-func (m move) spare(root *os.Root) string {
-	for _, name := range m.spares {
+func (m move) made(root *os.Root) string {
+	if m.spare == "" {
+		return ""
+	}
+	for _, name := range spares(root, m.spare) {
 		fi, err := root.Lstat(name)
 		if err == nil && isOwn(fi) && linkTarget(root, name) == m.to {
 			return name

@@ -92,7 +92,7 @@ func TestMoveLinkLeavesWhatIsForeign(t *testing.T) {
 func TestMoveLinkUsesWhatWasMadeBefore(t *testing.T) {
 	dir := t.TempDir()
 	one, two := runnerNumber(1), runnerNumber(2)
-	spare := sparePrefix + "current"
+	spare := spareName("current")
 	err := errors.Join(os.Symlink(one, filepath.Join(dir, "current")), os.Symlink(two, filepath.Join(dir, spare)))
 	if err != nil {
 		t.Fatal(err)
@@ -101,7 +101,7 @@ func TestMoveLinkUsesWhatWasMadeBefore(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	m := move{name: "current", to: two, from: []string{one}, spares: spareLinks("current")}
+	m := move{name: "current", to: two, from: []string{one}, spare: "current"}
 	if err := m.make(dir); err != nil {
 		t.Fatal(err)
 	}

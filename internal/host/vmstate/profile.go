@@ -160,14 +160,14 @@ func (p Profile) remake(b *Snapshot) error {
 		return nil
 	}
 	name := generationLink(b.Generation)
-	again := move{name: name, to: string(b.GenerationRunner), from: []string{""}, spares: []string{spareGeneration}}
+	again := move{name: name, to: string(b.GenerationRunner), from: []string{""}, spare: "generation"}
 	return again.make(p.dir())
 }
 
 // set makes the profile point to a generation instead of another; 0 is none. What
 // somebody else has made of it meanwhile stays.
 func (p Profile) set(number, instead int) error {
-	to := move{name: filepath.Base(p.Path()), from: []string{profileTarget(instead)}, to: profileTarget(number), spares: []string{spareProfile}}
+	to := move{name: filepath.Base(p.Path()), from: []string{profileTarget(instead)}, to: profileTarget(number), spare: "runner"}
 	var foreign *ForeignLinkError
 	if err := to.make(p.dir()); err != nil && !errors.As(err, &foreign) {
 		return err

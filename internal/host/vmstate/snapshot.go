@@ -142,8 +142,11 @@ func (v VM) RestoreFlake(b *Snapshot, deployed string) error {
 	case b.Flake == nil:
 		return v.removeIn(flakeFile)
 	}
-	if spare, err := dir.readSmall(spareFlake, maxFlakeFile); err == nil && string(spare) == *b.Flake {
-		if err := dir.root.Rename(spareFlake, flakeFile); err != nil {
+	for _, spare := range spares(dir.root, flakeFile) {
+		if content, err := dir.readSmall(spare, maxFlakeFile); err != nil || string(content) != *b.Flake {
+			continue
+		}
+		if err := dir.root.Rename(spare, flakeFile); err != nil {
 			return fmt.Errorf("putting back %s: %w", dir.Path(flakeFile), err)
 		}
 		return syncDir(dir.root)

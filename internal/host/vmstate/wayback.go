@@ -13,23 +13,36 @@ import (
 
 // What an undo needs is made before a deployment changes anything, under names of
 // its own beside what it replaces: an undo is exchanges, renames and removals, and
-// works on a disk that is full.
+// works on a disk that is full. In the VM's directory, where others make entries,
+// too, these names can't be guessed.
 const (
-	sparePrefix     = ".ferry-undo-"
-	spareFlake      = sparePrefix + "flake"
-	spareProfile    = sparePrefix + "runner"
-	spareGeneration = sparePrefix + "generation"
-	spareNote       = sparePrefix + "note"   // deployment.json in phase undo
-	spareDown       = sparePrefix + "failed" // the same, and the start of what ran before has failed
+	sparePrefix = ".ferry-undo-"
+	spareNote   = sparePrefix + "note"   // deployment.json in phase undo
+	spareDown   = sparePrefix + "failed" // the same, and the start of what ran before has failed
 )
+
+// spareName is a new name for something in the place of an entry; spares finds them.
+func spareName(entry string) string {
+	return tempName(strings.TrimPrefix(sparePrefix, ".ferry-") + entry)
+}
+
+// spares are the names of what may have been made in the place of an entry.
+func spares(root *os.Root, entry string) []string {
+	entries, err := fs.ReadDir(root.FS(), ".")
+	if err != nil {
+		return nil
+	}
+	var names []string
+	for _, e := range entries {
+		if strings.HasPrefix(e.Name(), sparePrefix+entry+"-") {
+			names = append(names, e.Name())
+		}
+	}
+	return names
+}
 
 // unsaid stands for what no space was left to write down.
 const unsaid = "there was no space to note why"
-
-// spareLinks are the links that may have been made in the place of one.
-func spareLinks(name string) []string {
-	return []string{sparePrefix + name, sparePrefix + name + "-start"}
-}
 
 // PrepareUndo makes what an undo of the deployment needs, but for the roots.
 func (v VM) PrepareUndo(note *Note) error {
@@ -55,7 +68,7 @@ func (v VM) spareEntries(b *Snapshot, flake bool) error {
 		return nil
 	}
 	if flake && b.Flake != nil {
-		if err := writeFile(v.Path(), spareFlake, []byte(*b.Flake), 0o644); err != nil {
+		if err := writeFile(v.Path(), spareName(flakeFile), []byte(*b.Flake), 0o644); err != nil {
 			return err
 		}
 	}
@@ -77,7 +90,7 @@ func makeSpares[T ~string](dir string, links map[string]T) error {
 		if target == "" {
 			continue
 		}
-		if err := root.Symlink(string(target), sparePrefix+name); err != nil {
+		if err := root.Symlink(string(target), spareName(name)); err != nil {
 			return err
 		}
 	}
