@@ -4,12 +4,15 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
+	"slices"
 	"time"
 
 	"ferry/internal/health"
 	"ferry/internal/host/step"
 	"ferry/internal/host/vmstate"
 	"ferry/internal/hostapi"
+	"ferry/internal/microvm"
 )
 
 const (
@@ -37,10 +40,7 @@ func (d *deployment) commit(ctx context.Context, req hostapi.CommitRequest) (*ho
 		return nil, err
 	}
 	d.note.Runner, d.note.Commit, d.note.Before = req.Runner, &req, before
-	if err := d.phase(hostapi.PhaseCommit); err != nil {
-		return nil, err
-	}
-	if err := step.Do(step.Guard, func() error { return d.srv.guard(ctx, req.Name, d.note.ID) }); err != nil {
+	if err := d.standBy(ctx); err != nil {
 		d.note.Phase = "" // nothing has changed
 		return nil, errors.Join(err, d.putNote())
 	}
@@ -59,6 +59,67 @@ func (d *deployment) commit(ctx context.Context, req hostapi.CommitRequest) (*ho
 	return done, d.succeeded(req.Activation)
 }
 
+// standBy makes all that a commit's undo rests on, before anything has changed: the
+// note, the guard, and what an undo would otherwise have to make itself.
+func (d *deployment) standBy(ctx context.Context) (err error) {
+	if d.note.Helper, err = d.keepHelper(); err != nil {
+		return err
+	}
+	if err := d.phase(hostapi.PhaseCommit); err != nil {
+		return err
+	}
+	if err := step.Do(step.Guard, func() error { return d.srv.guard(ctx, d.vm.Name(), d.note) }); err != nil {
+		return err
+	}
+	return step.Do(step.WayBack, func() error {
+		if !d.note.Reversible() {
+			return nil
+		}
+		if err := d.keepBefore(ctx); err != nil {
+			return err
+		}
+		return d.vm.PrepareUndo(&d.note)
+	})
+}
+
+// keepHelper keeps this program for as long as the deployment.
+func (d *deployment) keepHelper() (*vmstate.Helper, error) {
+	self, err := os.Executable()
+	if err != nil {
+		return nil, fmt.Errorf("finding ferry's own program: %w", err)
+	}
+	return d.vm.Notes().KeepHelper(self)
+}
+
+// keepBefore roots all that an undo may start or link again. Nix makes the roots,
+// so that a collector at work learns of them.
+func (d *deployment) keepBefore(ctx context.Context) error {
+	paths := slices.DeleteFunc(d.note.Before.Runners(), func(p microvm.StorePath) bool { return !d.srv.see.Layout.Has(p) })
+	if len(paths) == 0 {
+		return nil
+	}
+	if err := d.vm.Guest().MakeRoots(); err != nil {
+		return err
+	}
+	err := d.srv.nix.AddRoots(ctx, d.vm.Roots().Before(), paths)
+	if err == nil {
+		return nil
+	}
+	// One that Nix does not know is no reason to keep none, nor to refuse a better one.
+	missing, merr := d.srv.nix.Missing(ctx, paths)
+	if merr != nil || len(missing) == 0 {
+		return fmt.Errorf("keeping what may be started again: %w", errors.Join(err, merr))
+	}
+	for _, p := range missing {
+		d.log(fmt.Sprintf("Nix does not know %s: an undo may not be able to start it again", p))
+	}
+	paths = slices.DeleteFunc(paths, func(p microvm.StorePath) bool { return slices.Contains(missing, p) })
+	if len(paths) == 0 {
+		return nil
+	}
+	return d.srv.nix.AddRoots(ctx, d.vm.Roots().Before(), paths)
+}
+
 // install moves the links, and notes what a live-switched guest runs.
 func (d *deployment) install(ctx context.Context, req hostapi.CommitRequest, seen *hostapi.VMState) error {
 	if req.GuestSystem != "" {
@@ -72,7 +133,7 @@ func (d *deployment) install(ctx context.Context, req hostapi.CommitRequest, see
 			return err
 		}
 	}
-	return installation{vm: d.vm, nix: d.srv.nix, req: req}.run(ctx)
+	return installation{vm: d.vm, nix: d.srv.nix, req: req, before: d.note.Before}.run(ctx)
 }
 
 // startUnit starts or restarts the unit and makes sure that the VM is well, as

@@ -10,6 +10,7 @@ import (
 	"ferry/internal/host/step"
 	"ferry/internal/host/vmstate"
 	"ferry/internal/hostapi"
+	"ferry/internal/microvm"
 )
 
 // deployment is the one that a session has: it holds the VM's lock until it ends.
@@ -58,26 +59,57 @@ func (d *deployment) letGo() {
 // giveUp ends a deployment that went wrong: undone where that is possible, and
 // where the VM is still the one that the deployment has made.
 func (d *deployment) giveUp(ctx context.Context, cause error) error {
+	var foreign *vmstate.ForeignLinkError
+	if errors.As(cause, &foreign) {
+		cause = hostapi.Refuse(foreign.Error(), "see what is installed now, then deploy again")
+	}
 	if !d.note.Reversible() {
 		return cause
 	}
 	failure := *asFailure(cause)
+	if foreign != nil { // `current` and the unit are theirs; the generation is not
+		return d.yield(&failure, foreign, d.vm.Profile().Restore(d.note.Before, d.note.Runner))
+	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), undoTimeout)
 	defer cancel()
 	d.note.Why = hostapi.Reason(failure.Message)
-	entry := hostapi.HistoryEntry{Deployment: d.note.Deployment, Outcome: hostapi.OutcomeFailed, Error: failure.Message, Runner: d.note.Runner}
+	entry := d.entry(hostapi.OutcomeFailed, failure.Message, "")
 	state, err := d.takeBack(ctx, &entry)
 	d.undone = &failure
-	if err != nil {
+	var down *stillDownError
+	switch {
+	case errors.As(err, &foreign):
+		return d.yield(&failure, foreign, nil)
+	case errors.As(err, &down):
+		failure.State = down.Error()
+		return d.ended(&failure, d.entry(hostapi.OutcomeRolledBack, failure.Message+"; "+failure.State, hostapi.SettledUndone))
+	case err != nil:
 		failure.State = fmt.Sprintf("it could not be undone: %v; the host tries again, see journalctl -u %s", err, GuardUnit(d.note.ID))
 		d.letGo()
 		return &failure
 	}
 	failure.State, failure.RolledBack = state, entry.Outcome == hostapi.OutcomeRolledBack
+	return d.ended(&failure, entry)
+}
+
+// yield ends a deployment in whose place somebody else has installed something,
+// which stays.
+func (d *deployment) yield(failure *hostapi.Failure, foreign *vmstate.ForeignLinkError, err error) error {
+	if err != nil {
+		d.log(err.Error())
+	}
+	failure.State = settle.SupersededBy(microvm.StorePath(foreign.Found))
+	d.undone = failure
+	return d.ended(failure, d.entry(hostapi.OutcomeFailed, failure.Message+"; "+failure.State, hostapi.SettledSuperseded))
+}
+
+// ended writes how the deployment has ended into the history.
+func (d *deployment) ended(failure *hostapi.Failure, entry hostapi.HistoryEntry) error {
+	entry.Down = entry.Outcome == hostapi.OutcomeRolledBack && !failure.RolledBack
 	if err := d.close(entry); err != nil {
 		failure.State += fmt.Sprintf(" (the history could not be written: %v)", err)
 	}
-	return &failure
+	return failure
 }
 
 // takeBack undoes what the world lets be undone. The state says how things are.
@@ -175,13 +207,20 @@ func (d *deployment) abandon() {
 
 // end closes the deployment: history written, roots and lock let go.
 func (d *deployment) end(outcome, failure string) error {
-	return d.close(hostapi.HistoryEntry{Deployment: d.note.Deployment, Outcome: outcome, Error: failure, Runner: d.note.Runner})
+	return d.close(d.entry(outcome, failure, ""))
 }
 
 func (d *deployment) close(entry hostapi.HistoryEntry) error {
 	defer d.letGo()
-	entry.Ended = time.Now().UTC()
 	return closeDeployment(d.vm, entry)
+}
+
+// entry is the deployment's in the history.
+func (d *deployment) entry(outcome, failure string, settled hostapi.Settled) hostapi.HistoryEntry {
+	return hostapi.HistoryEntry{
+		Deployment: d.note.Deployment, Ended: time.Now().UTC(),
+		Outcome: outcome, Error: failure, Runner: d.note.Runner, Settled: settled,
+	}
 }
 
 // closeDeployment writes a deployment into the history, then forgets it.

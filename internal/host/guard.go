@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"os"
 	"time"
 
 	"ferry/internal/host/settle"
@@ -23,9 +22,6 @@ const (
 	// long each time, up to guardSlow.
 	guardRetry = 5 * time.Second
 	guardSlow  = time.Minute
-	// guardStarts bounds how often a previous runner is started that does not
-	// come up. Everything else is tried for as long as it takes.
-	guardStarts = 5
 	// guardTry bounds one try: a connection to systemd may be lost while a job is
 	// waited for, and nothing tells.
 	guardTry = commitTimeout + undoTimeout
@@ -35,15 +31,11 @@ const (
 // before it does.
 func GuardUnit(id string) string { return "ferry-guard-" + id + ".service" }
 
-// guard starts that unit.
-func (s *Server) guard(ctx context.Context, n microvm.Name, id string) error {
-	self, err := os.Executable()
-	if err != nil {
-		return fmt.Errorf("finding ferry's own program: %w", err)
-	}
-	err = s.units.Transient(ctx, systemd.TransientUnit{
-		Name: GuardUnit(id), Description: "ferry: undo deployment " + id + " of " + string(n) + " if it is left unfinished",
-		Argv: []string{self, "host", "guard", string(n), id},
+// guard starts that unit, of the program that the note names.
+func (s *Server) guard(ctx context.Context, n microvm.Name, note vmstate.Note) error {
+	err := s.units.Transient(ctx, systemd.TransientUnit{
+		Name: GuardUnit(note.ID), Description: "ferry: undo deployment " + note.ID + " of " + string(n) + " if it is left unfinished",
+		Argv: []string{note.Helper.Path, "host", "guard", string(n), note.ID},
 	})
 	if err != nil {
 		return hostapi.Refuse(fmt.Sprintf("the unit that would undo this deployment could not be started: %v", err), "")
@@ -72,7 +64,9 @@ type guardian struct {
 	pause   func(context.Context, time.Duration) error
 	log     func(string)
 
-	starts int // of a previous runner that did not come up
+	// started is how the start of a previous runner has ended, also where there is
+	// no space to note it.
+	started vmstate.UndoStart
 }
 
 func (g *guardian) stand(ctx context.Context) error {
@@ -132,12 +126,7 @@ func (g *guardian) settle(ctx context.Context) error {
 		return err
 	}
 	defer srv.Close()
-	err = srv.settleOne(ctx, g.vm.Name(), g.id, settling{by: settle.Guard, again: g.starts < guardStarts-1, log: g.log})
-	var down *stillDownError
-	if errors.As(err, &down) {
-		g.starts++
-	}
-	return err
+	return srv.settleOne(ctx, g.vm.Name(), g.id, settling{by: settle.Guard, started: &g.started, log: g.log})
 }
 
 // pause waits; the error is the context's.

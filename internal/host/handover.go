@@ -51,7 +51,7 @@ func (s *Server) handOver(ctx context.Context, vm vmstate.VM, left *vmstate.Note
 
 // checkProgram makes sure that a program is the one that was noted, and that only
 // root could have put it there.
-func checkProgram(p vmstate.Program, root int) error {
+func checkProgram(p vmstate.Helper, root int) error {
 	if !filepath.IsAbs(p.Path) {
 		return fmt.Errorf("%.200q is not an absolute path", p.Path)
 	}

@@ -26,6 +26,8 @@ type installation struct {
 	vm  vmstate.VM
 	nix nixTool
 	req hostapi.CommitRequest
+	// before is how the VM was when the deployment began to change it.
+	before *vmstate.Snapshot
 }
 
 // run makes the runner the VM's current one: record, generation, `old`,
@@ -44,6 +46,9 @@ func (i installation) run(ctx context.Context) error {
 	previous, err := dir.Link("current")
 	if err != nil {
 		return err
+	}
+	if i.req.Install && previous != i.before.Current && previous != i.req.Runner {
+		return &vmstate.ForeignLinkError{Link: dir.Path("current"), Found: string(previous)}
 	}
 	if i.req.Record != nil {
 		err := step.Do(step.Record, func() error { return i.vm.Notes().PutRecord(i.req.Runner, i.req.Record) })
@@ -78,10 +83,15 @@ func (i installation) moveLinks(ctx context.Context, previous microvm.StorePath)
 		if err := i.vm.Notes().PutToStart(); err != nil {
 			return err
 		}
-	} else if err := step.Do(step.Old, func() error { return i.vm.PutLink("old", previous) }); err != nil {
+	} else if err := step.Do(step.Old, func() error { return i.moveOld(previous) }); err != nil {
 		return err
 	}
-	return step.Do(step.Current, func() error { return i.vm.PutLink("current", i.req.Runner) })
+	return step.Do(step.Current, func() error { return i.vm.MoveLink("current", i.req.Runner, previous) })
+}
+
+// moveOld makes `old` what is still current.
+func (i installation) moveOld(previous microvm.StorePath) error {
+	return i.vm.MoveLink("old", previous, i.before.Old)
 }
 
 // moveProfile makes the runner the VM's newest generation, or goes to the

@@ -35,7 +35,7 @@ func (s *session) resume(ctx context.Context, req hostapi.ResumeRequest) (*hosta
 	for asked := false; ; asked = true {
 		shown += s.showLog(vm.Log(req.ID), shown)
 		if entry := vm.History().Entry(req.ID); entry != nil {
-			return &hostapi.Resumed{Deployment: entry.Deployment, Runner: entry.Runner, Outcome: entry.Outcome, Error: entry.Error, Settled: entry.Settled}, nil
+			return &hostapi.Resumed{Deployment: entry.Deployment, Runner: entry.Runner, Outcome: entry.Outcome, Error: entry.Error, Settled: entry.Settled, Down: entry.Down}, nil
 		}
 		if err := s.takeOver(ctx, vm, req, !asked); err != nil {
 			return nil, err

@@ -43,6 +43,7 @@ type nixTool interface {
 	Signers(ctx context.Context, cache string, p microvm.StorePath) ([]string, error)
 	TrustedKeys(ctx context.Context) ([]string, error)
 	AddRoot(ctx context.Context, link string, p microvm.StorePath) error
+	AddRoots(ctx context.Context, link string, paths []microvm.StorePath) error
 	SetProfile(ctx context.Context, profile string, p microvm.StorePath) error
 	SwitchGeneration(ctx context.Context, profile string, n int) error
 	DiffClosures(ctx context.Context, a, b microvm.StorePath) ([]string, error)

@@ -1,6 +1,7 @@
 package host
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -24,10 +25,10 @@ type settling struct {
 	// choice is what becomes of what nobody has confirmed; empty: it is kept where
 	// the checks hold.
 	choice hostapi.SettleChoice
-	// again: what does not start is tried again later. Otherwise it is settled
-	// all the same, so that the next deployment can be better.
-	again bool
-	log   func(string)
+	// started remembers, from try to try, how the start of what ran before has
+	// ended; nil where there is one try.
+	started *vmstate.UndoStart
+	log     func(string)
 }
 
 func (s *Server) settling(vm vmstate.VM, left *vmstate.Note, by settle.Settler, log func(string)) settling {
@@ -62,7 +63,12 @@ func (s settling) settle(ctx context.Context) error {
 	}
 	s.log("deployment " + s.note.ID + " by " + s.note.By + " was interrupted")
 	entry := hostapi.HistoryEntry{Deployment: s.note.Deployment, Outcome: hostapi.OutcomeInterrupted, Runner: s.note.Runner}
-	if err := s.carryOut(ctx, verdict, world, &entry); err != nil {
+	err = s.carryOut(ctx, verdict, world, &entry)
+	var foreign *vmstate.ForeignLinkError
+	if errors.As(err, &foreign) { // installed since it was looked at
+		entry.Settled, entry.Error, err = hostapi.SettledSuperseded, s.note.Why+"; "+settle.SupersededBy(microvm.StorePath(foreign.Found)), nil
+	}
+	if err != nil {
 		return err
 	}
 	entry.Ended = time.Now().UTC()
@@ -158,7 +164,7 @@ func newer(vm vmstate.VM, note *vmstate.Note) *hostapi.Failure {
 }
 
 func (s settling) undoing(units unitManager) undoing {
-	return undoing{vm: s.vm, units: units, note: s.note, log: s.log}
+	return undoing{vm: s.vm, units: units, note: s.note, started: s.started, log: s.log}
 }
 
 // undoLinks puts links back, and says what is so of the unit.
@@ -189,12 +195,14 @@ func atRest(note *vmstate.Note, world settle.World) string {
 func (s settling) undoLate(ctx context.Context, entry *hostapi.HistoryEntry) error {
 	if s.note.Phase == hostapi.PhaseAwait {
 		s.note.Why = "nobody has confirmed it by " + s.note.Deadline.Local().Format(time.TimeOnly)
-		entry.Outcome = hostapi.OutcomeRolledBack
+		s.note.Outcome = hostapi.OutcomeRolledBack // also for a further try
 	}
+	entry.Outcome = cmp.Or(s.note.Outcome, entry.Outcome)
 	state, err := s.undoing(s.srv.units).run(ctx)
 	var down *stillDownError
-	if errors.As(err, &down) && !s.again {
+	if errors.As(err, &down) { // a second start would end no better
 		state, err = down.Error(), nil
+		entry.Outcome, entry.Down = hostapi.OutcomeRolledBack, true
 	}
 	entry.Error, entry.Settled = s.note.Why+"; "+state, hostapi.SettledUndone
 	return err
@@ -205,7 +213,7 @@ func (s settling) finishCommit(ctx context.Context) error {
 	if err := s.keepGuest(ctx); err != nil {
 		return err
 	}
-	install := installation{vm: s.vm, nix: s.srv.nix, req: *s.note.Commit}
+	install := installation{vm: s.vm, nix: s.srv.nix, req: *s.note.Commit, before: s.note.Before}
 	if err := install.run(ctx); err != nil {
 		return err
 	}

@@ -41,7 +41,7 @@ func TestSupersededDeploymentIsOnlyNoted(t *testing.T) {
 	log := func(l string) { t.Log(l) }
 	settlers := map[string]func(h *testHost) error{
 		"guard": func(h *testHost) error {
-			return h.server().settleOne(context.Background(), web, "one", settling{again: true, log: log})
+			return h.server().settleOne(context.Background(), web, "one", settling{log: log})
 		},
 		"boot": func(h *testHost) error {
 			h.Units.State = hostapi.UnitState{LoadState: "loaded", ActiveState: "inactive"}

@@ -245,7 +245,7 @@ func TestAwaitedAnswer(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	left.Deadline = time.Now().Add(-time.Second)
+	left.DeadlineSince = 1
 	if err := h.Layout.VM(web).Notes().PutDeployment(left); err != nil {
 		t.Fatal(err)
 	}
@@ -347,7 +347,7 @@ func (h *testHost) leaveAt(how hostapi.Activation, phase hostapi.Phase) {
 	if err := vm.Notes().PutDeployment(&left); err != nil {
 		h.T.Fatal(err)
 	}
-	install := installation{vm: vm, nix: h.Nix, req: *req}
+	install := installation{vm: vm, nix: h.Nix, req: *req, before: before}
 	if err := install.moveProfile(ctx); err != nil {
 		h.T.Fatal(err)
 	}

@@ -272,7 +272,7 @@ func TestNewerNoteIsForTheProgramThatWroteIt(t *testing.T) {
 			}
 			notes := h.Layout.VM(web).Notes()
 			left := notes.Left()
-			left.Version, left.Helper = vmstate.NoteVersion+1, &vmstate.Program{Path: path, SHA256: c.sum}
+			left.Version, left.Helper = vmstate.NoteVersion+1, &vmstate.Helper{Path: path, SHA256: c.sum}
 			if err := notes.PutDeployment(left); err != nil {
 				t.Fatal(err)
 			}

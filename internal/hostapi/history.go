@@ -25,6 +25,8 @@ type HistoryEntry struct {
 	Runner  microvm.StorePath `json:"runner,omitempty"`
 	// Settled says what the host made of an interrupted deployment.
 	Settled Settled `json:"settled,omitempty"`
+	// Down: it was undone, but what ran before does not start any more.
+	Down bool `json:"down,omitempty"`
 }
 
 // Settled is how an interrupted deployment was brought to an end.

@@ -328,6 +328,7 @@ type Resumed struct {
 	Outcome    string            `json:"outcome,omitempty"`
 	Error      string            `json:"error,omitempty"`
 	Settled    Settled           `json:"settled,omitempty"`
+	Down       bool              `json:"down,omitempty"`  // see HistoryEntry
 	Phase      Phase             `json:"phase,omitempty"` // empty: a live switch is under way
 	Deadline   time.Time         `json:"deadline,omitzero"`
 	Commit     *CommitRequest    `json:"commit,omitempty"`

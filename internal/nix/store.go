@@ -122,6 +122,15 @@ func (n *Nix) AddRoot(ctx context.Context, link string, p microvm.StorePath) err
 	return err
 }
 
+// AddRoots makes roots for several paths, which must be valid, in one process: link
+// for the first, and link with `-2`, `-3` and so on behind it for the others, as
+// nix-store names them.
+func (n *Nix) AddRoots(ctx context.Context, link string, paths []microvm.StorePath) error {
+	args := append([]string{"--add-root", link, "--realise"}, pathArgs(paths)...)
+	_, _, err := n.run(ctx, command{program: "nix-store", args: args})
+	return err
+}
+
 // SetProfile makes p the newest generation of the profile, a path such as
 // /nix/var/nix/profiles/ferry/NAME/runner; its directory must exist. Nothing is
 // added when p is its newest generation already.

@@ -4,6 +4,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"ferry/internal/host/step"
@@ -59,6 +60,57 @@ func diskFullTrials() []trial {
 		notes,
 		full("/var/lib/ferry", string(step.Profile), onHost, 0),
 		late,
+		undoneWithoutSpace(),
+		collectedBeforeUndo(),
+	}
+}
+
+// undoneWithoutSpace kills the helper before it undoes what has failed, while nothing
+// more can be written. The disks stay full until the guard, or the operator's next
+// session, has put the links back and started what ran before.
+func undoneWithoutSpace() trial {
+	dirs := []string{"/var/lib/ferry", "/var/lib/microvms"}
+	each := func(ctx context.Context, do func(context.Context, string) error) error {
+		var errs []error
+		for _, dir := range dirs {
+			errs = append(errs, do(ctx, dir))
+		}
+		return errors.Join(errs...)
+	}
+	return trial{
+		way: &undone, step: string(step.Undo), where: onHost, ends: "A",
+		before:  func(ctx context.Context, s *subject) error { return each(ctx, s.smallDisk) },
+		cleanup: func(ctx context.Context, s *subject) error { return each(ctx, s.restoreDisk) },
+		fault: fault{name: "helper killed, disks full", inflict: func(ctx context.Context, s *subject, h held) error {
+			full := each(ctx, func(ctx context.Context, dir string) error { return s.fill(ctx, dir, 0) })
+			if err := errors.Join(full, killHeld(ctx, s, h)); err != nil {
+				return err
+			}
+			seen := until(ctx, settleLimit, func() error {
+				_, err := s.on(ctx, onHost, `vm=/var/lib/microvms/$1
+new=$(readlink "/nix/var/nix/gcroots/ferry/$1/pending")
+[ "$(readlink "$vm/current")" != "$new" ] && [ "$(readlink "$vm/booted")" = "$(readlink "$vm/current")" ] && systemctl is-active --quiet "microvm@$1"`, s.name)
+				return err
+			})
+			if seen != nil {
+				seen = fmt.Errorf("nothing is undone on full disks: %w", seen)
+			}
+			return errors.Join(seen, each(ctx, s.free))
+		}},
+	}
+}
+
+// collectedBeforeUndo deletes old generations while the new runner is current, and
+// kills the helper before it undoes that.
+func collectedBeforeUndo() trial {
+	return trial{
+		way: &undone, step: string(step.Undo), where: onHost, ends: "A",
+		fault: fault{name: "helper killed, old generations collected", inflict: func(ctx context.Context, s *subject, h held) error {
+			if _, err := s.on(ctx, onHost, `nix-collect-garbage -d`); err != nil {
+				return err
+			}
+			return killHeld(ctx, s, h)
+		}},
 	}
 }
 

@@ -159,7 +159,7 @@ func (l *Link) Undo(ctx context.Context, why string, cause error) (state string,
 func (l *Link) EndedAs(r *hostapi.Resumed, lost error) error {
 	switch {
 	case r.Outcome == hostapi.OutcomeRolledBack, r.Settled == hostapi.SettledUndone:
-		return &hostapi.Failure{Kind: hostapi.KindFailed, Message: lost.Error(), RolledBack: true, State: r.Error}
+		return &hostapi.Failure{Kind: hostapi.KindFailed, Message: lost.Error(), RolledBack: !r.Down, State: r.Error}
 	case r.Settled == hostapi.SettledUnconfirmed, r.Settled == hostapi.SettledSuperseded:
 		return &hostapi.Failure{Kind: hostapi.KindFailed, Message: lost.Error(), State: r.Error}
 	case r.Outcome == hostapi.OutcomeInterrupted && r.Settled == "":

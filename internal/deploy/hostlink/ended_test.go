@@ -19,3 +19,14 @@ func TestDeploymentThatTheHostLeftAloneIsNoSuccess(t *testing.T) {
 		}
 	}
 }
+
+// Undone is not the same as running again: only that is told as rolled back.
+func TestUndoneButDownIsNotRolledBack(t *testing.T) {
+	for _, down := range []bool{false, true} {
+		r := &hostapi.Resumed{Outcome: hostapi.OutcomeRolledBack, Settled: hostapi.SettledUndone, Error: "how things are", Down: down}
+		var f *hostapi.Failure
+		if err := new(Link).EndedAs(r, errors.New("the connection was lost")); !errors.As(err, &f) || f.RolledBack == down || f.State != r.Error {
+			t.Errorf("down %v: got %+v", down, err)
+		}
+	}
+}

@@ -110,6 +110,7 @@ type Units struct {
 	Disabled bool
 	Reloads  int
 	Guards   []string
+	Program  string       // of the last transient unit
 	Asked    func() error // before each look at a unit
 }
 
@@ -162,6 +163,7 @@ func (f *Units) Disable(context.Context, microvm.Name) error {
 
 func (f *Units) Transient(_ context.Context, u systemd.TransientUnit) error {
 	f.Guards = append(f.Guards, u.Name)
+	f.Program = u.Argv[0]
 	return nil
 }
 
@@ -177,7 +179,8 @@ type Nix struct {
 	Calls      []string
 	Building   func(ctx context.Context) error
 	Lacks      []microvm.StorePath
-	FetchError error // of a download
+	Profiling  func() // before a generation is made
+	FetchError error  // of a download
 	SignedBy   []string
 	Evaluated  []byte // what Eval yields
 	// Registration is what DumpRegistration writes.
@@ -228,8 +231,27 @@ func (f *Nix) AddRoot(_ context.Context, link string, p microvm.StorePath) error
 	return os.Symlink(string(p), link)
 }
 
+func (f *Nix) AddRoots(ctx context.Context, link string, paths []microvm.StorePath) error {
+	for i, p := range paths {
+		if slices.Contains(f.Lacks, p) {
+			return fmt.Errorf("path '%s' is not valid", p)
+		}
+		name := link
+		if i > 0 {
+			name = fmt.Sprintf("%s-%d", link, i+1)
+		}
+		if err := f.AddRoot(ctx, name, p); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 func (f *Nix) SetProfile(_ context.Context, profile string, p microvm.StorePath) error {
 	f.Calls = append(f.Calls, "profile")
+	if f.Profiling != nil {
+		f.Profiling()
+	}
 	n := 1
 	for ; ; n++ {
 		if _, err := os.Lstat(fmt.Sprintf("%s-%d-link", profile, n)); err != nil {
@@ -308,6 +330,41 @@ func (h *Host) Deploy(runner microvm.StorePath, how hostapi.Activation) {
 	entry := hostapi.HistoryEntry{Deployment: hostapi.Deployment{ID: "earlier", By: "ann@laptop"}, Outcome: hostapi.OutcomeStarted, Runner: runner}
 	if err := vm.History().Append(entry); err != nil {
 		h.T.Fatal(err)
+	}
+}
+
+// Collect is nix-collect-garbage -d: generations that do not count go, then what no
+// root keeps of the runners.
+func (h *Host) Collect(vm microvm.Name) {
+	h.T.Helper()
+	profile := h.Layout.VM(vm).Profile()
+	gens, err := profile.Generations()
+	if err != nil {
+		h.T.Fatal(err)
+	}
+	for _, g := range gens {
+		if g.Number != profile.Current() {
+			_ = os.Remove(fmt.Sprintf("%s-%d-link", profile.Path(), g.Number))
+		}
+	}
+	kept := map[string]bool{}
+	for _, dir := range []string{h.Layout.GCRoots, h.Layout.Profiles} {
+		err := filepath.WalkDir(dir, func(p string, _ os.DirEntry, err error) error {
+			for target, lerr := os.Readlink(p); lerr == nil; target, lerr = os.Readlink(target) {
+				kept[target] = true
+			}
+			return err
+		})
+		if err != nil {
+			h.T.Fatal(err)
+		}
+	}
+	for _, p := range []microvm.StorePath{RunnerA, RunnerB, RunnerC, RunnerD} {
+		if !kept[string(p)] {
+			if err := os.RemoveAll(filepath.Join(h.Layout.Root, string(p))); err != nil {
+				h.T.Fatal(err)
+			}
+		}
 	}
 }
 

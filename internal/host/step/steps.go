@@ -15,6 +15,7 @@ const (
 	Build    Step = "build"    // the build or download, rooted as `pending`
 	Activate Step = "activate" // a live switch was announced
 	Guard    Step = "guard"    // the unit that undoes what is left unfinished
+	WayBack  Step = "way-back" // what an undo needs is made
 	Roots    Step = "roots"    // the VM's directory and the roots of its links
 	Record   Step = "record"   // the runner's record
 	Profile  Step = "profile"  // the generation
@@ -37,7 +38,7 @@ const (
 // All are the steps of build, commit, activation and undo on the host.
 func All() []Step {
 	return []Step{
-		Lock, Note, Pending, Build, Activate, Guard,
+		Lock, Note, Pending, Build, Activate, Guard, WayBack,
 		Roots, Record, Profile, Old, Current, Flake, Running,
 		Restart, Check, Await, History, Forget,
 		Undo, UndoLink, UndoGen, UndoRest, UndoUnit,

@@ -233,7 +233,7 @@ func (d *Dir) Data() ([]hostapi.DataFile, error) {
 	}
 	files := []hostapi.DataFile{}
 	for _, e := range entries {
-		if slices.Contains(layoutEntries(), e.Name()) || e.Type()&(fs.ModeSocket|fs.ModeNamedPipe) != 0 || d.toSocket(e) {
+		if slices.Contains(layoutEntries(), e.Name()) || strings.HasPrefix(e.Name(), sparePrefix) || e.Type()&(fs.ModeSocket|fs.ModeNamedPipe) != 0 || d.toSocket(e) {
 			continue
 		}
 		f := hostapi.DataFile{Name: e.Name(), Directory: e.IsDir()}

@@ -87,14 +87,11 @@ func (h History) Append(e hostapi.HistoryEntry) error {
 	if err != nil {
 		return err
 	}
-	f, err := os.OpenFile(h.path(), os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o600)
+	f, err := os.OpenFile(h.path(), os.O_RDWR|os.O_CREATE|os.O_APPEND, 0o600)
 	if err != nil {
 		return fmt.Errorf("writing the history of %s: %w", h.vm.name, err)
 	}
-	_, err = f.WriteString(ui.Redact(string(bytes.TrimSpace(b))) + "\n")
-	if err == nil {
-		err = f.Sync()
-	}
+	err = appendLine(f, ui.Redact(string(bytes.TrimSpace(b))))
 	if cerr := f.Close(); err == nil {
 		err = cerr
 	}
@@ -103,6 +100,33 @@ func (h History) Append(e hostapi.HistoryEntry) error {
 	}
 	if err != nil {
 		return fmt.Errorf("writing the history of %s: %w", h.vm.name, err)
+	}
+	return nil
+}
+
+// appendLine writes a line wholly or not at all, as far as that can be had: a disk
+// that is full takes only the beginning of one. Where a crash has left such a
+// beginning, the line begins behind it.
+func appendLine(f *os.File, line string) error {
+	fi, err := f.Stat()
+	if err != nil {
+		return err
+	}
+	size := fi.Size()
+	if last := []byte{'\n'}; size > 0 {
+		if _, err := f.ReadAt(last, size-1); err != nil {
+			return err
+		}
+		if last[0] != '\n' {
+			line = "\n" + line
+		}
+	}
+	_, err = f.WriteString(line + "\n")
+	if err == nil {
+		err = f.Sync()
+	}
+	if err != nil {
+		return errors.Join(err, f.Truncate(size))
 	}
 	return nil
 }

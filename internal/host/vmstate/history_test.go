@@ -2,6 +2,7 @@ package vmstate
 
 import (
 	"bytes"
+	"errors"
 	"os"
 	"strings"
 	"testing"
@@ -31,6 +32,40 @@ func TestHistoryIsTolerantAndBounded(t *testing.T) {
 	history, err := l.VM(web).History().Read(2)
 	if err != nil || history.Broken != 2 || len(history.Entries) != 2 || history.Entries[1].ID != "c" {
 		t.Fatalf("%+v, %v", history, err)
+	}
+}
+
+// A line that a crash has cut spoils no entry that follows, also where all but its
+// end is there.
+func TestHistoryGoesOnBehindACutLine(t *testing.T) {
+	for name, cut := range map[string]string{"half": `{"id":"cut","outco`, "without its end": `{"id":"cut","outcome":"failed"}`} {
+		t.Run(name, func(t *testing.T) {
+			l := Layout{Lib: t.TempDir()}
+			history := l.VM(web).History()
+			add := func(id string) {
+				t.Helper()
+				if err := history.Append(hostapi.HistoryEntry{Deployment: hostapi.Deployment{ID: id}, Outcome: "switched"}); err != nil {
+					t.Fatal(err)
+				}
+			}
+			add("a")
+			f, err := os.OpenFile(history.path(), os.O_WRONLY|os.O_APPEND, 0)
+			if err != nil {
+				t.Fatal(err)
+			}
+			_, werr := f.WriteString(cut)
+			if err := errors.Join(werr, f.Close()); err != nil {
+				t.Fatal(err)
+			}
+			whole := name != "half"
+			if last := history.Last(); (last.ID == "cut") != whole {
+				t.Errorf("the last one is %q", last.ID)
+			}
+			add("b")
+			if h, err := history.Read(9); err != nil || (h.Broken == 0) != whole || h.Entries[len(h.Entries)-1].ID != "b" || h.Entries[0].ID != "a" {
+				t.Errorf("%+v, %v", h, err)
+			}
+		})
 	}
 }
 

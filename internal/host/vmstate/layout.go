@@ -78,5 +78,11 @@ func (l Layout) Noted() ([]VM, error) {
 	return vms, nil
 }
 
+// Has reports whether the store has that path, by its file system.
+func (l Layout) Has(p microvm.StorePath) bool {
+	_, err := os.Lstat(filepath.Join(l.Root, string(p)))
+	return p != "" && err == nil
+}
+
 // MicrovmRoots is where microvm.nix keeps the roots of all VMs.
 func (l Layout) MicrovmRoots() string { return filepath.Join(l.GCRoots, "microvm") }

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"syscall"
 	"time"
 
 	"github.com/gofrs/flock"
@@ -78,7 +79,10 @@ func (k Lock) Take(ctx context.Context, mine hostapi.Lock) (*Held, error) {
 	}
 	b, err := json.Marshal(mine)
 	if err == nil {
-		err = os.WriteFile(path, b, 0o600)
+		// On a disk that is full the lock counts all the same: an undo needs it.
+		if err = os.WriteFile(path, b, 0o600); errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) {
+			err = nil
+		}
 	}
 	if err != nil {
 		_ = f.Unlock()

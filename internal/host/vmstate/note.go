@@ -22,7 +22,7 @@ type Note struct {
 	// noted of the unit counts for that one only. Empty: unknown.
 	Boot string `json:"boot,omitempty"`
 	// Helper is the program that wrote this, which can settle it.
-	Helper     *Program               `json:"helper,omitempty"`
+	Helper     *Helper                `json:"helper,omitempty"`
 	Runner     microvm.StorePath      `json:"runner,omitempty"`
 	Activating bool                   `json:"activating,omitempty"` // a live switch was announced
 	Phase      hostapi.Phase          `json:"phase,omitempty"`
@@ -33,14 +33,11 @@ type Note struct {
 	Deadline   time.Time              `json:"deadline,omitzero"`    // for the operator's answer
 	// DeadlineSince is the deadline in nanoseconds since Boot, which is what counts.
 	DeadlineSince time.Duration `json:"deadlineSince,omitempty"`
-	Why           string        `json:"why,omitempty"`     // it is being undone
-	Outcome       string        `json:"outcome,omitempty"` // once it is done
-}
-
-// Program is a program on this host.
-type Program struct {
-	Path   string `json:"path"`
-	SHA256 string `json:"sha256"`
+	Why           string        `json:"why,omitempty"`       // it is being undone
+	LastError     string        `json:"lastError,omitempty"` // of an undo that goes on
+	// UndoStarted is how an undo's start of what ran before has ended: it is made once.
+	UndoStarted *UndoStart `json:"undoStarted,omitempty"`
+	Outcome     string     `json:"outcome,omitempty"` // once it is done
 }
 
 // Known reports whether this program understands the note.

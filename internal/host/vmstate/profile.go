@@ -58,6 +58,19 @@ func (p Profile) Has(number int, runner microvm.StorePath) bool {
 	return err == nil && there == string(runner)
 }
 
+// runner is what a generation names; empty where there is no such generation.
+func (p Profile) runner(number int) microvm.StorePath {
+	target, err := os.Readlink(filepath.Join(p.dir(), generationLink(number)))
+	if err != nil {
+		return ""
+	}
+	runner, err := microvm.ParseStorePath(target)
+	if err != nil {
+		return ""
+	}
+	return runner
+}
+
 // Generations are those that name something in the store, in ascending order.
 func (p Profile) Generations() ([]Generation, error) {
 	numbers, err := p.numbers()
@@ -105,7 +118,8 @@ func (p Profile) numbers() ([]int, error) {
 // Restore makes the profile what it was, except for generations of another runner
 // than the deployment's: those somebody else has made since. Its links are put
 // back without Nix, which may be just what doesn't work; they are those that Nix
-// makes.
+// makes. The generation that counted is made again where it was collected and its
+// runner is still there.
 func (p Profile) Restore(b *Snapshot, deployed microvm.StorePath) error {
 	if _, err := os.Lstat(p.dir()); errors.Is(err, fs.ErrNotExist) {
 		return nil
@@ -115,7 +129,10 @@ func (p Profile) Restore(b *Snapshot, deployed microvm.StorePath) error {
 		return err != nil || runner == string(deployed)
 	}
 	if now := p.Current(); now != b.Generation && ours(now) {
-		if err := p.set(b.Generation); err != nil {
+		if err := p.remake(b); err != nil {
+			return err
+		}
+		if err := p.set(b.Generation, now); err != nil {
 			return err
 		}
 	}
@@ -136,12 +153,34 @@ func (p Profile) Restore(b *Snapshot, deployed microvm.StorePath) error {
 	return nil
 }
 
-// set makes the profile point to a generation; 0 removes it.
-func (p Profile) set(number int) error {
-	if number == 0 {
-		return removeLink(p.Path())
+// remake makes the generation that counted again, if it is gone though its runner
+// is there.
+func (p Profile) remake(b *Snapshot) error {
+	if b.GenerationRunner == "" || p.runner(b.Generation) != "" || !p.vm.layout.Has(b.GenerationRunner) {
+		return nil
 	}
-	return replaceLink(p.dir(), filepath.Base(p.Path()), generationLink(number))
+	name := generationLink(b.Generation)
+	again := move{name: name, to: string(b.GenerationRunner), from: []string{""}, spare: "generation"}
+	return again.make(p.dir())
+}
+
+// set makes the profile point to a generation instead of another; 0 is none. What
+// somebody else has made of it meanwhile stays.
+func (p Profile) set(number, instead int) error {
+	to := move{name: filepath.Base(p.Path()), from: []string{profileTarget(instead)}, to: profileTarget(number), spare: "runner"}
+	var foreign *ForeignLinkError
+	if err := to.make(p.dir()); err != nil && !errors.As(err, &foreign) {
+		return err
+	}
+	return nil
+}
+
+// profileTarget is where the profile points; empty for no generation.
+func profileTarget(number int) string {
+	if number == 0 {
+		return ""
+	}
+	return generationLink(number)
 }
 
 func generationLink(number int) string { return fmt.Sprintf("runner-%d-link", number) }

@@ -29,6 +29,7 @@ func (v VM) removeFiles(keepData bool) error {
 	if !keepData {
 		return state.RemoveAll(name)
 	}
+	_ = dropSpares(v.Path())
 	for _, entry := range layoutEntries() {
 		if err := state.Remove(filepath.Join(name, entry)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return err

@@ -25,6 +25,15 @@ func (r Roots) Path() string { return filepath.Join(r.vm.layout.GCRoots, "ferry"
 // collector at work learns of a root that Nix makes.
 func (r Roots) Pending() string { return filepath.Join(r.Path(), "pending") }
 
+// Before is the root of what may be started again by an undo, for Nix to make;
+// further ones have a number behind it.
+func (r Roots) Before() string { return filepath.Join(r.Path(), "before") }
+
+// isPending: a root that is there for as long as a deployment.
+func isPending(name string) bool {
+	return name == "pending" || name == "before" || strings.HasPrefix(name, "pending-drv-") || strings.HasPrefix(name, "before-")
+}
+
 // Expect points roots at what a deployment is about to copy and build. They may
 // dangle: what arrives later is kept from the moment it is there.
 func (r Roots) Expect(runner microvm.StorePath, drvs []microvm.StorePath) error {
@@ -61,7 +70,7 @@ func (r Roots) make() error {
 	return nil
 }
 
-// DropPending removes what Expect made.
+// DropPending removes what Expect made, and Before.
 func (r Roots) DropPending() error {
 	entries, err := os.ReadDir(r.Path())
 	if errors.Is(err, fs.ErrNotExist) {
@@ -71,7 +80,7 @@ func (r Roots) DropPending() error {
 		return err
 	}
 	for _, e := range entries {
-		if e.Name() == "pending" || strings.HasPrefix(e.Name(), "pending-drv-") {
+		if isPending(e.Name()) {
 			if err := removeLink(filepath.Join(r.Path(), e.Name())); err != nil {
 				return err
 			}

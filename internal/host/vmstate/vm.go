@@ -155,5 +155,5 @@ func (v VM) PutFlake(ref string) error {
 
 // Forget drops what only a deployment under way needs.
 func (v VM) Forget() error {
-	return errors.Join(v.Roots().DropPending(), v.Notes().drop(noteDeployment), v.Roots().DropEmpty())
+	return errors.Join(v.Roots().DropPending(), v.dropUndo(), v.Notes().drop(helperFile), v.Notes().drop(noteDeployment), v.Roots().DropEmpty())
 }
