@@ -89,7 +89,7 @@ func (d *deployment) startUnit(ctx context.Context, req hostapi.CommitRequest) (
 	if err != nil {
 		return unit, err
 	}
-	d.note.Invocation = unit.InvocationID
+	d.note.Invocation, d.note.Killed = unit.InvocationID, unit.Killed
 	if err := step.Do(step.Check, func() error { return d.prove(ctx, req) }); err != nil {
 		return unit, err
 	}

@@ -133,7 +133,7 @@ func (d *deployment) end(outcome, failure string) error {
 	defer d.letGo()
 	return closeDeployment(d.vm, hostapi.HistoryEntry{
 		Deployment: d.note.Deployment, Ended: time.Now().UTC(),
-		Outcome: outcome, Error: failure, Runner: d.note.Runner,
+		Outcome: outcome, Error: failure, Runner: d.note.Runner, Killed: d.note.Killed,
 	})
 }
 

@@ -21,6 +21,7 @@ type Note struct {
 	Deadline   time.Time              `json:"deadline,omitzero"`    // for the operator's answer
 	Why        string                 `json:"why,omitempty"`        // it is being undone
 	Outcome    string                 `json:"outcome,omitempty"`    // once it is done
+	Killed     string                 `json:"killed,omitempty"`     // what ran before, in words
 }
 
 // Reversible: what the deployment does to the host can and shall be undone. A
