@@ -30,7 +30,11 @@ func asked(name, ask string, lines ...string) string {
     for i in 1 2 3 4 5 6; do sleep 0.5 & wait $!; done
     echo flushed >>acts
   '';`, `microvm.binScripts.microvm-shutdown = ''
-    echo "asked by $(id -un) in $PWD" >>acts
+    if [ ! -p /dev/stdin ]; then # the unit's own stop command
+      echo stop >>acts
+    else
+      echo "asked by $(id -un) in $PWD" >>acts
+    fi
     ` + ask + `
     cat
   '';`}, lines...)...)
@@ -83,7 +87,7 @@ func TestGuestShutsDownOnMicrovmNixHost(t *testing.T) {
 			in, vm := onMicrovmNixHost(t, name, flushing(name), unitLines)
 			asked := "asked by microvm in " + vm.dir() + ","
 			in.ferry("stop", name, host1Flag).want(0, "stopped").without("killed")
-			if got := vm.acts(); got != asked+"flushed," {
+			if got := vm.acts(); got != asked+"flushed,stop," {
 				t.Errorf("the stop: %s", got)
 			}
 			if got := vm.property("ActiveState"); got != "inactive" {
@@ -92,12 +96,12 @@ func TestGuestShutsDownOnMicrovmNixHost(t *testing.T) {
 			vm.mayStartAgain()
 			in.ferry("start", name, host1Flag).want(0, "started")
 			in.ferry("restart", name, host1Flag).want(0, "restarted")
-			if got := vm.acts(); got != "booted,"+asked+"flushed,booted," {
+			if got := vm.acts(); got != "booted,"+asked+"flushed,stop,booted," {
 				t.Errorf("the restart: %s", got)
 			}
 			in.write(name+".nix", flushing(name, `lab.note = "2";`))
 			in.deploy(deploy.OutcomeRestarted, "rebuild", name, toHost1, "--restart=always")
-			if got := vm.acts(); got != asked+"flushed,booted," {
+			if got := vm.acts(); got != asked+"flushed,stop,booted," {
 				t.Errorf("the deployment: %s", got)
 			}
 			if vm.link("booted") != vm.link("current") {
@@ -120,7 +124,7 @@ func TestKilledGuestIsSaid(t *testing.T) {
 	if err := json.Unmarshal([]byte(r.stdout), &life); err != nil || !life.Killed {
 		t.Errorf("%v, %+v", err, life)
 	}
-	if got := vm.acts(); got != "asked by microvm in "+vm.dir()+",killed,booted," {
+	if got := vm.acts(); got != "asked by microvm in "+vm.dir()+",killed,stop,booted," {
 		t.Errorf("the restart: %s", got)
 	}
 	in.write("deaf.nix", deaf("deaf", `lab.note = "2";`))
@@ -144,12 +148,12 @@ func TestHelperKilledWhileGuestShutsDown(t *testing.T) {
 			output(t, world.host1, "sh", "-euc", `kill -KILL "$(lslocks -n -o PID,PATH | sed -n "s|^ *\([0-9]*\) */var/lib/ferry/locks/$1$|\1|p")"`, "sh", name)
 			stop.wait().want(1)
 			if unitLines == "" {
-				eventually(t, "the unit is started again", 30*time.Second, func() bool { return vm.property("NRestarts") == "1" && vm.property("ActiveState") == "active" })
+				eventually(t, "the unit is started again", 30*time.Second, func() bool { t.Log(vm.property("NRestarts"), vm.property("ActiveState"), vm.property("SubState")); return vm.property("NRestarts") == "1" && vm.property("ActiveState") == "active" })
 			} else {
 				eventually(t, "the guest is down", 30*time.Second, func() bool { return vm.property("ActiveState") == "inactive" })
 				in.ferry("start", name, host1Flag).want(0, "started")
 			}
-			if got := vm.acts(); !strings.Contains(got, "flushed,booted,") || strings.Contains(got, "killed") {
+			if got := vm.acts(); !strings.Contains(got, "flushed,stop,booted,") || strings.Contains(got, "killed") {
 				t.Errorf("it did %s", got)
 			}
 			vm.mayStartAgain()
