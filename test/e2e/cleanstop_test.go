@@ -46,6 +46,14 @@ func (v vmOn) acts() string {
 	return output(v.t, v.host, "sh", "-c", `cd "$1"; tr '\n' ',' <acts; : >acts`, "sh", v.dir())
 }
 
+// whenAsked waits until the guest is asked to shut down.
+func (v vmOn) whenAsked() {
+	v.t.Helper()
+	eventually(v.t, "the guest is asked", 30*time.Second, func() bool {
+		return strings.Contains(output(v.t, v.host, "cat", v.dir()+"/acts"), "asked")
+	})
+}
+
 const held = "/run/systemd/system/microvm@*.service.d/90-ferry-stop.conf"
 
 func (v vmOn) mayStartAgain() {
@@ -142,13 +150,14 @@ func TestHelperKilledWhileGuestShutsDown(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			in, vm := onMicrovmNixHost(t, name, flushing(name), unitLines)
 			stop := in.begin("stop", name, host1Flag)
-			eventually(t, "the guest is asked", 30*time.Second, func() bool {
-				return strings.Contains(output(t, world.host1, "cat", vm.dir()+"/acts"), "asked")
-			})
+			vm.whenAsked()
 			output(t, world.host1, "sh", "-euc", `kill -KILL "$(lslocks -n -o PID,PATH | sed -n "s|^ *\([0-9]*\) */var/lib/ferry/locks/$1$|\1|p")"`, "sh", name)
 			stop.wait().want(1)
 			if unitLines == "" {
-				eventually(t, "the unit is started again", 30*time.Second, func() bool { t.Log(vm.property("NRestarts"), vm.property("ActiveState"), vm.property("SubState")); return vm.property("NRestarts") == "1" && vm.property("ActiveState") == "active" })
+				eventually(t, "the unit is started again", 30*time.Second, func() bool {
+					t.Log(vm.property("NRestarts"), vm.property("ActiveState"), vm.property("SubState"))
+					return vm.property("NRestarts") == "1" && vm.property("ActiveState") == "active"
+				})
 			} else {
 				eventually(t, "the guest is down", 30*time.Second, func() bool { return vm.property("ActiveState") == "inactive" })
 				in.ferry("start", name, host1Flag).want(0, "started")
