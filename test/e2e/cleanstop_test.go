@@ -170,3 +170,33 @@ func TestHelperKilledWhileGuestShutsDown(t *testing.T) {
 		})
 	}
 }
+
+// A guest in QEMU finishes its shutdown on such a host. One in the middle of its
+// boot, which may not hear what it is asked, is stopped in the time of its unit.
+func TestRealGuestShutsDownOnMicrovmNixHost(t *testing.T) {
+	forget(t, "web")
+	if err := world.ResetFlake(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	during(t, world.host1, likeMicrovmNix, "systemctl stop microvm@web; "+likeFerry)
+	in := &infra{t: t, dir: "/root/infra"}
+	in.ferry("rebuild", "web").want(0, "started")
+	vm := onHost(t, world.host1, "web")
+	in.op("ssh", "root@web", `systemd-run --quiet --unit=last-act --property=ExecStop='/bin/sh -c "sleep 3; echo last act done >/dev/ttyS0"' --property=TimeoutStopSec=60 --remain-after-exit true`)
+	cursor := output(t, world.host1, "sh", "-c", `journalctl -q -n 0 --show-cursor | sed -n 's/^-- cursor: //p'`)
+	in.ferry("stop", "web").want(0, "stopped").without("killed")
+	said := output(t, world.host1, "journalctl", "-q", "-o", "cat", "-u", "microvm@web", "--after-cursor="+cursor)
+	if done, off := strings.Index(said, "last act done"), strings.Index(said, "reboot: "); done < 0 || off < done {
+		t.Errorf("the guest did not finish its shutdown:\n%s", said)
+	}
+	dir := "/etc/systemd/system/microvm@web.service.d"
+	during(t, world.host1, fmt.Sprintf("mkdir -p %s; printf '[Service]\\nTimeoutStopSec=20s\\n' >%s/test.conf; systemctl daemon-reload", dir, dir),
+		fmt.Sprintf("rm -r %s; systemctl daemon-reload", dir))
+	in.ferry("start", "web").want(0, "started")
+	r := in.ferry("stop", "web").want(0, "stopped")
+	t.Logf("in the middle of its boot: %s", r)
+	if got := vm.property("ActiveState"); got != "inactive" {
+		t.Errorf("the unit is %s", got)
+	}
+	vm.mayStartAgain()
+}

@@ -17,7 +17,7 @@ func (v vmOn) reexec() {
 	output(v.t, v.host, "systemctl", "daemon-reexec")
 }
 
-// inState waits until a unit of the VM is in a state, and then has systemd execute
+// reexecWhen waits until a unit of the VM is in a state, and then has systemd execute
 // itself again.
 func (v vmOn) reexecWhen(unit, state string) {
 	v.t.Helper()
@@ -99,7 +99,8 @@ func TestSystemdExecutesItselfAgainDuringAwait(t *testing.T) {
 // goes on to the end of the build, and the operator misses nothing but log.
 func TestStoppedOperatorHoldsUpNoBuild(t *testing.T) {
 	in, vm := lives(t, "paused")
-	in.write("paused.nix", vmModule("paused", `environment.systemPackages = [ (packages.run "loud" { } ''
+	in.write("paused.nix", vmModule("paused", `environment.systemPackages = [ (packages.run "slow-paused" { } ''
+    echo slow-paused begins
     until [ -e /run/paused ]; do sleep 0.2; done
     line=$(head -c 1000 /dev/zero | tr '\0' x)
     i=0; while [ $i -lt 10000 ]; do echo $line; i=$((i + 1)); done
@@ -107,7 +108,7 @@ func TestStoppedOperatorHoldsUpNoBuild(t *testing.T) {
   '') ];`))
 	during(t, world.host1, "rm -f /run/paused", "rm -f /run/paused")
 	run := in.begin("rebuild", "paused", toHost1, "--restart=always", "--verbose")
-	run.building(world.host1, "loud")
+	run.building(world.host1, "paused")
 	run.signal("STOP")
 	output(t, world.host1, "touch", "/run/paused")
 	eventually(t, "the end of the build", 2*time.Minute, func() bool { return vm.root("ferry/paused/pending") != "" })
