@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"ferry/internal/deploy"
+	"ferry/internal/lab"
 )
 
 // reexec has the host's systemd execute itself again, which cuts off everybody who
@@ -107,12 +108,19 @@ func TestStoppedOperatorHoldsUpNoBuild(t *testing.T) {
     mkdir $out
   '') ];`))
 	during(t, world.host1, "rm -f /run/paused", "rm -f /run/paused")
-	run := in.begin("rebuild", "paused", toHost1, "--restart=always", "--verbose")
+	// Only ferry is stopped, not what starts it in the lab, which would be as well.
+	run := &running{in: in, out: &said{}, done: make(chan *ran, 1)}
+	start := lab.Cmd{Args: []string{"sh", "-c", `"$@" & echo $! >/run/ferry-paused; wait $!`, "sh"}}
+	go func() { run.done <- in.ferryWith(start, "rebuild", "paused", toHost1, "--restart=always", "--verbose") }()
+	signal := func(name string) { in.op("sh", "-c", `kill -s "$1" "$(cat /run/ferry-paused)"`, "sh", name) }
 	run.building(world.host1, "paused")
-	run.signal("STOP")
+	signal("STOP")
 	output(t, world.host1, "touch", "/run/paused")
-	eventually(t, "the end of the build", 2*time.Minute, func() bool { return vm.root("ferry/paused/pending") != "" })
-	run.signal("CONT")
+	eventually(t, "the end of the build", 2*time.Minute, func() bool { return builders(t, world.host1, "paused") == 0 })
+	if !vm.locked() {
+		t.Error("the deployment has ended without its operator")
+	}
+	signal("CONT")
 	run.wait().want(0, "lines of the log were dropped", "restarted")
 	in.deploy(deploy.OutcomeUnchanged, "rebuild", "paused", toHost1)
 }
