@@ -84,6 +84,9 @@ func historyText(entries []hostapi.HistoryEntry) string {
 		if e.Error != "" {
 			what = e.Reason()
 		}
+		if e.Killed != "" {
+			what += "; " + e.Killed
+		}
 		rows = append(rows, []string{
 			e.Started.Local().Format(time.DateTime), cleaned(e.By), cleaned(action), cleaned(e.Outcome), cleaned(what),
 		})

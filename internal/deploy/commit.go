@@ -103,7 +103,10 @@ func (r *run) committed(ctx context.Context, p progress, c hostapi.CommitRequest
 	done, ended, err := r.host.Commit(ctx, p.complete(c))
 	p.standing.ended = ended
 	if err == nil {
-		p.result.Generation, p.deadline = done.Generation, done.Deadline
+		p.result.Generation, p.result.Killed, p.deadline = done.Generation, done.Unit.Killed, done.Deadline
+	}
+	if p.result.Killed != "" {
+		r.say.Warn("%s", p.result.Killed)
 	}
 	return p, err
 }

@@ -58,6 +58,7 @@ type Result struct {
 	Hardware []string `json:"hardware,omitempty"`
 	Waits    []string `json:"waitsForRestart,omitempty"`
 	Stopped  bool     `json:"stopped,omitempty"` // the VM stays stopped
+	Killed   string   `json:"killed,omitempty"`  // in words: the guest that ran before did not shut down
 	Seconds  float64  `json:"seconds"`
 	Error    string   `json:"error,omitempty"`
 	State    string   `json:"state,omitempty"` // after an error: how things are

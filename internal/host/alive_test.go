@@ -3,7 +3,9 @@ package host
 import (
 	"ferry/internal/host/hosttest"
 
+	"context"
 	"errors"
+	"fmt"
 	"io"
 	"strings"
 	"testing"
@@ -55,5 +57,42 @@ func TestWrongSignOfLifeIsAnswered(t *testing.T) {
 	var f *hostapi.Failure
 	if err := c.send(`{"alive":{"seconds":-1}}`, nil); !errors.As(err, &f) || !strings.Contains(f.Message, "empty") {
 		t.Errorf("got %v", err)
+	}
+}
+
+// An operator whom Ctrl-Z has stopped reads nothing: the build goes on, and once
+// the signs of life are missing, too, the lock is free.
+func TestOperatorWhoDoesNotReadKeepsNoLock(t *testing.T) {
+	h := newTestHost(t)
+	c := h.session()
+	c.prepare(hosttest.RunnerA)
+	said := make(chan struct{})
+	h.Nix.Building = func(ctx context.Context) error {
+		for range 100_000 {
+			c.out.Log("nix", strings.Repeat("x", 100))
+		}
+		close(said)
+		return nil
+	}
+	for _, line := range []string{
+		`{"alive":{"seconds":3}}`,
+		`{"id":9,"protocol":` + fmt.Sprint(hostapi.ProtocolVersion) + `,"build":{"name":"web","derivations":["` + string(drv(hosttest.RunnerA)) + `"]}}`,
+	} {
+		if _, err := io.WriteString(c.in, line+"\n"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	select {
+	case <-said:
+	case <-time.After(20 * time.Second):
+		t.Fatal("the build waits for its log to be read")
+	}
+	select {
+	case <-c.done:
+	case <-time.After(20 * time.Second):
+		t.Fatal("the session does not end")
+	}
+	if held := h.Layout.VM(web).Lock().Holder(); held != nil {
+		t.Errorf("the lock is still held: %+v", held)
 	}
 }

@@ -17,8 +17,14 @@ func NewAnswers(w io.Writer) *Answers { return &Answers{out: protocol.NewWriter(
 func (a *Answers) Log(line string) { a.out.Log("host", line) }
 
 // Result gives an answer.
-func (a *Answers) Result(v any) { a.out.Result(v) }
+func (a *Answers) Result(v any) {
+	a.out.Result(v)
+	a.out.Flush(0)
+}
 
 // Fail ends the answers with the reason why the command failed; where err is no
 // *Failure it becomes one of KindFailed.
-func (a *Answers) Fail(err error) { a.out.Fail(err) }
+func (a *Answers) Fail(err error) {
+	a.out.Fail(err)
+	a.out.Flush(0)
+}

@@ -150,7 +150,7 @@ func (d *deployment) startUnit(ctx context.Context, req hostapi.CommitRequest) (
 	if err != nil {
 		return unit, err
 	}
-	d.note.Invocation, d.note.Restarts = unit.InvocationID, unit.Restarts
+	d.note.Invocation, d.note.Restarts, d.note.Killed = unit.InvocationID, unit.Restarts, unit.Killed
 	if err := step.Do(step.Check, func() error { return d.prove(ctx, req) }); err != nil {
 		return unit, err
 	}

@@ -219,7 +219,7 @@ func (d *deployment) close(entry hostapi.HistoryEntry) error {
 func (d *deployment) entry(outcome, failure string, settled hostapi.Settled) hostapi.HistoryEntry {
 	return hostapi.HistoryEntry{
 		Deployment: d.note.Deployment, Ended: time.Now().UTC(),
-		Outcome: outcome, Error: failure, Runner: d.note.Runner, Settled: settled,
+		Outcome: outcome, Error: failure, Runner: d.note.Runner, Settled: settled, Killed: d.note.Killed,
 	}
 }
 

@@ -23,6 +23,9 @@ import (
 // closure's store paths.
 const maxRequest = 32 << 20
 
+// lastRead is how long a session that has ended waits for the reader of its answers.
+const lastRead = 10 * time.Second
+
 // session answers an operator's requests. It has one deployment at a time.
 type session struct {
 	srv  *Server
@@ -43,6 +46,7 @@ func Serve(ctx context.Context, layout vmstate.Layout, others Others, in io.Read
 	}
 	srv.others = others
 	defer srv.Close()
+	defer ew.Flush(lastRead) // with the lock let go of
 	return serve(ctx, srv, ew, in)
 }
 
@@ -51,6 +55,7 @@ func serve(ctx context.Context, srv *Server, ew *protocol.Writer, in io.Reader) 
 	defer s.abandon()
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
+	defer context.AfterFunc(ctx, ew.Leave)()
 	requests := make(chan []byte)
 	go func() {
 		defer close(requests)
@@ -62,6 +67,7 @@ func serve(ctx context.Context, srv *Server, ew *protocol.Writer, in io.Reader) 
 		for sc.Scan() {
 			if within, ok := protocol.SignOfLife(sc.Bytes()); ok {
 				watch.Feed(within)
+				ew.Within(within, cancel)
 				ew.Print(hostapi.Event{Event: hostapi.EventAlive})
 				continue
 			}

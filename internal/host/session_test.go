@@ -26,17 +26,18 @@ type client struct {
 	in     io.WriteCloser
 	events *bufio.Scanner
 	done   chan error
-	id     string // of the deployment
+	out    *protocol.Writer // the host's end
+	id     string           // of the deployment
 }
 
 func (h *testHost) session() *client {
 	h.T.Helper()
 	reqR, reqW := io.Pipe()
 	evR, evW := io.Pipe()
-	c := &client{t: h.T, in: reqW, events: bufio.NewScanner(evR), done: make(chan error, 1), id: "one"}
+	c := &client{t: h.T, in: reqW, events: bufio.NewScanner(evR), done: make(chan error, 1), out: protocol.NewWriter(evW), id: "one"}
 	c.events.Buffer(nil, maxRequest)
 	go func() {
-		c.done <- serve(context.Background(), h.server(), protocol.NewWriter(evW), reqR)
+		c.done <- serve(context.Background(), h.server(), c.out, reqR)
 		_ = evW.Close()
 	}()
 	return c

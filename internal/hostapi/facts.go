@@ -69,6 +69,9 @@ type UnitState struct {
 	Restarts     uint32 `json:"restarts,omitempty"`
 	// Since is when the unit was last up, zero if it never was since boot.
 	Since time.Time `json:"since,omitzero"`
+	// Killed says in words that the guest that ran before was killed, of a stop or
+	// restart that has just been made.
+	Killed string `json:"killed,omitempty"`
 }
 
 // Up reports whether the unit's main process runs.

@@ -23,6 +23,8 @@ type HistoryEntry struct {
 	Outcome string            `json:"outcome"`
 	Error   string            `json:"error,omitempty"`
 	Runner  microvm.StorePath `json:"runner,omitempty"`
+	// Killed says in words that the guest that ran before had to be killed.
+	Killed string `json:"killed,omitempty"`
 	// Settled says what the host made of an interrupted deployment.
 	Settled Settled `json:"settled,omitempty"`
 	// Down: it was undone, but what ran before does not start any more.

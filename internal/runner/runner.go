@@ -74,6 +74,26 @@ func Open(root string, p microvm.StorePath) (Runner, error) {
 // File is where the runner's file of that name is.
 func (r Runner) File(name string) string { return filepath.Join(r.root, string(r.Path), name) }
 
+// Shutdown is the script by which the hypervisor has the guest shut down; empty
+// where the runner has none.
+func (r Runner) Shutdown() string {
+	script := r.File("bin/microvm-shutdown")
+	if fi, err := os.Stat(script); err != nil || !fi.Mode().IsRegular() || fi.Mode()&0o111 == 0 {
+		return ""
+	}
+	return script
+}
+
+// Hypervisor is the word that microvm.nix has for it, such as "qemu"; empty where
+// the runner does not say.
+func (r Runner) Hypervisor() string {
+	b, err := ReadBounded(r.File("share/microvm/hypervisor"), 1024)
+	if err != nil {
+		return ""
+	}
+	return strings.TrimSpace(string(b))
+}
+
 func (r Runner) systemFile(name string) string {
 	return filepath.Join(r.root, string(r.System), name)
 }

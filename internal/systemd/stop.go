@@ -2,6 +2,7 @@ package systemd
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -11,53 +12,40 @@ import (
 	"ferry/internal/microvm"
 )
 
-const (
-	// stopReport is how often a stop that takes its time says so.
-	stopReport = 10 * time.Second
-	// helpersStop bounds how long helper services may take to end after the VM.
-	helpersStop = 90 * time.Second
-)
+// helpersStop bounds how long helper services may take to end after the VM.
+const helpersStop = 90 * time.Second
 
-// stop stops a VM's unit and waits until the guest has shut down, as long as
-// the unit's own TimeoutStopSec lets it, and until the helper services have
-// ended. The state is the unit's as it ended, before failures were reset: a
-// Result of "timeout" is a guest that had to be killed.
+// Stop has a VM's guest shut down, as long as the unit's own TimeoutStopSec lets
+// it, stops the unit, and waits until the helper services have ended. The state is
+// the unit's as it ended, before failures were reset: a Result of "timeout" is a
+// guest that had to be killed.
 func (s *Manager) Stop(ctx context.Context, n microvm.Name, log func(string)) (hostapi.UnitState, error) {
 	began := time.Now()
 	log("stopping " + n.Unit())
-	done := make(chan string, 1)
-	if _, err := s.conn.StopUnitContext(ctx, n.Unit(), "replace", done); err != nil {
-		return hostapi.UnitState{}, s.Failure(ctx, n, began, fmt.Sprintf("systemd refused to stop %s: %v", n.Unit(), err))
-	}
-	result, err := awaitJob(ctx, done, func(sofar time.Duration) { log(fmt.Sprintf("the guest is still shutting down (%s)", sofar)) })
+	shut, err := s.shutDown(ctx, n, log)
 	if err != nil {
-		return hostapi.UnitState{}, fmt.Errorf("waiting for %s to stop (systemd goes on with it): %w", n.Unit(), err)
+		return hostapi.UnitState{}, err
 	}
-	if result != "done" {
+	defer shut.done(ctx, log)
+	j := stopJob(n.Unit(), func(sofar time.Duration) { log(fmt.Sprintf("the guest is still shutting down (%s)", sofar)) })
+	result, err := s.do(shut.goesOn(ctx), j)
+	var no refused
+	switch {
+	case errors.As(err, &no):
+		return hostapi.UnitState{}, s.Failure(ctx, n, began, fmt.Sprintf("systemd refused to stop %s: %v", n.Unit(), err))
+	case err != nil:
+		return hostapi.UnitState{}, fmt.Errorf("waiting for %s to stop (systemd goes on with it): %w", n.Unit(), err)
+	case result != "done":
 		return hostapi.UnitState{}, s.Failure(ctx, n, began, fmt.Sprintf("stopping %s: the stop %s", n.Unit(), result))
 	}
 	ended, err := s.Unit(ctx, n.Unit())
 	if err != nil {
 		return hostapi.UnitState{}, err
 	}
-	return ended.UnitState, s.awaitHelpers(ctx, n, began)
-}
-
-// awaitJob waits for a job of systemd and says now and then how long already.
-func awaitJob(ctx context.Context, done <-chan string, say func(sofar time.Duration)) (result string, err error) {
-	began := time.Now()
-	tick := time.NewTicker(stopReport)
-	defer tick.Stop()
-	for {
-		select {
-		case result := <-done:
-			return result, nil
-		case <-tick.C:
-			say(time.Since(began).Round(time.Second))
-		case <-ctx.Done():
-			return "", ctx.Err()
-		}
+	if shut.killed != "" {
+		ended.Result, ended.Killed = "timeout", shut.killed
 	}
+	return ended.UnitState, s.awaitHelpers(ctx, n, began)
 }
 
 // awaitHelpers waits until a stopped VM's helper services have ended, and
@@ -81,8 +69,8 @@ func (s *Manager) awaitHelpers(ctx context.Context, n microvm.Name, began time.T
 		}
 		if len(busy) == 0 {
 			for _, unit := range failed {
-				if err := s.conn.ResetFailedUnitContext(ctx, unit); err != nil {
-					return fmt.Errorf("forgetting the failure of %s: %w", unit, err)
+				if err := s.ResetFailed(ctx, unit); err != nil {
+					return err
 				}
 			}
 			return nil
@@ -117,15 +105,12 @@ func helpersOf(n microvm.Name) []string {
 // disable takes the VM out of what starts with the machine, whatever put it
 // there with links that systemd keeps in /etc.
 func (s *Manager) Disable(ctx context.Context, n microvm.Name) error {
-	changes, err := s.conn.DisableUnitFilesContext(ctx, []string{n.Unit()}, false)
+	changes, err := s.disable(ctx, n.Unit())
 	if err != nil {
 		return fmt.Errorf("taking %s out of what starts with the machine: %w", n.Unit(), err)
 	}
 	if len(changes) == 0 {
 		return nil
 	}
-	if err := s.conn.ReloadContext(ctx); err != nil {
-		return fmt.Errorf("reloading systemd: %w", err)
-	}
-	return nil
+	return s.Reload(ctx)
 }

@@ -18,20 +18,20 @@ import (
 )
 
 // Manager talks to the host's service manager.
-type Manager struct{ conn *dbus.Conn }
+type Manager struct{ bus *bus }
 
 // Connect needs no D-Bus daemon: it uses systemd's own socket, which
 // only root may.
 func Connect(ctx context.Context) (*Manager, error) {
-	conn, err := dbus.NewSystemdConnectionContext(ctx)
+	b, err := dialed(func() (*dbus.Conn, error) { return dbus.NewSystemdConnectionContext(ctx) })
 	if err != nil {
 		return nil, hostapi.Refuse(fmt.Sprintf("systemd does not answer: %v", err), "a host runs MicroVMs by systemd and is driven as root")
 	}
-	return &Manager{conn: conn}, nil
+	return &Manager{bus: b}, nil
 }
 
 // Close lets go of systemd.
-func (s *Manager) Close() { s.conn.Close() }
+func (s *Manager) Close() { s.bus.close() }
 
 // ConnectAny is Connect for somebody who need not be root: through the system's bus.
 // Such a Manager can only look.
@@ -39,11 +39,11 @@ func ConnectAny(ctx context.Context) (*Manager, error) {
 	if m, err := Connect(ctx); err == nil {
 		return m, nil
 	}
-	conn, err := dbus.NewSystemConnectionContext(ctx)
+	b, err := dialed(func() (*dbus.Conn, error) { return dbus.NewSystemConnectionContext(ctx) })
 	if err != nil {
 		return nil, fmt.Errorf("systemd does not answer: %w", err)
 	}
-	return &Manager{conn: conn}, nil
+	return &Manager{bus: b}, nil
 }
 
 // Unit is what a probe reads of a VM's service, in one call.
@@ -51,18 +51,20 @@ type Unit struct {
 	hostapi.UnitState
 	workingDir string
 	changed    time.Time // of its state
+	queued     bool      // a job waits for it, or works on it
+	notifies   bool      // it says itself when it is ready
 }
 
 // Unit asks for one unit; one that does not exist is not an error.
 func (s *Manager) Unit(ctx context.Context, name string) (Unit, error) {
-	props, err := s.conn.GetAllPropertiesContext(ctx, name)
+	props, err := s.Properties(ctx, name)
 	if err != nil {
-		return Unit{}, fmt.Errorf("asking systemd about %s: %w", name, err)
+		return Unit{}, err
 	}
 	str := func(k string) string { v, _ := props[k].(string); return v }
-	u := Unit{workingDir: str("WorkingDirectory")}
+	u := Unit{workingDir: str("WorkingDirectory"), queued: queued(props["Job"]), notifies: notifies(str("Type"))}
 	u.LoadState, u.ActiveState, u.SubState, u.Result = str("LoadState"), str("ActiveState"), str("SubState"), str("Result")
-	if u.ActiveState == "inactive" && queued(props["Job"]) {
+	if u.ActiveState == "inactive" && u.queued {
 		u.ActiveState, u.SubState = "activating", "queued"
 	}
 	if id, ok := props["InvocationID"].([]byte); ok {
@@ -90,6 +92,9 @@ func queued(job any) bool {
 	return id != 0
 }
 
+// notifies: a unit of that type is active once it has said so (systemd.service(5)).
+func notifies(kind string) bool { return kind == "notify" || kind == "notify-reload" }
+
 // StateDir is the directory of all VMs that the unit template works in.
 func (u Unit) StateDir(n microvm.Name) (string, bool) {
 	dir := u.workingDir
@@ -105,30 +110,32 @@ type TransientUnit struct {
 	Argv              []string // argv[0] is an absolute path
 }
 
+// transientRestart is how long a transient service that was killed is down.
+const transientRestart = time.Second
+
 // Transient starts a service that is no file. It is started again where it is
-// killed, and told nothing by the end of whoever started it.
+// killed, however often, and told nothing by the end of whoever started it.
 func (s *Manager) Transient(ctx context.Context, u TransientUnit) error {
-	done := make(chan string, 1)
-	_, err := s.conn.StartTransientUnitContext(ctx, u.Name, "fail", []dbus.Property{
+	result, err := s.do(ctx, transientJob(u.Name, u.properties()))
+	if err == nil && result != "done" {
+		return fmt.Errorf("%s: %s", u.Name, jobResult(result))
+	}
+	return err
+}
+
+func (u TransientUnit) properties() []dbus.Property {
+	return []dbus.Property{
 		dbus.PropDescription(u.Description),
 		dbus.PropExecStart(u.Argv, false),
 		dbus.PropType("exec"),
 		{Name: "Restart", Value: godbus.MakeVariant("on-abnormal")},
+		{Name: "RestartUSec", Value: usec(transientRestart)},
+		{Name: "StartLimitIntervalUSec", Value: usec(0)}, // no limit
 		{Name: "CollectMode", Value: godbus.MakeVariant("inactive-or-failed")},
-	}, done)
-	if err != nil {
-		return err
-	}
-	select {
-	case result := <-done:
-		if result != "done" {
-			return fmt.Errorf("%s: %s", u.Name, jobResult(result))
-		}
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
 	}
 }
+
+func usec(d time.Duration) godbus.Variant { return godbus.MakeVariant(uint64(d.Microseconds())) }
 
 // ListedUnit is a unit as systemd's list of units shows it.
 type ListedUnit struct {
@@ -138,7 +145,11 @@ type ListedUnit struct {
 
 // List asks for the units that match, by name.
 func (s *Manager) List(ctx context.Context, patterns ...string) (map[string]ListedUnit, error) {
-	all, err := s.conn.ListUnitsByPatternsContext(ctx, nil, patterns)
+	var all []dbus.UnitStatus
+	err := s.bus.call(ctx, func(c *dbus.Conn) (err error) {
+		all, err = c.ListUnitsByPatternsContext(ctx, nil, patterns)
+		return err
+	})
 	if err != nil {
 		return nil, fmt.Errorf("asking systemd for its units: %w", err)
 	}
@@ -151,7 +162,7 @@ func (s *Manager) List(ctx context.Context, patterns ...string) (map[string]List
 
 // Reload has systemd read its unit files again.
 func (s *Manager) Reload(ctx context.Context) error {
-	if err := s.conn.ReloadContext(ctx); err != nil {
+	if err := s.bus.call(ctx, func(c *dbus.Conn) error { return c.ReloadContext(ctx) }); err != nil {
 		return fmt.Errorf("reloading systemd's units: %w", err)
 	}
 	return nil

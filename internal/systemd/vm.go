@@ -2,6 +2,7 @@ package systemd
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -31,16 +32,20 @@ func HelperUnits(name string) []string {
 }
 
 // settleTime is how long a unit must stay up after systemd called it started: a
-// service of Type=simple counts as started as soon as it is forked.
-const settleTime = 2 * time.Second
+// service of Type=simple counts as started as soon as it is forked. One that has
+// said itself that it is ready must only not be in a loop of restarts.
+const (
+	settleTime  = 2 * time.Second
+	settleReady = 300 * time.Millisecond
+)
 
 // DeclaredBy names the unit by which the host's own NixOS configuration would
 // link `current` again at its next rebuild; empty where there is none.
 func (s *Manager) DeclaredBy(ctx context.Context, n microvm.Name) (string, error) {
 	unit := "install-microvm-" + string(n) + ".service"
-	props, err := s.conn.GetAllPropertiesContext(ctx, unit)
+	props, err := s.Properties(ctx, unit)
 	if err != nil {
-		return "", fmt.Errorf("asking systemd about %s: %w", unit, err)
+		return "", err
 	}
 	if state, _ := props["LoadState"].(string); state != "loaded" {
 		return "", nil
@@ -60,34 +65,42 @@ func (s *Manager) DeclaredBy(ctx context.Context, n microvm.Name) (string, error
 	return unit, nil
 }
 
-// Run starts or restarts a VM's unit and watches that it stays up. A failure
-// names the helper service that is to blame and carries the end of its log.
+// Run starts or restarts a VM's unit and watches that it stays up. The guest that
+// runs is shut down first. A failure names the helper service that is to blame and
+// carries the end of its log.
 func (s *Manager) Run(ctx context.Context, n microvm.Name, how hostapi.Activation, log func(string)) (hostapi.UnitState, error) {
-	done := make(chan string, 1)
 	began := time.Now()
 	verb := map[hostapi.Activation]string{hostapi.ActivateStart: "starting ", hostapi.ActivateRestart: "restarting "}[how]
 	log(verb + n.Unit())
+	shut, err := s.shutDown(ctx, n, log)
+	if err != nil {
+		return hostapi.UnitState{}, err
+	}
+	defer shut.done(ctx, log)
 	// A restart also where the unit is down: after a start that failed, helper
 	// services are up with the old runner, and a mere start leaves them so.
 	// Starts that failed before must not count against this one.
-	_ = s.conn.ResetFailedUnitContext(ctx, n.Unit())
-	if _, err := s.conn.RestartUnitContext(ctx, n.Unit(), "replace", done); err != nil {
+	_ = s.ResetFailed(shut.goesOn(ctx), n.Unit())
+	j := restartJob(n.Unit(), func(sofar time.Duration) { log(fmt.Sprintf("still %s%s (%s)", verb, n.Unit(), sofar)) })
+	result, err := s.do(shut.goesOn(ctx), j)
+	var no refused
+	switch {
+	case errors.As(err, &no):
 		return hostapi.UnitState{}, s.Failure(ctx, n, began, fmt.Sprintf("systemd refused: %v", err))
-	}
-	result, err := awaitJob(ctx, done, func(sofar time.Duration) { log(fmt.Sprintf("still %s%s (%s)", verb, n.Unit(), sofar)) })
-	if err != nil {
+	case err != nil:
 		return hostapi.UnitState{}, fmt.Errorf("waiting for %s: %w", n.Unit(), err)
-	}
-	if result != "done" {
+	case result != "done":
 		return hostapi.UnitState{}, s.Failure(ctx, n, began, fmt.Sprintf("%s: %s", n.Unit(), jobResult(result)))
 	}
-	return s.watch(ctx, n, began)
+	state, err := s.watch(ctx, n, began)
+	state.Killed = shut.killed
+	return state, err
 }
 
 func (s *Manager) watch(ctx context.Context, n microvm.Name, began time.Time) (hostapi.UnitState, error) {
 	tick := time.NewTicker(100 * time.Millisecond)
 	defer tick.Stop()
-	deadline := time.Now().Add(settleTime)
+	up := time.Now()
 	var first string
 	for {
 		u, err := s.Unit(ctx, n.Unit())
@@ -101,7 +114,7 @@ func (s *Manager) watch(ctx context.Context, n microvm.Name, began time.Time) (h
 			why := fmt.Sprintf("%s started but did not stay up: %s (%s), result %s", n.Unit(), u.ActiveState, u.SubState, u.Result)
 			return u.UnitState, s.Failure(ctx, n, began, why)
 		}
-		if time.Now().After(deadline) {
+		if time.Since(up) > u.settles() {
 			return u.UnitState, nil
 		}
 		select {
@@ -110,6 +123,14 @@ func (s *Manager) watch(ctx context.Context, n microvm.Name, began time.Time) (h
 			return u.UnitState, ctx.Err()
 		}
 	}
+}
+
+// settles is how long the unit must stay up.
+func (u Unit) settles() time.Duration {
+	if u.notifies {
+		return settleReady
+	}
+	return settleTime
 }
 
 // Failure blames the first helper service that failed, else the unit itself.

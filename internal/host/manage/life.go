@@ -52,7 +52,7 @@ func (m *Machine) Live(ctx context.Context, n microvm.Name, verb hostapi.Action,
 	if declaredBy != "" || life.Outcome == hostapi.OutcomeUnchanged {
 		return life, err // ferry keeps no history of VMs that are not its own
 	}
-	entry := hostapi.HistoryEntry{Deployment: d, Ended: time.Now().UTC(), Outcome: life.Outcome, Runner: vm.Current}
+	entry := hostapi.HistoryEntry{Deployment: d, Ended: time.Now().UTC(), Outcome: life.Outcome, Runner: vm.Current, Killed: life.Unit.Killed}
 	if err != nil {
 		entry.Outcome, entry.Error = hostapi.OutcomeFailed, err.Error()
 	}
@@ -84,7 +84,7 @@ func (m *Machine) startVM(ctx context.Context, vm *hostapi.VMState, life *hostap
 	if err != nil {
 		return err
 	}
-	life.Unit = unit
+	life.Unit, life.Killed = unit, unit.Killed != ""
 	// What a live switch had brought is gone: the guest boots what is current.
 	return forgetStart(disk)
 }
@@ -105,6 +105,7 @@ func (m *Machine) stopVM(ctx context.Context, vm *hostapi.VMState, life *hostapi
 		return err
 	}
 	life.Unit = after.UnitState
+	life.Unit.Killed = ended.Killed
 	return forgetStart(disk)
 }
 

@@ -38,6 +38,7 @@ type Note struct {
 	// UndoStarted is how an undo's start of what ran before has ended: it is made once.
 	UndoStarted *UndoStart `json:"undoStarted,omitempty"`
 	Outcome     string     `json:"outcome,omitempty"` // once it is done
+	Killed      string     `json:"killed,omitempty"`  // what ran before, in words
 }
 
 // Known reports whether this program understands the note.
