@@ -74,7 +74,7 @@ func (s *Server) Plan(ctx context.Context, req hostapi.PlanRequest) (*hostapi.Pl
 // known, else runners.
 func (s *Server) closureDiff(ctx context.Context, vm hostapi.VMState, p *hostapi.Plan) []string {
 	from, to := vm.Running, p.System
-	if from == "" || to == "" {
+	if from == "" || to == "" || !s.inStore(from) || !s.inStore(to) { // a store disk's need not be there
 		from, to = vm.Current, p.Runner
 	}
 	if from == "" || to == "" || from == to {
@@ -86,6 +86,11 @@ func (s *Server) closureDiff(ctx context.Context, vm hostapi.VMState, p *hostapi
 		return []string{"(the closures cannot be compared: " + line + ")"}
 	}
 	return lines
+}
+
+func (s *Server) inStore(p microvm.StorePath) bool {
+	_, err := os.Stat(filepath.Join(s.see.Layout.Root, string(p)))
+	return err == nil
 }
 
 // checkNames refuses a VM whose links would be another VM's, and one that

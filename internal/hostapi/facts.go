@@ -95,7 +95,9 @@ type Plan struct {
 	Reason     string     `json:"reason,omitempty"` // why this activation, in words
 	// Hardware is what differs from the hardware that runs; Waits is what of the
 	// change only a later restart will bring.
-	Hardware   []string          `json:"hardware,omitempty"`
+	Hardware []string `json:"hardware,omitempty"`
+	// Inhibitors are what makes NixOS refuse to switch to the new system.
+	Inhibitors []string          `json:"inhibitors,omitempty"`
 	Waits      []string          `json:"waits,omitempty"`
 	Stopped    bool              `json:"stopped,omitempty"` // the VM is stopped and stays so
 	NeedTarget bool              `json:"needTarget,omitempty"`
