@@ -24,10 +24,12 @@ let
     let l = attempt (if isList v then v else null);
     in if l == null then [ ] else map item l;
 
-  # The attributes that are strings.
+  # The attributes that are strings; null where there are none.
   texts = v:
-    let set = attempt (if isAttrs v then v else null);
-    in if set == null then { } else present (builtins.mapAttrs (_: text) set);
+    let
+      set = attempt (if isAttrs v then v else null);
+      found = if set == null then { } else present (builtins.mapAttrs (_: text) set);
+    in if found == { } then null else found;
 
   inStore = s:
     let prefix = builtins.storeDir + "/";
@@ -101,9 +103,11 @@ let
       switchEnabled = bool (config.system.switch.enable or null);
       # A list, as it was before, isn't compared by name.
       switchInhibitors = texts (config.system.switch.inhibitors or null);
-      credentialFiles = let files = attempt (microvm.credentialFiles or null);
-        in if isAttrs files then attrNames files else [ ];
-      extraArgsScript = text (microvm.extraArgsScript or null) != null;
+      # What is read at each start may change though the runner does not.
+      credentialFiles =
+        let files = attempt (microvm.credentialFiles or null);
+        in if isAttrs files && files != { } then attrNames files else null;
+      extraArgsScript = if text (microvm.extraArgsScript or null) != null then true else null;
     };
 
   configurations =
