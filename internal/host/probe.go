@@ -13,6 +13,7 @@ import (
 	"ferry/internal/host/plan"
 	"ferry/internal/hostapi"
 	"ferry/internal/microvm"
+	"ferry/internal/nix"
 )
 
 // Probe answers a ProbeRequest. It changes nothing and starts no Nix process.
@@ -26,7 +27,7 @@ func (s *Server) Probe(ctx context.Context, req hostapi.ProbeRequest) (*hostapi.
 		return nil, err
 	}
 	disk := s.see.VM(req.Name)
-	f.VM, f.StateDir = *vm, s.see.Layout.StateDir
+	f.VM, f.StateDir, f.NoNixDaemon = *vm, s.see.Layout.StateDir, !nix.OnPath("nix-daemon")
 	f.Lock = disk.Lock().Holder()
 	if req.Record == nil {
 		f.Target, f.TargetSudo = disk.History().Target()

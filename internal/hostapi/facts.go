@@ -11,8 +11,11 @@ type Facts struct {
 	Protocol      int      `json:"protocol"`
 	StateDir      string   `json:"stateDir"`
 	MissingShares []string `json:"missingShares,omitempty"`
-	VM            VMState  `json:"vm"`
-	Lock          *Lock    `json:"lock,omitempty"`
+	// NoNixDaemon: nix-daemon is not on the PATH there, so that no other machine's
+	// Nix can start it over SSH.
+	NoNixDaemon bool    `json:"noNixDaemon,omitempty"`
+	VM          VMState `json:"vm"`
+	Lock        *Lock   `json:"lock,omitempty"`
 	// Built: the runner that the record names is in the store and kept there by
 	// one of the VM's own links.
 	Built bool `json:"built"`
