@@ -25,7 +25,7 @@ func TestNixIsNotOnThePATHOfAHost(t *testing.T) {
 		t.Errorf("current %s, booted %s", vm.link("current"), vm.link("booted"))
 	}
 	if got := vm.root("microvm/old-no.nix"); got == "" {
-		t.Error("there is no root for `old`")
+		t.Error("`old` has no root")
 	}
 	in.write("no.nix.nix", vmModule("nonix", `lab.note = "2";`))
 	in.deploy(deploy.OutcomeRestarted, "rebuild", "no.nix", "root@host2", "--build-on=local")

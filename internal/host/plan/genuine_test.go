@@ -29,7 +29,7 @@ func opened(t *testing.T, root, hypervisor string, v runnertest.Values) runner.R
 	return r
 }
 
-// What a new system brings with it is no hardware: its path and registration on the
+// What a new system brings with it does not count as hardware: its path and registration on the
 // kernel's command line or in a configuration file, the image of a store disk, and
 // other tools in the scripts.
 func TestNoHardwareDiffersWithTheSystemAndTheTools(t *testing.T) {
@@ -38,7 +38,7 @@ func TestNoHardwareDiffersWithTheSystemAndTheTools(t *testing.T) {
 			"a new system":       {"system": "nixos-system-web-26.05@new", "registration": "closure-info@new"},
 			"without a link":     {"system": "nixos-system-web-26.05@new", "registration": "closure-info@new", "systemSymlink": "false"},
 			"a new bash":         {"bash": "bash-5.3p0"},
-			"a bash built anew":  {"bash": "bash-5.2p37@anew"},
+			"a rebuilt bash":     {"bash": "bash-5.2p37@again"},
 			"new tools":          {"coreutils": "coreutils-9.8", "e2fsprogs": "e2fsprogs-1.47.3-bin", "socat": "socat-1.8.1", "jq": "jq-1.8.1-bin", "iproute2": "iproute2-6.16.0"},
 			"a new python":       {"python3": "python3-3.13.6", "supervisor": "python3.13-supervisor-4.3.0"},
 			"a new systemd":      {"systemd": "systemd-258", "gnused": "gnused-4.10", "curl": "curl-8.15-bin", "util-linux": "util-linux-2.42-bin"},
@@ -68,12 +68,12 @@ func TestHardwareIsNamedForEachHypervisor(t *testing.T) {
 			{"memory to", nil, runnertest.Values{"mem": "768"}, "768"},
 			{"vcpu", nil, runnertest.Values{"vcpu": "2"}, "vcpu 1 → 2"},
 			{"kernel", nil, runnertest.Values{"kernel": "linux-6.12.31"}, "kernel linux-6.12.30"},
-			{"a kernel built anew", nil, runnertest.Values{"kernel": "linux-6.12.30@anew"}, "kernel rebuilt (linux-6.12.30"},
-			{"initrd", nil, runnertest.Values{"initrd": "initrd-linux-6.12.30@anew"}, "initrd rebuilt"},
+			{"a rebuilt kernel", nil, runnertest.Values{"kernel": "linux-6.12.30@again"}, "kernel rebuilt (linux-6.12.30"},
+			{"initrd", nil, runnertest.Values{"initrd": "initrd-linux-6.12.30@again"}, "initrd rebuilt"},
 			{"kernel arguments", nil, runnertest.Values{"params": "mitigations=off"}, "kernel arguments: quiet → mitigations=off"},
 			{"a mac", nil, runnertest.Values{"mac": "02:00:00:00:00:02"}, "interface vm-web"},
 			{"hypervisor", runnertest.Values{hypervisor: pkg + "-1.0"}, runnertest.Values{hypervisor: pkg + "-1.1"}, pkg + " 1.0 → 1.1"},
-			{"hypervisor built anew", runnertest.Values{hypervisor: pkg + "-1.0"}, runnertest.Values{hypervisor: pkg + "-1.0@anew"}, pkg + " 1.0 rebuilt"},
+			{"a rebuilt hypervisor", runnertest.Values{hypervisor: pkg + "-1.0"}, runnertest.Values{hypervisor: pkg + "-1.0@again"}, pkg + " 1.0 rebuilt"},
 			{"a larger volume", nil, runnertest.Values{"size": "200"}, "what is done before the start"},
 			{"preStart", nil, runnertest.Values{"preStart": "ulimit -n 4096"}, "what is done before the start"},
 			{"extraArgsScript", nil, runnertest.Values{"runtimeArgs": "$(/etc/args)"}, "the script of extra arguments"},
