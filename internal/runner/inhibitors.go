@@ -81,8 +81,13 @@ func readInhibitors(root string, system microvm.StorePath) inhibitors {
 	if err != nil {
 		return none
 	}
+	return parseInhibitors(b)
+}
+
+// parseInhibitors reads either form of the file; what is neither names nothing.
+func parseInhibitors(b []byte) inhibitors {
 	if b = bytes.TrimSpace(b); len(b) == 0 {
-		return none
+		return inhibitors{}
 	}
 	found := map[string]string{}
 	var object map[string]json.RawMessage

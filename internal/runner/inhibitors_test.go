@@ -77,6 +77,23 @@ func TestInhibitorsOfAHostileSystemAreBounded(t *testing.T) {
 	}
 }
 
+// Whatever the files hold, little is shown of them, and on one line each.
+func FuzzInhibitors(f *testing.F) {
+	f.Add([]byte(`{"dbus-implementation": "dbus", "n": [1, {}]}`), []byte(`{"dbus-implementation": "broker"}`))
+	f.Add([]byte("/nix/store/aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa-systemd-257\n"), []byte("/nix/store/x\n\x00"))
+	f.Fuzz(func(t *testing.T, from, to []byte) {
+		a, b := parseInhibitors(from), parseInhibitors(to)
+		for _, line := range append(differences(a.values, b.values, a.lines && b.lines), differences(a.values, a.values, true)...) {
+			if len([]rune(line)) > maxInhibitorLine+1 || strings.ContainsAny(line, "\x1b\n\r\x00") {
+				t.Errorf("not for people: %q", line)
+			}
+		}
+		if same := differences(a.values, a.values, true); len(same) > 0 {
+			t.Errorf("a file differs from itself: %q", same)
+		}
+	})
+}
+
 func writeInhibitors(t *testing.T, root string, system microvm.StorePath, text string) {
 	t.Helper()
 	if text == absent {

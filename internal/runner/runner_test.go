@@ -28,6 +28,11 @@ func FuzzRunnerScript(f *testing.F) {
 		if text := rd.canonical(script, 0); strings.Contains(text, string(system)) {
 			t.Errorf("the system is not masked: %q", text)
 		}
+		if args, ok := parseBootArguments(script); ok && args.system != "" {
+			if _, err := microvm.ParseStorePath(string(args.system)); err != nil {
+				t.Errorf("the system is %q: %v", args.system, err)
+			}
+		}
 		for _, o := range r.command(script).Options {
 			if o.Flag == "" && o.Value == "" && !strings.ContainsAny(script, `'"`) {
 				t.Errorf("an argument out of nothing: %q", script)
