@@ -3,9 +3,11 @@
 package e2e
 
 import (
+	"context"
 	"testing"
 
 	"ferry/internal/deploy"
+	"ferry/internal/lab"
 )
 
 const hideNix = `mkdir -p /root/.nix-profile/bin
@@ -19,7 +21,11 @@ func TestNixIsNotOnThePATHOfAHost(t *testing.T) {
 	in := newInfra(t, "", map[string]string{"no.nix": vmModule("nonix")})
 	vm := onHost(t, world.host2, "no.nix")
 	output(t, world.host2, "sh", "-c", hideNix)
-	t.Cleanup(func() { output(t, world.host2, "sh", "-c", showNix) })
+	t.Cleanup(func() { // the test's own context has ended then
+		if err := world.host2.Run(context.Background(), lab.Cmd{Args: []string{"sh", "-c", showNix}}); err != nil {
+			t.Error(err)
+		}
+	})
 	res := in.deploy(deploy.OutcomeStarted, "rebuild", "no.nix", "root@host2")
 	if vm.link("current") != string(res.Runner) || vm.link("booted") != string(res.Runner) {
 		t.Errorf("current %s, booted %s", vm.link("current"), vm.link("booted"))
