@@ -145,7 +145,7 @@ func (a *app) findGuest(ctx context.Context, n microvm.Name, o *sshOptions, f *r
 		if address == nil {
 			return &deploy.UsageError{
 				Message: "the address of the system inside " + string(n) + " is not known: the flake does not say it, and no deployment on " + h.String() + " knew it",
-				Next:    "name it with --target, or set ferry.vms." + string(n) + ".target in the flake",
+				Next:    "name it with --target, or set ferry.vms." + n.Attribute() + ".target in the flake",
 			}
 		}
 		f.Address = *address

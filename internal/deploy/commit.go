@@ -30,6 +30,7 @@ func commit(ctx context.Context, r *run, p progress) (progress, error) {
 	}
 	p.result.Outcome = OutcomeUnchanged
 	if p.plan.Nothing() {
+		p.result.Notes = p.startNotes()
 		return p, nil
 	}
 	p, err := r.committed(ctx, p, hostapi.CommitRequest{Install: p.plan.Install, Activation: hostapi.ActivateNone, GuestSystem: p.guest.Current()})
@@ -56,6 +57,7 @@ func commitLive(ctx context.Context, r *run, p progress) (progress, error) {
 	p.standing.text = "the guest runs the new system, but `current` on the host is the old runner: running the same command again finishes this"
 	p, err := r.committed(ctx, p, p.liveCommit())
 	if err == nil {
+		p.result.Notes = p.startNotes()
 		p.standing.text = "switched and installed"
 	}
 	return p, err

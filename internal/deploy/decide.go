@@ -144,7 +144,7 @@ func (r *run) lookAtGuest(ctx context.Context, p progress) (progress, error) {
 		return p, &UsageError{
 			Message: fmt.Sprintf("%s can be switched while it runs, but the address of its system is not known", p.to.Name),
 			Next: fmt.Sprintf("name it (ferry rebuild %s HOST root@TARGET), set ferry.vms.%s.target in the flake, or use --restart=always",
-				p.to.Attribute, p.to.Attribute),
+				p.to.Attribute, p.to.Attribute.Attribute()),
 		}
 	}
 	if p.to.Target == nil {

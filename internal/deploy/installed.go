@@ -32,7 +32,7 @@ func (w installed) resolve(ctx context.Context, r *run, p progress) (progress, e
 	if p.to.Target == nil {
 		return p, &UsageError{
 			Message: fmt.Sprintf("the target of %s is not known", p.to.Attribute),
-			Next:    fmt.Sprintf("name it (ferry switch %s root@target) or set ferry.vms.%s.target in the flake", p.to.Attribute, p.to.Attribute),
+			Next:    fmt.Sprintf("name it (ferry switch %s root@target) or set ferry.vms.%s.target in the flake", p.to.Attribute, p.to.Attribute.Attribute()),
 		}
 	}
 	if p.to.Host == nil {

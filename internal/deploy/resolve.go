@@ -98,6 +98,6 @@ func (r Resolved) needHost() error {
 	}
 	return &UsageError{
 		Message: fmt.Sprintf("the host of %s is not known", r.Attribute),
-		Next:    fmt.Sprintf("name it (ferry rebuild %s root@host) or set ferry.vms.%s.host and ferry.hosts in the flake", r.Attribute, r.Attribute),
+		Next:    fmt.Sprintf("name it (ferry rebuild %s root@host) or set ferry.vms.%s.host and ferry.hosts in the flake", r.Attribute, r.Attribute.Attribute()),
 	}
 }

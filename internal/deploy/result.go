@@ -59,6 +59,7 @@ type Result struct {
 	Waits    []string `json:"waitsForRestart,omitempty"`
 	Stopped  bool     `json:"stopped,omitempty"` // the VM stays stopped
 	Killed   string   `json:"killed,omitempty"`  // in words: the guest that ran before did not shut down
+	Notes    []string `json:"notes,omitempty"`   // what ferry can't see a change of
 	Seconds  float64  `json:"seconds"`
 	Error    string   `json:"error,omitempty"`
 	State    string   `json:"state,omitempty"` // after an error: how things are
@@ -104,6 +105,9 @@ func (r *Result) Text() string {
 			how = "ferry restart %s"
 		}
 		fmt.Fprintf(&b, "  ("+how+" applies it)\n", r.VM)
+	}
+	for _, n := range r.Notes {
+		fmt.Fprintf(&b, "  %s\n", n)
 	}
 	if r.BootID != "" {
 		fmt.Fprintf(&b, "  boot id %s\n", r.BootID)

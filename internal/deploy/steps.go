@@ -255,6 +255,8 @@ func (p progress) nothingLeft() progress {
 	p.result.Outcome, p.done = OutcomeUnchanged, true
 	if p.to.DryRun {
 		p.result.Outcome = OutcomeDryRun
+	} else {
+		p.result.Notes = p.startNotes()
 	}
 	return p
 }

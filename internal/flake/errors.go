@@ -20,7 +20,7 @@ type UnknownVMError struct {
 const maxListedNames = 30
 
 func (e *UnknownVMError) Error() string {
-	msg := fmt.Sprintf("flake %s has no nixosConfigurations.%s%s", e.Ref, e.Name, didYouMean(string(e.Name), e.Existing))
+	msg := fmt.Sprintf("flake %s has no nixosConfigurations.%s%s", e.Ref, e.Name.Attribute(), didYouMean(string(e.Name), e.Existing))
 	if len(e.Existing) == 0 {
 		return msg + "; it has no nixosConfigurations at all"
 	}
@@ -44,7 +44,7 @@ type NoRunnerError struct {
 }
 
 func (e *NoRunnerError) Error() string {
-	return fmt.Sprintf("nixosConfigurations.%s of flake %s is not a MicroVM: %s", e.Name, e.Ref, e.Reason)
+	return fmt.Sprintf("nixosConfigurations.%s of flake %s is not a MicroVM: %s", e.Name.Attribute(), e.Ref, e.Reason)
 }
 
 // Hint is what to do next.

@@ -105,7 +105,7 @@ func TestDecodeFleetRefuses(t *testing.T) {
 		{"sudo as a string", h(`{"address":"a","sudo":"yes"}`), "ferry.hosts.h.sudo", `is the string "yes"; expected true or false`},
 		{"host as a string", h(`"root@h"`), "ferry.hosts.h", "expected an attribute set"},
 		{"bad host name", `{"hosts":{"-h":{"address":"a"}}}`, `ferry.hosts."-h"`, "is not a valid name for a host"},
-		{"bad VM name", `{"vms":{"a.b":{}}}`, `ferry.vms."a.b"`, "is not a valid VM name"},
+		{"bad VM name", `{"vms":{"a..b":{}}}`, `ferry.vms."a..b"`, "is not a valid VM name"},
 		{"unknown host", vm(`{"host":"hh"}`), "ferry.vms.web.host", "did you mean `h`?"},
 		{"address for a host", vm(`{"host":"root@server"}`), "ferry.vms.web.host", "ferry.hosts does not have"},
 		{"no hosts at all", `{"vms":{"web":{"host":"h"}}}`, "ferry.vms.web.host", "ferry.hosts does not have"},

@@ -114,6 +114,12 @@ func TestFullRecord(t *testing.T) {
 	if !strings.HasSuffix(r.Kernel, "-linux-6.12") || !strings.HasSuffix(r.Initrd, "-initrd/initrd") {
 		t.Errorf("kernel %q, initrd %q", r.Kernel, r.Initrd)
 	}
+	if systemd := r.SwitchInhibitors["systemd"]; !strings.HasSuffix(systemd, "-systemd-257") {
+		t.Errorf("the inhibitor is %q", systemd)
+	} else if _, err := os.Stat(systemd); err == nil {
+		t.Errorf("evaluation built %s", systemd)
+	}
+	delete(r.SwitchInhibitors, "systemd")
 	r.Runner, r.System, r.Kernel, r.Initrd = microvm.Output{}, nil, "", ""
 	mem, vcpu, size, cid, yes := 512, 2, 256, 7, true
 	want := microvm.Record{
@@ -122,6 +128,7 @@ func TestFullRecord(t *testing.T) {
 		Shares:     []microvm.Share{{Tag: "ro-store", Proto: "virtiofs", Source: "/nix/store", MountPoint: "/nix/.ro-store"}},
 		Interfaces: []microvm.Interface{{ID: "vm-full", Type: "tap", MAC: "02:00:00:00:00:01"}},
 		VsockCID:   &cid, SSH: &yes, SwitchEnabled: &yes,
+		SwitchInhibitors: map[string]string{"dbus-implementation": "dbus"}, CredentialFiles: []string{"KEY", "TOKEN"}, ExtraArgsScript: true,
 	}
 	if diff := cmp.Diff(want, r); diff != "" {
 		t.Error(diff)

@@ -24,6 +24,13 @@ let
     let l = attempt (if isList v then v else null);
     in if l == null then [ ] else map item l;
 
+  # The attributes that are strings; null where there are none.
+  texts = v:
+    let
+      set = attempt (if isAttrs v then v else null);
+      found = if set == null then { } else present (builtins.mapAttrs (_: text) set);
+    in if found == { } then null else found;
+
   inStore = s:
     let prefix = builtins.storeDir + "/";
     in builtins.substring 0 (builtins.stringLength prefix) s == prefix;
@@ -94,6 +101,13 @@ let
       vsockCid = int (microvm.vsock.cid or null);
       ssh = bool (config.services.openssh.enable or null);
       switchEnabled = bool (config.system.switch.enable or null);
+      # A list, as it was before, isn't compared by name.
+      switchInhibitors = texts (config.system.switch.inhibitors or null);
+      # What is read at each start may change though the runner does not.
+      credentialFiles =
+        let files = attempt (microvm.credentialFiles or null);
+        in if isAttrs files && files != { } then attrNames files else null;
+      extraArgsScript = if text (microvm.extraArgsScript or null) != null then true else null;
     };
 
   configurations =

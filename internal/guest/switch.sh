@@ -28,11 +28,23 @@ name=
 [ -z "$want" ] || [ "$name" = "$want" ] || die "this machine is $name, not $want"
 [ "$(id -u)" = 0 ] || die "not root"
 
-# A share may need a moment to show what the host has just built.
+# A share may need a moment to show what the host has just built, through a cache or
+# below an overlay. All of it must be there before anything is touched: what the
+# system is made of are links to elsewhere in the store.
+visible() {
+  [ -x "$system/bin/switch-to-configuration" ] || return 1
+  for part in etc sw kernel-modules systemd; do
+    [ ! -L "$system/$part" ] || [ -e "$system/$part" ] || return 1
+  done
+  case $registration in /*) [ -e "$registration" ] || return 1 ;; esac
+}
 tries=0
-until [ -x "$system/bin/switch-to-configuration" ]; do
+until visible; do
   tries=$((tries + 1))
-  [ "$tries" -le 20 ] || die "$system is not in this machine's store: the host's /nix/store is not shared here"
+  if [ "$tries" -gt 20 ]; then
+    [ -d "$system" ] || die "$system is not in this machine's store: the host's /nix/store is not shared here, or a cache or an overlay of the share hides what is new in it"
+    die "$system is not whole in this machine's store (with what it links to and its registration): a cache or an overlay of the share hides what is new in it"
+  fi
   sleep 0.25 2>/dev/null || sleep 1
 done
 # What others have settled goes; what they have not must not be disturbed.

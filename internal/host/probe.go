@@ -13,6 +13,7 @@ import (
 	"ferry/internal/host/plan"
 	"ferry/internal/hostapi"
 	"ferry/internal/microvm"
+	"ferry/internal/nix"
 )
 
 // Probe answers a ProbeRequest. It changes nothing and starts no Nix process.
@@ -26,7 +27,7 @@ func (s *Server) Probe(ctx context.Context, req hostapi.ProbeRequest) (*hostapi.
 		return nil, err
 	}
 	disk := s.see.VM(req.Name)
-	f.VM, f.StateDir = *vm, s.see.Layout.StateDir
+	f.VM, f.StateDir, f.NoNixDaemon = *vm, s.see.Layout.StateDir, !nix.OnPath("nix-daemon")
 	f.Lock = disk.Lock().Holder()
 	if req.Record == nil {
 		f.Target, f.TargetSudo = disk.History().Target()
@@ -75,7 +76,7 @@ func (s *Server) Plan(ctx context.Context, req hostapi.PlanRequest) (*hostapi.Pl
 // known, else runners.
 func (s *Server) closureDiff(ctx context.Context, vm hostapi.VMState, p *hostapi.Plan) []string {
 	from, to := vm.Running, p.System
-	if from == "" || to == "" {
+	if from == "" || to == "" || !s.inStore(from) || !s.inStore(to) { // a store disk's need not be there
 		from, to = vm.Current, p.Runner
 	}
 	if from == "" || to == "" || from == to {
@@ -87,6 +88,11 @@ func (s *Server) closureDiff(ctx context.Context, vm hostapi.VMState, p *hostapi
 		return []string{"(the closures cannot be compared: " + line + ")"}
 	}
 	return lines
+}
+
+func (s *Server) inStore(p microvm.StorePath) bool {
+	_, err := os.Stat(filepath.Join(s.see.Layout.Root, string(p)))
+	return err == nil
 }
 
 // checkNames refuses a VM whose links would be another VM's, and one that

@@ -11,8 +11,11 @@ type Facts struct {
 	Protocol      int      `json:"protocol"`
 	StateDir      string   `json:"stateDir"`
 	MissingShares []string `json:"missingShares,omitempty"`
-	VM            VMState  `json:"vm"`
-	Lock          *Lock    `json:"lock,omitempty"`
+	// NoNixDaemon: nix-daemon is not on the PATH there, so that no other machine's
+	// Nix can start it over SSH.
+	NoNixDaemon bool    `json:"noNixDaemon,omitempty"`
+	VM          VMState `json:"vm"`
+	Lock        *Lock   `json:"lock,omitempty"`
 	// Built: the runner that the record names is in the store and kept there by
 	// one of the VM's own links.
 	Built bool `json:"built"`
@@ -108,7 +111,9 @@ type Plan struct {
 	Reason     string     `json:"reason,omitempty"` // why this activation, in words
 	// Hardware is what differs from the hardware that runs; Waits is what of the
 	// change only a later restart will bring.
-	Hardware   []string          `json:"hardware,omitempty"`
+	Hardware []string `json:"hardware,omitempty"`
+	// Inhibitors are what makes NixOS refuse to switch to the new system.
+	Inhibitors []string          `json:"inhibitors,omitempty"`
 	Waits      []string          `json:"waits,omitempty"`
 	Stopped    bool              `json:"stopped,omitempty"` // the VM is stopped and stays so
 	NeedTarget bool              `json:"needTarget,omitempty"`

@@ -105,5 +105,5 @@ func (v *Listed) Weigh(p *Plan, recorded bool) {
 			v.Activation = ActivateLive
 		}
 	}
-	v.Waits = append(v.Waits, p.Hardware...)
+	v.Waits = append(append(v.Waits, p.Hardware...), p.Inhibitors...)
 }

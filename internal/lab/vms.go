@@ -56,7 +56,7 @@ func (l *Lab) WriteFlake(ctx context.Context, dir, ferry string, modules map[str
 	var vms strings.Builder
 	for _, name := range slices.Sorted(maps.Keys(modules)) {
 		files[name+".nix"] = modules[name]
-		fmt.Fprintf(&vms, "      %s = vm ./%s.nix;\n", name, name)
+		fmt.Fprintf(&vms, "      %q = vm ./%s.nix;\n", name, name)
 	}
 	files["flake.nix"] = `{
   inputs = {

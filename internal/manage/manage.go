@@ -103,7 +103,7 @@ func (m *Manager) PlaceOf(ctx context.Context, vm microvm.Name, word string, sud
 	}
 	unknown := &deploy.UsageError{
 		Message: fmt.Sprintf("the host of %s is not known", vm),
-		Next:    fmt.Sprintf("name it (--host root@server) or set ferry.vms.%s.host and ferry.hosts in the flake", vm),
+		Next:    fmt.Sprintf("name it (--host root@server) or set ferry.vms.%s.host and ferry.hosts in the flake", vm.Attribute()),
 	}
 	if !m.hasFlake() {
 		return Place{}, unknown

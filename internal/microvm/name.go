@@ -11,14 +11,15 @@ import (
 // limit of 256.
 const MaxNameLength = 64
 
-var namePattern = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9_-]*$`)
+var namePattern = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9_-]*(\.[A-Za-z0-9_-]+)*$`)
 
 // Name is a VM's name, checked by ParseName: it is safe as a directory entry,
 // as a systemd instance name (but for escaping `-`, which systemd's template
 // instances do not need) and inside a Nix string.
 type Name string
 
-// ParseName checks s against the grammar `[A-Za-z0-9][A-Za-z0-9_-]*` of at most
+// ParseName checks s against the grammar `[A-Za-z0-9][A-Za-z0-9_-]*`, of which more
+// parts (that may begin with any of these) may follow behind single dots, of at most
 // MaxNameLength bytes.
 func ParseName(s string) (Name, error) {
 	switch {
@@ -27,10 +28,20 @@ func ParseName(s string) (Name, error) {
 	case len(s) > MaxNameLength:
 		return "", fmt.Errorf("the VM name %.20q… has %d characters; at most %d are allowed", s, len(s), MaxNameLength)
 	case !namePattern.MatchString(s):
-		return "", fmt.Errorf("%.80q is not a valid VM name: letters, digits, `-` and `_` are allowed, the first a letter or digit", s)
+		return "", fmt.Errorf("%.80q is not a valid VM name: letters, digits, `-`, `_` and single dots between them are allowed, the first a letter or digit", s)
 	}
 	return Name(s), nil
 }
+
+// Attribute is the name as it stands in a path of Nix attributes.
+func (n Name) Attribute() string {
+	if attributePattern.MatchString(string(n)) {
+		return string(n)
+	}
+	return `"` + string(n) + `"`
+}
+
+var attributePattern = regexp.MustCompile(`^[A-Za-z][A-Za-z0-9_-]*$`)
 
 // Unit is the systemd service that runs the VM.
 func (n Name) Unit() string { return "microvm@" + string(n) + ".service" }

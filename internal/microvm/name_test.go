@@ -8,7 +8,7 @@ import (
 func TestParseName(t *testing.T) {
 	for s, ok := range map[string]bool{
 		"web": true, "W3b": true, "0": true, "my-vm_2": true, strings.Repeat("a", MaxNameLength): true,
-		"": false, strings.Repeat("a", MaxNameLength+1): false, "-web": false, "_web": false, "web.prod": false,
+		"": false, strings.Repeat("a", MaxNameLength+1): false, "-web": false, "_web": false, "web.prod": true, "a.b.c-1": true, ".web": false, "web.": false, "web..prod": false,
 		"a/b": false, "..": false, "a b": false, "web\n": false, "wéb": false, `a"b`: false, "a$b": false, "a@b": false,
 	} {
 		got, err := ParseName(s)
@@ -25,7 +25,7 @@ func FuzzParseName(f *testing.F) {
 	for _, s := range []string{"web", "a-b_C9", "", "-", "web\x00", "../x", strings.Repeat("x", 65)} {
 		f.Add(s)
 	}
-	const allowed = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_"
+	const allowed = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_."
 	f.Fuzz(func(t *testing.T, s string) {
 		n, err := ParseName(s)
 		if err != nil {
@@ -34,7 +34,7 @@ func FuzzParseName(f *testing.F) {
 			}
 			return
 		}
-		if string(n) != s || s == "" || len(s) > MaxNameLength || strings.Trim(s, allowed) != "" || strings.ContainsAny(s[:1], "-_") {
+		if string(n) != s || s == "" || len(s) > MaxNameLength || strings.Trim(s, allowed) != "" || strings.ContainsAny(s[:1], "-_.") || strings.Contains(s, "..") || strings.HasSuffix(s, ".") {
 			t.Errorf("accepted %q as %q", s, n)
 		}
 		if unit := n.Unit(); unit != "microvm@"+s+".service" || len(unit) > 255 {
@@ -56,10 +56,21 @@ func TestCollides(t *testing.T) {
 		{"booted-web", []Name{"web"}, "web"},
 		{"web", []Name{"booted-web"}, "booted-web"},
 		{"old-web", []Name{"booted-web"}, ""},
+		{"old-a.b", []Name{"a.b"}, "a.b"},
+		{"a.b", []Name{"a", "b", "old-a", "booted-a.b"}, "booted-a.b"},
+		{"old-a.b", []Name{"a", "b"}, ""},
 		{"old-old-web", []Name{"web", "old-web"}, "old-web"},
 	} {
 		if got := c.name.Collides(c.others); got != c.want {
 			t.Errorf("%s among %v: %q, want %q", c.name, c.others, got, c.want)
+		}
+	}
+}
+
+func TestAttributeIsQuotedWhereNixNeedsIt(t *testing.T) {
+	for name, want := range map[Name]string{"web": "web", "my-vm_2": "my-vm_2", "web.prod": `"web.prod"`, "0": `"0"`} {
+		if got := name.Attribute(); got != want {
+			t.Errorf("%s: %s, wanted %s", name, got, want)
 		}
 	}
 }

@@ -24,6 +24,15 @@ type Record struct {
 
 	SSH           *bool `json:"ssh,omitempty"`           // services.openssh.enable
 	SwitchEnabled *bool `json:"switchEnabled,omitempty"` // system.switch.enable
+	// SwitchInhibitors is system.switch.inhibitors: NixOS refuses to switch between
+	// systems that both name one and disagree.
+	SwitchInhibitors map[string]string `json:"switchInhibitors,omitempty"`
+
+	// What is read at each start and may change though the runner stays the same:
+	// the names in microvm.credentialFiles, and whether there is a
+	// microvm.extraArgsScript.
+	CredentialFiles []string `json:"credentialFiles,omitempty"`
+	ExtraArgsScript bool     `json:"extraArgsScript,omitempty"`
 }
 
 // Output names one output of a derivation. Out is empty for content-addressed

@@ -129,7 +129,7 @@ func absolute(ref string) (string, error) {
 func (c *Command) warnFixed(n microvm.Name, ref string) {
 	if flake.FixedInStore(ref) {
 		c.Report.Warn("%s: its flake is the fixed path %s, so updates never find anything new; "+
-			"write a reference that moves into its `flake` file (on NixOS: microvm.vms.%s.updateFlake)", n, ref, n)
+			"write a reference that moves into its `flake` file (on NixOS: microvm.vms.%s.updateFlake)", n, ref, n.Attribute())
 	}
 }
 

@@ -399,6 +399,7 @@ func TestDescribe(t *testing.T) {
 		"the hardware needs a restart":  {Running: true, Plan: hostapi.Plan{Activation: hostapi.ActivateLive, Waits: []string{"memory"}}},
 		"restarted":                     {Running: true, Activated: hostapi.ActivateRestart},
 		"systemctl start microvm@web.s": {Plan: hostapi.Plan{Activation: hostapi.ActivateStart}},
+		"switch inhibitor dbus a → b":   {Running: true, Plan: hostapi.Plan{Inhibitors: []string{"switch inhibitor dbus a → b"}}},
 		"memory 1 → 2 MiB":              {Running: true, Plan: hostapi.Plan{Hardware: []string{"memory 1 → 2 MiB"}}},
 		"nginx: 1 → 2":                  {Plan: hostapi.Plan{Install: true, Closure: []string{"nginx: 1 → 2"}}},
 	} {

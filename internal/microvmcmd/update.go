@@ -3,6 +3,7 @@ package microvmcmd
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 
 	"ferry/internal/host"
@@ -111,7 +112,7 @@ func describe(n microvm.Name, done *host.Updated) string {
 			fmt.Fprintln(&b, "  configuration only: no package changed")
 		}
 	}
-	for _, h := range p.Hardware {
+	for _, h := range slices.Concat(p.Hardware, p.Inhibitors) {
 		fmt.Fprintf(&b, "  %s\n", h)
 	}
 	fmt.Fprintf(&b, "  %s\n", next(n, done))

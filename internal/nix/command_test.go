@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -153,6 +154,32 @@ func TestNoNix(t *testing.T) {
 	}
 	if _, err := (&Nix{Program: "/nowhere/nix"}).Version(t.Context()); !errors.Is(err, ErrNoNix) {
 		t.Errorf("the error is %v", err)
+	}
+}
+
+// A single-user installation has Nix in root's own profile; root doesn't look into the
+// home that sudo has kept.
+func TestNixInTheProfileOfItsUser(t *testing.T) {
+	home := t.TempDir()
+	t.Setenv("HOME", home)
+	want := home
+	if os.Geteuid() == 0 {
+		want = "/root"
+	}
+	dirs := installDirs()
+	for _, dir := range []string{"/nix/var/nix/profiles/default/bin", "/run/current-system/sw/bin", want + "/.nix-profile/bin", want + "/.local/state/nix/profile/bin"} {
+		if !slices.Contains(dirs, dir) {
+			t.Errorf("%s is not looked at: %q", dir, dirs)
+		}
+	}
+	if want != home && strings.Contains(strings.Join(dirs, " "), home) {
+		t.Errorf("root takes programs from %s", home)
+	}
+	t.Setenv("HOME", "relative")
+	for _, dir := range installDirs() {
+		if !filepath.IsAbs(dir) {
+			t.Errorf("%s is relative", dir)
+		}
 	}
 }
 

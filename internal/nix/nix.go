@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"time"
 )
 
@@ -37,7 +38,7 @@ var ErrNoNix error = noNixError{}
 type noNixError struct{}
 
 func (noNixError) Error() string {
-	return "nix was not found (neither on PATH nor in /nix/var/nix/profiles/default/bin or /run/current-system/sw/bin)"
+	return "nix was not found (neither on PATH nor in " + strings.Join(installDirs(), ", ") + ")"
 }
 
 // Hint is what to do next.
@@ -45,11 +46,19 @@ func (noNixError) Hint() string {
 	return "install Nix here (https://nixos.org/download), or put it on your PATH"
 }
 
-// installDirs are where Nix's installer and NixOS put the programs. A
-// non-login session, such as a command over ssh or one under sudo, may not have
-// them on its PATH.
+// installDirs are where Nix's installer and NixOS put the programs, and a user's own
+// profile. A non-login session, such as a command over ssh or one under sudo, may not
+// have them on its PATH. Root takes no program from the home of whoever used sudo.
 func installDirs() []string {
-	return []string{"/nix/var/nix/profiles/default/bin", "/run/current-system/sw/bin"}
+	dirs := []string{"/nix/var/nix/profiles/default/bin", "/run/current-system/sw/bin"}
+	home := "/root"
+	if os.Geteuid() != 0 {
+		home = os.Getenv("HOME")
+	}
+	if filepath.IsAbs(home) {
+		dirs = append(dirs, filepath.Join(home, ".nix-profile/bin"), filepath.Join(home, ".local/state/nix/profile/bin"))
+	}
+	return dirs
 }
 
 // find returns the path of one of Nix's programs: "nix", "nix-store", "nix-env".
@@ -74,6 +83,13 @@ func (n *Nix) find(program string) (string, error) {
 		return "", fmt.Errorf("%s belongs to nix but is not there: %w", program, err)
 	}
 	return path, nil
+}
+
+// OnPath reports whether others who log in here, or Nix on their behalf, find a program
+// without being told where it is.
+func OnPath(program string) bool {
+	_, err := exec.LookPath(program)
+	return err == nil
 }
 
 func lookup(program string) (string, error) {

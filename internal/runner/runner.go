@@ -4,46 +4,25 @@
 package runner
 
 import (
-	"crypto/sha256"
-	"encoding/hex"
-	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"path/filepath"
-	"regexp"
 	"strings"
 
 	"ferry/internal/hostapi"
 	"ferry/internal/microvm"
 )
 
-// Fingerprint is a runner's hardware, that is everything of it but the system inside: two runners
-// with the same one differ at most in the system they boot. microvm.nix
-// names that system in `init=SYSTEM/init` and `regInfo=FILE` on the kernel
-// command line and in share/microvm/system; these are masked. Files of the
-// store that the scripts name (a hypervisor's configuration file, say) are
-// compared by content, since their paths change with the system they mention.
-type Fingerprint struct {
-	Parts map[string]string // entry of the runner, e.g. "bin/microvm-run" → canonical content
-}
-
-var (
-	storeRef   = regexp.MustCompile(`/nix/store/[0-9a-df-np-sv-z]{32}-[A-Za-z0-9+._?=-]+(?:/[A-Za-z0-9+._?=/-]*)?`)
-	regInfoRef = regexp.MustCompile(`regInfo=(/nix/store/[A-Za-z0-9+._?=/-]+)`)
-)
-
 const (
-	maxScript   = 1 << 20 // bytes of one script of a runner
-	maxRefDepth = 4
-	maxRefFile  = 256 << 10
+	maxScript  = 1 << 20 // bytes of one script of a runner
+	maxRefFile = 256 << 10
 )
 
 // Runner is an opened runner package in the store.
 type Runner struct {
 	root    string // before every path of the store; empty but in tests
 	Path    microvm.StorePath
-	System  microvm.StorePath // empty where the runner has no share/microvm/system
+	System  microvm.StorePath // empty where nothing tells; not always in the host's store
 	RegInfo string            // empty where the VM registers no closure at boot
 }
 
@@ -60,15 +39,26 @@ func Open(root string, p microvm.StorePath) (Runner, error) {
 		return r, hostapi.Refuse(fmt.Sprintf("%s is not a runner: %v", p, err),
 			"a runner is a package with bin/microvm-run, as config.microvm.declaredRunner is")
 	}
-	if m := regInfoRef.FindSubmatch(run); m != nil {
-		r.RegInfo = string(m[1])
-	}
-	if sys, err := os.Readlink(r.File("share/microvm/system")); err == nil {
-		if sp, err := microvm.ParseStorePath(sys); err == nil {
-			r.System = sp
-		}
+	args := r.bootArguments(string(run))
+	r.RegInfo = args.regInfo
+	if r.System = r.linkedSystem(); r.System == "" {
+		r.System = args.system
 	}
 	return r, nil
+}
+
+// linkedSystem is what share/microvm/system points to; there is none with
+// `systemSymlink = false`, which VMs with a store disk have.
+func (r Runner) linkedSystem() microvm.StorePath {
+	sys, err := os.Readlink(r.File("share/microvm/system"))
+	if err != nil {
+		return ""
+	}
+	sp, err := microvm.ParseStorePath(sys)
+	if err != nil {
+		return ""
+	}
+	return sp
 }
 
 // File is where the runner's file of that name is.
@@ -111,6 +101,16 @@ func (r Runner) HostName() string {
 	return strings.TrimSpace(string(b))
 }
 
+// SystemHere reports whether the system is in the store; one that is only on a store
+// disk need not be.
+func (r Runner) SystemHere() bool {
+	if r.System == "" {
+		return false
+	}
+	_, err := os.Stat(r.systemFile(""))
+	return err == nil
+}
+
 // CanSwitch reports whether the built system can be switched to.
 func (r Runner) CanSwitch() bool {
 	if r.System == "" {
@@ -118,61 +118,6 @@ func (r Runner) CanSwitch() bool {
 	}
 	fi, err := os.Stat(r.systemFile("bin/switch-to-configuration"))
 	return err == nil && fi.Mode()&0o111 != 0
-}
-
-// Fingerprint reads what of the runner is hardware.
-func (r Runner) Fingerprint() (Fingerprint, error) {
-	fp := Fingerprint{Parts: map[string]string{}}
-	for _, dir := range []string{"bin", "share/microvm"} {
-		err := filepath.WalkDir(r.File(dir), func(p string, d fs.DirEntry, err error) error {
-			if err != nil {
-				return err
-			}
-			if d.IsDir() {
-				return nil
-			}
-			rel, err := filepath.Rel(r.File(""), p)
-			if err != nil {
-				return err
-			}
-			if rel == "share/microvm/system" {
-				return nil
-			}
-			content, err := ReadBounded(p, maxScript)
-			if err != nil {
-				return err
-			}
-			fp.Parts[rel] = r.canonical(content, 0)
-			return nil
-		})
-		if err != nil && (!errors.Is(err, fs.ErrNotExist) || dir == "bin") {
-			return fp, fmt.Errorf("reading the runner %s: %w", r.Path, err)
-		}
-	}
-	return fp, nil
-}
-
-// canonical masks the system inside in a script and replaces paths of text
-// files in the store by a hash of their own canonical content.
-func (r Runner) canonical(content []byte, depth int) string {
-	text := string(content)
-	if r.RegInfo != "" {
-		text = strings.ReplaceAll(text, r.RegInfo, "REGISTRATION")
-	}
-	if r.System != "" {
-		text = strings.ReplaceAll(text, string(r.System), "SYSTEM")
-	}
-	if depth >= maxRefDepth {
-		return text
-	}
-	return storeRef.ReplaceAllStringFunc(text, func(ref string) string {
-		b, err := ReadBounded(filepath.Join(r.root, ref), maxRefFile)
-		if err != nil || strings.IndexByte(string(b), 0) >= 0 {
-			return ref // a directory, a program or a kernel: its path is what counts
-		}
-		sum := sha256.Sum256([]byte(r.canonical(b, depth+1)))
-		return "text:" + hex.EncodeToString(sum[:])
-	})
 }
 
 // ReadBounded reads a regular file of at most limit bytes.

@@ -24,8 +24,19 @@ func FuzzRunnerScript(f *testing.F) {
 	r := At(f.TempDir(), path)
 	r.System = system
 	f.Fuzz(func(t *testing.T, script string) {
-		if text := r.canonical([]byte(script), 0); strings.Contains(text, string(system)) {
+		rd := &reader{Runner: r, fp: &Fingerprint{Programs: map[string]string{}}, seen: map[string]string{}, left: maxRefBytes}
+		if text := rd.canonical(script, 0); strings.Contains(text, string(system)) {
 			t.Errorf("the system is not masked: %q", text)
+		}
+		if args, ok := parseBootArguments(script); ok && args.system != "" {
+			if _, err := microvm.ParseStorePath(string(args.system)); err != nil {
+				t.Errorf("the system is %q: %v", args.system, err)
+			}
+		}
+		for _, o := range r.command(script).Options {
+			if o.Flag == "" && o.Value == "" && !strings.ContainsAny(script, `'"`) {
+				t.Errorf("an argument out of nothing: %q", script)
+			}
 		}
 	})
 }

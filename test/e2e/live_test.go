@@ -115,6 +115,43 @@ func TestHardwareWaitsForARestart(t *testing.T) {
 	in.ferry("rebuild", "grow").want(0, "unchanged").without("waits")
 }
 
+// What NixOS refuses to switch to is not tried: it is installed and waits for a
+// restart, and says so each time.
+func TestSwitchInhibitorsWaitForARestart(t *testing.T) {
+	inhibitor := func(v string) string { return `system.switch.inhibitors.dbus-implementation = "` + v + `";` }
+	in, vm := newLive(t, "inhib", inhibitor("dbus"))
+	first, invocation := runningSystem(t, world.guest1), vm.invocation()
+	const waits = "switch inhibitor dbus-implementation dbus → broker waits for a restart"
+
+	in.write("inhib.nix", liveModule("inhib", "second", inhibitor("dbus")))
+	in.deploy(deploy.OutcomeSwitched, "rebuild", "inhib")
+	in.write("inhib.nix", liveModule("inhib", "third", inhibitor("broker")))
+	in.ferry("rebuild", "inhib", "--dry-run").want(0, waits).without("switch live")
+	in.ferry("rebuild", "inhib", "test").want(1, "NixOS refuses to test it", "dbus-implementation dbus → broker")
+	in.ferry("rebuild", "inhib", "dry-activate").want(0, "dry-activated")
+	second := runningSystem(t, world.guest1)
+	res := in.ferry("rebuild", "inhib").want(0, "installed", waits, "the system inside waits for a restart", "--restart=if-needed")
+	res.without("switched")
+	if got := runningSystem(t, world.guest1); got != second || got == first || vm.invocation() != invocation {
+		t.Fatalf("the guest runs %s, wanted %s", got, second)
+	}
+	system := output(t, world.host1, "readlink", "-f", vm.link("current")+"/share/microvm/system")
+	refused := output(t, world.guest1, "sh", "-c", system+"/bin/switch-to-configuration test 2>&1; echo status $?")
+	if !strings.Contains(refused, "dbus-implementation : dbus -> broker") || !strings.Contains(refused, "status 1") {
+		t.Errorf("the lab's NixOS does not refuse: %s", refused)
+	}
+	in.ferry("rebuild", "inhib").want(0, "unchanged", waits)
+	in.ferry("rebuild", "inhib", "--restart=never").want(0, "unchanged", waits)
+	in.ferry("list", toHost1).want(0, "switch inhibitor dbus-implementation dbus → broker", "waits for a restart")
+
+	in.write("flake.nix", strings.Replace(in.read("flake.nix"), `target = "root@box";`, "", 1))
+	in.ferry("rebuild", "inhib", "--restart=if-needed").want(0, "restarted", "NixOS refuses to switch to it: switch inhibitor dbus-implementation dbus → broker").without("waits")
+	if vm.invocation() == invocation {
+		t.Fatal("the unit was not restarted")
+	}
+	in.ferry("rebuild", "inhib").want(0, "unchanged").without("waits")
+}
+
 // The actions leave alone what nixos-rebuild's do.
 func TestActions(t *testing.T) {
 	in, vm := newLive(t, "acts")

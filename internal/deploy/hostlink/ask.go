@@ -29,6 +29,7 @@ func (l *Link) Probe(ctx context.Context, req hostapi.ProbeRequest) (hostapi.Fac
 	if err := l.Call(ctx, hostapi.Request{Probe: &req}, &facts); err != nil {
 		return facts, err
 	}
+	l.streams = facts.NoNixDaemon
 	return facts, sameProtocol(l.Address.String(), facts.Protocol)
 }
 

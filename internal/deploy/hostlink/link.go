@@ -60,6 +60,7 @@ type Link struct {
 
 	conn    remote.Conn
 	session Session
+	streams bool // Nix can't start its daemon there
 }
 
 // Connect logs in and starts the helper.
@@ -189,5 +190,6 @@ func (l *Link) Pair(builder remote.Conn) (env []string, remove func(), err error
 // NixCopy is the host as Nix addresses it.
 func (l *Link) NixCopy() remote.NixTarget { return l.conn.NixCopy() }
 
-// SudoPassword says that what Nix starts there can't be root.
-func (l *Link) SudoPassword() bool { return l.conn.SudoPassword() }
+// SudoPassword says that Nix can't start its daemon there as root: sudo wants a
+// password, or the daemon isn't where a command over SSH finds it.
+func (l *Link) SudoPassword() bool { return l.streams || l.conn.SudoPassword() }

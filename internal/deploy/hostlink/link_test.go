@@ -31,6 +31,8 @@ type fakeConn struct {
 	h *fakeHost
 }
 
+func (c fakeConn) SudoPassword() bool { return false }
+
 func (c fakeConn) Close() error { c.h.open--; return nil }
 
 func (h *fakeHost) dial(context.Context) (remote.Conn, error) {
@@ -73,6 +75,9 @@ func (s *fakeSession) Call(_ context.Context, req hostapi.Request, answer any) e
 	case "fails":
 		return &hostapi.Failure{Message: "no"}
 	}
+	if f, ok := answer.(*hostapi.Facts); ok {
+		f.Protocol, f.NoNixDaemon = hostapi.ProtocolVersion, what == "no nix-daemon"
+	}
 	if u, ok := answer.(*hostapi.Undone); ok {
 		u.State = "put back"
 	}
@@ -91,6 +96,24 @@ func (h *fakeHost) link() *Link {
 	return &Link{Report: &voice{}, VM: "web", ID: "id", Dial: h.dial, Open: func(context.Context, remote.Conn, hostclient.Options) (Session, bool, error) {
 		return &fakeSession{h: h}, true, nil
 	}}
+}
+
+// Where a command over SSH finds no nix-daemon, Nix can't copy by itself: what goes
+// there goes through the helper, which knows where Nix is.
+func TestNixOffThePATHIsWorkedAround(t *testing.T) {
+	for answer, want := range map[string]bool{"": false, "no nix-daemon": true} {
+		h := &fakeHost{answers: []string{answer}}
+		l := h.link()
+		if err := l.Connect(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := l.Probe(t.Context(), hostapi.ProbeRequest{}); err != nil {
+			t.Fatal(err)
+		}
+		if l.SudoPassword() != want {
+			t.Errorf("%q: through the helper: %v", answer, !want)
+		}
+	}
 }
 
 // What was asked for when the connection was lost is asked for again, or was done:

@@ -63,8 +63,8 @@ func (w Way) relay(ctx context.Context, f Fetch) error {
 		return hostapi.Refuse("the host is this machine: there is nothing to relay", "leave out --relay")
 	case w.Host.SudoPassword():
 		return hostapi.Refuse(
-			fmt.Sprintf("nothing can be relayed to %s, where sudo asks for a password", w.To),
-			"log in there as root, or let sudo work without a password")
+			fmt.Sprintf("nothing can be relayed to %s, where sudo asks for a password, or nix-daemon is not on the PATH of a command over SSH", w.To),
+			"log in there as root, let sudo work without a password, or put nix-daemon on that PATH")
 	}
 	w.Report.Step("downloading %s", microvm.SystemBaseName(string(f.Runner)))
 	within, cancel := context.WithTimeout(ctx, cmp.Or(f.Limit, hostapi.FetchLimit))

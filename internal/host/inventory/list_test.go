@@ -139,6 +139,26 @@ func TestListAfterLiveSwitch(t *testing.T) {
 	}
 }
 
+// What NixOS refuses to switch to waits for a restart, and is named each time.
+func TestListNamesSwitchInhibitors(t *testing.T) {
+	h := hosttest.New(t)
+	h.MakeRunner(hosttest.RunnerA, hosttest.SystemA, "")
+	h.MakeRunner(hosttest.RunnerB, hosttest.SystemB, "")
+	h.Write(string(hosttest.SystemA)+"/switch-inhibitors", `{"dbus-implementation": "dbus"}`)
+	h.Write(string(hosttest.SystemB)+"/switch-inhibitors", `{"dbus-implementation": "broker"}`)
+	h.MakeVM("web", map[string]string{"current": string(hosttest.RunnerB), "booted": string(hosttest.RunnerA)})
+	yes := true
+	rec := &microvm.Record{Name: web, System: &microvm.Output{Out: hosttest.SystemB}, SSH: &yes, Shares: []microvm.Share{{Source: microvm.StoreDir}}}
+	if err := h.Layout.VM(web).Notes().PutRecord(hosttest.RunnerB, rec); err != nil {
+		t.Fatal(err)
+	}
+	v := list(h, &fakeLister{units: map[string]systemd.ListedUnit{"microvm@web.service": running()}})["web"]
+	want := []string{"the system inside", "switch inhibitor dbus-implementation dbus → broker"}
+	if v.Fresh != hostapi.FreshWaits || v.Activation != hostapi.ActivateRestart || !slices.Equal(v.Waits, want) {
+		t.Errorf("got %+v", v)
+	}
+}
+
 func TestListUnfinishedDeployments(t *testing.T) {
 	h := hosttest.New(t)
 	h.MakeRunner(hosttest.RunnerA, hosttest.SystemA, "")

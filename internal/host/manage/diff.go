@@ -40,7 +40,7 @@ func (m *Machine) Diff(ctx context.Context, n microvm.Name, numbers ...int) (*ho
 	}
 	d.Hardware = append(d.Hardware, hardware...)
 	a, b := from.System, to.System
-	if a == "" || b == "" {
+	if !from.SystemHere() || !to.SystemHere() { // a store disk's need not be there
 		a, b = from.Path, to.Path
 	}
 	if a == b {

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 
 	"ferry/internal/hostapi"
 	"ferry/internal/microvm"
@@ -22,6 +23,9 @@ type Situation struct {
 	Running microvm.StorePath // what the guest says it runs, else VM.Running
 	// Hardware is what differs from the runner that was booted.
 	Hardware []string
+	// Inhibitors are what makes NixOS refuse to switch to the new system while
+	// Running runs, as `NAME old → new`.
+	Inhibitors []string
 	// SameAsCurrent: the runner that `current` names is the new one, or differs
 	// from it in neither system nor hardware.
 	SameAsCurrent bool
@@ -37,6 +41,7 @@ func Decide(s Situation) (hostapi.Plan, error) {
 		WriteFlake: s.FlakeDiffers,
 		Activation: hostapi.ActivateNone,
 		Hardware:   s.Hardware,
+		Inhibitors: named(s.Inhibitors),
 		Runner:     s.New, System: s.System, Previous: s.VM.Current,
 	}
 	systemChanged := s.System != s.Running || s.VM.Unsure
@@ -70,8 +75,10 @@ func Decide(s Situation) (hostapi.Plan, error) {
 		return p, nil
 	case s.Restart == hostapi.RestartIfNeeded && len(s.Hardware) > 0:
 		return restart("the hardware differs")
-	case s.Restart == hostapi.RestartNever && !live:
-		p.Waits = waits(s, systemChanged)
+	case s.Restart == hostapi.RestartIfNeeded && len(s.Inhibitors) > 0:
+		return restart("NixOS refuses to switch to it: " + strings.Join(p.Inhibitors, ", "))
+	case s.Restart == hostapi.RestartNever && !live, live && len(s.Inhibitors) > 0:
+		p.Waits = waits(p, systemChanged)
 		return p, nil
 	case !live:
 		return restart(s.LiveObstacle)
@@ -92,6 +99,10 @@ func decideTrial(p hostapi.Plan, s Situation) (hostapi.Plan, error) {
 		return p, hostapi.Refuse(fmt.Sprintf("%s: the VM is not running", s.Action), "start it first: ferry start NAME")
 	case s.LiveObstacle != "":
 		return p, hostapi.Refuse(fmt.Sprintf("%s needs a live switch, which this VM can't do: %s", s.Action, s.LiveObstacle), "")
+	}
+	if s.Action == hostapi.ActionTest && len(s.Inhibitors) > 0 {
+		return p, hostapi.Refuse("NixOS refuses to test it while the VM runs: "+strings.Join(p.Inhibitors, ", "),
+			"a restart brings it: leave out `test`, with --restart=if-needed")
 	}
 	p.Activation, p.Reason = hostapi.ActivateLive, string(s.Action)
 	p.Waits = s.Hardware
@@ -122,12 +133,21 @@ func decideDown(p hostapi.Plan, s Situation) hostapi.Plan {
 	return p
 }
 
-func waits(s Situation, systemChanged bool) []string {
-	w := slices.Clone(s.Hardware)
+func waits(p hostapi.Plan, systemChanged bool) []string {
+	w := slices.Concat(p.Hardware, p.Inhibitors)
 	if systemChanged {
 		w = append(w, "the system inside")
 	}
 	return w
+}
+
+// named says of inhibitors that they are some.
+func named(inhibitors []string) []string {
+	var out []string
+	for _, i := range inhibitors {
+		out = append(out, "switch inhibitor "+i)
+	}
+	return out
 }
 
 func sortedKeys(ms ...map[string]string) []string {

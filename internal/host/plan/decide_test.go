@@ -29,6 +29,7 @@ func down(state string) hostapi.VMState {
 
 func TestDecide(t *testing.T) {
 	hw := []string{"memory 512 → 768 MiB"}
+	inhibitors := []string{"dbus-implementation dbus → broker"}
 	tests := []struct {
 		name     string
 		s        Situation
@@ -52,6 +53,16 @@ func TestDecide(t *testing.T) {
 		{name: "hardware and system, auto", s: Situation{Intent: hostapi.Intent{TargetKnown: true}, VM: up(runnerA, runnerA, systemA), New: runnerB, System: systemB, Running: systemA, Hardware: hw}, install: true, activate: hostapi.ActivateLive, waits: 1},
 		{name: "hardware and system, if-needed: one restart", s: Situation{Intent: hostapi.Intent{Restart: hostapi.RestartIfNeeded}, VM: up(runnerA, runnerA, systemA), New: runnerB, System: systemB, Running: systemA, Hardware: hw}, install: true, activate: hostapi.ActivateRestart},
 		{name: "hardware waits since an earlier run", s: Situation{VM: up(runnerB, runnerA, systemA), New: runnerB, System: systemA, Running: systemA, SameAsCurrent: true, Hardware: hw}, activate: hostapi.ActivateNone, waits: 1},
+		{name: "inhibited, auto: installed, no live switch is tried", s: Situation{Intent: hostapi.Intent{TargetKnown: true}, VM: up(runnerA, runnerA, systemA), New: runnerB, System: systemB, Running: systemA, Inhibitors: inhibitors}, install: true, activate: hostapi.ActivateNone, waits: 2},
+		{name: "inhibited, no target is needed", s: Situation{VM: up(runnerA, runnerA, systemA), New: runnerB, System: systemB, Running: systemA, Inhibitors: inhibitors}, install: true, activate: hostapi.ActivateNone, waits: 2},
+		{name: "inhibited since an earlier run", s: Situation{VM: up(runnerB, runnerA, systemA), New: runnerB, System: systemB, Running: systemA, SameAsCurrent: true, Inhibitors: inhibitors}, activate: hostapi.ActivateNone, waits: 2},
+		{name: "inhibited, if-needed: one restart", s: Situation{Intent: hostapi.Intent{Restart: hostapi.RestartIfNeeded}, VM: up(runnerA, runnerA, systemA), New: runnerB, System: systemB, Running: systemA, Inhibitors: inhibitors}, install: true, activate: hostapi.ActivateRestart},
+		{name: "inhibited, never", s: Situation{Intent: hostapi.Intent{Restart: hostapi.RestartNever}, VM: up(runnerA, runnerA, systemA), New: runnerB, System: systemB, Running: systemA, Inhibitors: inhibitors}, install: true, activate: hostapi.ActivateNone, waits: 2},
+		{name: "inhibited, always", s: Situation{Intent: hostapi.Intent{Restart: hostapi.RestartAlways}, VM: up(runnerA, runnerA, systemA), New: runnerB, System: systemB, Running: systemA, Inhibitors: inhibitors}, install: true, activate: hostapi.ActivateRestart},
+		{name: "inhibited, not live anyway", s: Situation{LiveObstacle: "no sshd", VM: up(runnerA, runnerA, systemA), New: runnerB, System: systemB, Running: systemA, Inhibitors: inhibitors}, install: true, activate: hostapi.ActivateRestart},
+		{name: "inhibited, and hardware, auto", s: Situation{VM: up(runnerA, runnerA, systemA), New: runnerB, System: systemB, Running: systemA, Hardware: hw, Inhibitors: inhibitors}, install: true, activate: hostapi.ActivateNone, waits: 3},
+		{name: "inhibited, boot", s: Situation{Intent: hostapi.Intent{Action: hostapi.ActionBoot}, VM: up(runnerA, runnerA, systemA), New: runnerB, System: systemB, Running: systemA, Inhibitors: inhibitors}, install: true, activate: hostapi.ActivateNone},
+		{name: "inhibited, dry-activate does not check", s: Situation{Intent: hostapi.Intent{Action: hostapi.ActionDryActivate, TargetKnown: true}, VM: up(runnerA, runnerA, systemA), New: runnerB, System: systemB, Running: systemA, Inhibitors: inhibitors}, activate: hostapi.ActivateLive},
 		{name: "a new VM starts", s: Situation{VM: hostapi.VMState{Unit: hostapi.UnitState{ActiveState: "inactive"}}, New: runnerA, System: systemA}, install: true, activate: hostapi.ActivateStart},
 		{name: "a new VM, never", s: Situation{Intent: hostapi.Intent{Restart: hostapi.RestartNever}, VM: hostapi.VMState{Unit: hostapi.UnitState{ActiveState: "inactive"}}, New: runnerA, System: systemA}, install: true, activate: hostapi.ActivateNone, stopped: true},
 		{name: "a stopped VM stays stopped", s: Situation{VM: down("inactive"), New: runnerB, System: systemB}, install: true, activate: hostapi.ActivateNone, stopped: true},
@@ -95,6 +106,10 @@ func TestDecideRefusesTrials(t *testing.T) {
 				t.Errorf("%s, %s: %v", name, a, err)
 			}
 		}
+	}
+	_, err := Decide(Situation{Intent: hostapi.Intent{Action: hostapi.ActionTest}, VM: up(runnerA, runnerA, systemA), System: systemB, Running: systemA, Inhibitors: []string{"dbus-implementation dbus → broker"}})
+	if err == nil || !strings.Contains(err.Error(), "dbus-implementation dbus → broker") {
+		t.Errorf("a test that NixOS refuses: %v", err)
 	}
 	if _, err := Decide(Situation{Intent: hostapi.Intent{Action: "reboot"}}); err == nil {
 		t.Error("an unknown action was decided on")

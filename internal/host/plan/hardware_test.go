@@ -23,10 +23,10 @@ func TestHardwareMasksTheSystemInside(t *testing.T) {
 	}
 	h.MakeRunner(hosttest.RunnerB, hosttest.SystemB, "-m 512M")
 	h.Write(string(hosttest.RunnerB)+"/bin/tap-up", "ip tuntap add vm-web\n")
-	if got := changes(h, hosttest.RunnerA, hosttest.RunnerB); len(got) != 1 || got[0] != "bin/tap-up is new" {
+	if got := changes(h, hosttest.RunnerA, hosttest.RunnerB); len(got) != 1 || got[0] != "setup of tap interfaces is new" {
 		t.Errorf("a new script: %q", got)
 	}
-	if got := changes(h, hosttest.RunnerB, hosttest.RunnerA); len(got) != 1 || got[0] != "bin/tap-up is gone" {
+	if got := changes(h, hosttest.RunnerB, hosttest.RunnerA); len(got) != 1 || got[0] != "setup of tap interfaces is gone" {
 		t.Errorf("a script less: %q", got)
 	}
 }

@@ -55,6 +55,7 @@ func Make(in Input) (*hostapi.Plan, error) {
 	} else {
 		sit.Hardware = RecordChanges(in.Records.Record(in.VM.Booted), in.Record)
 	}
+	sit.Inhibitors = in.inhibitors(sit)
 	p, err := Decide(sit)
 	if err != nil {
 		return nil, err
@@ -67,6 +68,20 @@ func Make(in Input) (*hostapi.Plan, error) {
 	return &p, nil
 }
 
+// inhibitors are asked for where something runs that would be switched. A system that
+// the store doesn't have is taken for one without.
+func (in Input) inhibitors(sit Situation) []string {
+	switch {
+	case !in.VM.Unit.Up() || sit.System == sit.Running:
+		return nil
+	case in.Built:
+		return runner.Inhibited(in.Root, sit.Running, sit.System)
+	case in.Record != nil:
+		return runner.InhibitedBy(in.Root, sit.Running, in.Record.SwitchInhibitors)
+	}
+	return nil
+}
+
 // compareBuilt reads the new runner and compares it with those of the VM.
 func (in Input) compareBuilt(sit *Situation) (runner.Runner, error) {
 	next, err := runner.Open(in.Root, in.Runner)
@@ -74,8 +89,8 @@ func (in Input) compareBuilt(sit *Situation) (runner.Runner, error) {
 		return next, err
 	}
 	sit.System = next.System
-	if sit.LiveObstacle == "" && !next.CanSwitch() {
-		sit.LiveObstacle = "the system has no bin/switch-to-configuration"
+	if sit.LiveObstacle == "" {
+		sit.LiveObstacle = liveObstacle(next)
 	}
 	base := in.VM.Booted
 	if base == "" {
@@ -95,6 +110,17 @@ func (in Input) compareBuilt(sit *Situation) (runner.Runner, error) {
 		}
 	}
 	return next, nil
+}
+
+// liveObstacle is why a built system can't be switched to while it runs.
+func liveObstacle(next runner.Runner) string {
+	switch {
+	case next.CanSwitch():
+		return ""
+	case next.System != "" && !next.SystemHere():
+		return "its system is on a disk of its own, not in the host's store"
+	}
+	return "the system has no bin/switch-to-configuration"
 }
 
 // changesFrom names the hardware changes from an installed runner to the next. A

@@ -25,7 +25,10 @@
         full.config = {
           networking.hostName = "full-host";
           services.openssh.enable = true;
-          system.switch.enable = true;
+          system.switch = {
+            enable = true;
+            inhibitors = { dbus-implementation = "dbus"; systemd = "${drv "systemd-257" { }}"; count = 5; broken = throw "inhibitor"; };
+          };
           system.build.toplevel = drv "nixos-system-full" { inherit greeting; };
           microvm = {
             declaredRunner = drv "microvm-qemu-full" { toplevel = "${self.nixosConfigurations.full.config.system.build.toplevel}"; };
@@ -41,6 +44,8 @@
             kernel = drv "linux-6.12" { };
             initrdPath = "${drv "initrd" { }}/initrd";
             vsock.cid = 7;
+            credentialFiles = { KEY = "/run/key"; TOKEN = throw "a path that is not needed"; };
+            extraArgsScript = "/etc/args";
           };
         };
 
@@ -50,7 +55,7 @@
         odd.config = {
           networking.hostName = 5;
           services = "none";
-          system.switch.enable = "yes";
+          system.switch = { enable = "yes"; inhibitors = [ "/nix/store/systemd" ]; };
           system.build.toplevel = throw "Failed assertions: no root file system";
           microvm = {
             declaredRunner = (drv "odd-runner" { }) // { type = "something"; meta = throw "meta"; };
@@ -63,6 +68,8 @@
             kernel = "vmlinuz";
             initrdPath = throw "no initrd";
             vsock = null;
+            credentialFiles = throw "no files";
+            extraArgsScript = throw "no script";
           };
         };
 

@@ -13,7 +13,7 @@ let
     services.openssh.enable = true;
     # A web page on port 80.
     services.page = { enable = false; text = "Hello"; footer = ""; };
-    system = { switch.enable = true; nixos.version = "25.11.lab"; };
+    system = { switch = { enable = true; inhibitors = { }; }; nixos.version = "25.11.lab"; };
     nix = { enable = true; package = packages.nix; };
     boot.kernelParams = [
       "loglevel=4" "quiet" "lsm=landlock,yama" "net.ifnames=0"

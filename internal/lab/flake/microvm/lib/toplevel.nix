@@ -75,6 +75,10 @@ in
 run "nixos-system-${hostName}-${config.system.nixos.version}" {
   inherit etc path kernel initrd;
   inherit (config.system.nixos) version;
+  # A line for each, as NixOS's file has them.
+  inhibitors = "{" + builtins.concatStringsSep "," (map
+    (n: "\n  ${builtins.toJSON n}: ${builtins.toJSON config.system.switch.inhibitors.${n}}")
+    (builtins.attrNames config.system.switch.inhibitors)) + "\n}";
   shell = "${packages.bash}/bin/bash";
   kernelParams = toString config.boot.kernelParams;
   init = script "init";
@@ -93,6 +97,7 @@ run "nixos-system-${hostName}-${config.system.nixos.version}" {
   ln -s $initrd/initrd $out/initrd
   printf '%s' "$kernelParams" >$out/kernel-params
   printf '%s' "$version" >$out/nixos-version
+  printf '%s\n' "$inhibitors" >$out/switch-inhibitors
   printf '%s' x86_64-linux >$out/system
   echo 'systemd 257' >$out/init-interface-version
 '' // { outputName = "out"; }

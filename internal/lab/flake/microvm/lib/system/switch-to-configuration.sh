@@ -18,6 +18,43 @@ if ! flock --nonblock 9; then
 	echo "Could not acquire lock" >&2
 	exit 1
 fi
+# NixOS's check before a switch, with its words: names that both systems have, with
+# another value.
+inhibitors() {
+	local file=$1/switch-inhibitors
+	[ ! -f "$file" ] || sed -n 's/^ *"\([^"]*\)": "\([^"]*\)",\{0,1\}$/\1 \2/p' "$file"
+}
+inhibited() {
+	local name value
+	while read -r name value; do
+		while read -r other is; do
+			[ "$other" != "$name" ] || [ "$is" = "$value" ] || echo "$name : $value -> $is"
+		done <<<"$(inhibitors "$system")"
+	done <<<"$(inhibitors /run/current-system)"
+}
+case $action in
+switch | test)
+	echo -n "Checking switch inhibitors..." >&2
+	differ=$(inhibited)
+	if [ -n "$differ" ] && [ "${NIXOS_NO_CHECK-}" != 1 ]; then
+		cat >&2 <<-END
+
+			There are changes to critical components of the system:
+
+			$differ
+
+			Switching into this system is not recommended.
+			You probably want to run 'nixos-rebuild boot' and reboot your system instead.
+
+			Pre-switch check 'switchInhibitors' failed
+			Pre-switch checks failed
+		END
+		exit 1
+	fi
+	echo " done" >&2
+	;;
+esac
+
 # The bootloader would come here; a MicroVM has none.
 [ "$action" != boot ] || exit 0
 
