@@ -67,7 +67,9 @@ Signatures are always checked, by the keys that the host trusts. Where the host
 can't reach the cache, this machine copies from it, and checks as well (--relay).
 
 A VM that can't be switched live, or whose system can't be logged in to, is
-restarted unless --restart=never: then it is installed only.` + confirmHelp,
+restarted unless --restart=never: then it is installed only. An address that only
+the host has recorded is used once you have confirmed it on the terminal, and with
+--host local; without a terminal, --target or the flake must name it.` + confirmHelp,
 		Example: `  ferry update web --hydra https://hydra.example.org/jobset/infra/main --cache https://cache.example.org
   ferry update --all --host root@server --hydra https://hydra.example.org/job/infra/main/vm-{vm}
   ferry update --all --host local --from-flake --restart never
@@ -92,7 +94,7 @@ restarted unless --restart=never: then it is installed only.` + confirmHelp,
 	fs.Var(&cmdline.Duration{To: &o.stall, Most: most}, "stall-timeout", "how long a download may stall (default: 1m)")
 	fs.Var(&cmdline.Duration{To: &o.limit, Most: most}, "fetch-limit", "how long the download for a VM may take (default: 6h)")
 	o.confirm.addFlags(fs)
-	fs.StringVar(&o.target, "target", "", "the address of the system inside, for one VM (default: the flake's, else what the last deployment recorded)")
+	fs.StringVar(&o.target, "target", "", "the address of the system inside, for one VM (default: the flake's, else what the host has recorded, if you confirm it)")
 	fs.BoolVar(&o.targetSudo, "target-sudo", false, "become root in the guest with sudo")
 	fs.BoolVar(&o.dryRun, "dry-run", false, "say what would happen and change nothing")
 	fs.StringVar(&o.restart, "restart", "", "when to restart a VM: auto (only where it can't be switched live), if-needed (also where the hardware differs), always, never")

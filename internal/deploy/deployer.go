@@ -43,6 +43,8 @@ type Deployer struct {
 	Nix         *nix.Nix // the operator's
 	SocketDir   string
 	AskPassword func(prompt string) (string, error)
+	// Ask asks the user on a terminal, who says yes or no; nil: there is none.
+	Ask func(ctx context.Context, question string) (bool, error)
 	// Memory is for attaching to a deployment later; nil: nothing is kept.
 	Memory memory.Store
 

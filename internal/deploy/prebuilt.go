@@ -109,9 +109,16 @@ func (w prebuilt) chooseByFlake(ctx context.Context, r *run, p progress) (progre
 }
 
 func (w prebuilt) foresee(ctx context.Context, r *run, p progress) (progress, error) {
+	var err error
 	there := p.facts.VM
-	if !p.mustWait() && slices.Contains([]microvm.StorePath{there.Current, there.Old, there.Booted}, p.runner) {
-		var err error
+	has := slices.Contains([]microvm.StorePath{there.Current, there.Old, there.Booted}, p.runner)
+	if !p.to.DryRun && (!has || p.mustWait()) && there.Unit.Up() && p.to.Restart != hostapi.RestartAlways {
+		// Rather than after the download.
+		if p, err = r.takeHint(ctx, p, p.to.Restart != hostapi.RestartNever); err != nil {
+			return p, err
+		}
+	}
+	if has && !p.mustWait() {
 		if p, err = w.plan(ctx, r, p); err != nil {
 			return p, err
 		}

@@ -43,7 +43,8 @@ type RollbackRequest struct {
 	Name     microvm.Name
 	Host     microvm.Address
 	HostSudo bool
-	// Target wins over what the last deployment recorded on the host; nil: that.
+	// Target is the guest's; nil: what the last deployment recorded on the host, if
+	// that is this machine or the user confirms it.
 	Target     *microvm.Address
 	TargetSudo bool
 	To         int                   // a generation; 0: the one before the current
@@ -68,7 +69,8 @@ type UpdateRequest struct {
 	HostSudo bool
 	// Conn is a connection to the host, which stays open; nil: one of its own.
 	Conn remote.Conn
-	// Target wins over what the last deployment recorded on the host; nil: that.
+	// Target is the guest's; nil: what the last deployment recorded on the host, if
+	// that is this machine or the user confirms it.
 	Target     *microvm.Address
 	TargetSudo bool
 	// Source says which runner; nil: what the VM's `flake` file yields.

@@ -170,6 +170,8 @@ func rollsBackTo(current bool) func(*world) {
 	}
 }
 
+func says(answer string) func(*world) { return func(w *world) { w.terminal = answer } }
+
 func guestGone(w *world) { w.guest.gone = true }
 
 func noUnknown(*world) {}
@@ -328,6 +330,8 @@ func scenarios() []scenario {
 		{"rollback of a guest out of reach, never", all(rollsBackTo(false), guestGone), goingBack(func(r *RollbackRequest) { r.Restart = hostapi.RestartNever })},
 		{"rollback, failed", all(rollsBackTo(false), func(w *world) { w.guest.status = "1" }), goingBack(nil)},
 		{"rollback, waits", all(rollsBackTo(false), waited), goingBack(func(r *RollbackRequest) { r.Wait = time.Minute })},
+		{"rollback, nobody confirms the address", all(rollsBackTo(false), says("")), goingBack(nil)},
+		{"rollback by a restart, nobody confirms the address", all(rollsBackTo(false), plans(restarts), says("no")), goingBack(nil)},
 		{"rollback, bad target", func(w *world) {
 			w.answers["rollback"] = []any{hostapi.RollbackTarget{Generation: hostapi.Generation{Number: 3, Runner: newRun}, Target: "local"}}
 		}, goingBack(nil)},
@@ -341,6 +345,8 @@ func scenarios() []scenario {
 		{"update, there already", all(plans(nothing), probes(func(f *hostapi.Facts) { f.VM.Current = newRun })), updates(nil)},
 		{"update, there but old, dry run", probes(func(f *hostapi.Facts) { f.VM.Old = newRun }), updates(func(r *UpdateRequest) { r.DryRun = true })},
 		{"update, there but old", probes(func(f *hostapi.Facts) { f.VM.Old = newRun }), updates(nil)},
+		{"update, nobody confirms the address", says("no"), updates(nil)},
+		{"update, never restarted, nobody confirms the address", all(says(""), plans(nil, only)), updates(func(r *UpdateRequest) { r.Restart = hostapi.RestartNever })},
 		{"update of no VM", probes(func(f *hostapi.Facts) { f.VM.Exists = false }), updates(nil)},
 		{"update, bad target", probes(func(f *hostapi.Facts) { f.Target = "local" }), updates(nil)},
 		{"update of another flake", nil, updates(func(r *UpdateRequest) { r.Source = source{of: "git+https://other"} })},
@@ -385,7 +391,7 @@ func scenarios() []scenario {
 func newWorld(t testing.TB, s scenario, nixDir string, f fault) *world {
 	target := web
 	w := &world{
-		t: t, count: map[string]int{}, fault: f, nixDir: nixDir, memory: map[string][]byte{},
+		t: t, count: map[string]int{}, fault: f, nixDir: nixDir, memory: map[string][]byte{}, terminal: "yes",
 		guest: guestWorld{current: oldSys, host: newSys, boot: 1},
 		ev: &flake.Evaluation{
 			URL: "git+https://user:pw@flake", Revision: "abc", Warnings: []string{"a warning"},

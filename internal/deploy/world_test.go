@@ -59,7 +59,9 @@ type world struct {
 	archive *flake.Archive
 	fleet   flake.Fleet
 	nixDir  string
-	memory  map[string][]byte
+	// terminal is what the user says to a question: yes, no; empty: there is none.
+	terminal string
+	memory   map[string][]byte
 }
 
 // guestWorld is a machine that can be switched, goes back, and boots.
@@ -345,10 +347,23 @@ func (w *world) open(_ context.Context, _ remote.Conn, _ hostclient.Options) (ho
 	return &worldSession{w: w}, false, nil
 }
 
+// ask plays the user at a terminal.
+func (w *world) ask(ctx context.Context, question string) (bool, error) {
+	w.say("asked: %s", question)
+	if ctx.Err() != nil {
+		return false, ctx.Err()
+	}
+	return w.terminal == "yes", nil
+}
+
 func (w *world) deployer() *Deployer {
-	return &Deployer{Report: w, Evaluator: w, Nix: w.nix(), Memory: w, tools: tools{
+	d := &Deployer{Report: w, Evaluator: w, Nix: w.nix(), Memory: w, tools: tools{
 		dial: w.dial, open: w.open, startImport: w.startImport, entered: func(step string) { w.step = step },
 	}}
+	if w.terminal != "" {
+		d.Ask = w.ask
+	}
+	return d
 }
 
 // lostConnection is what a session says whose host has gone.
