@@ -137,6 +137,10 @@ func (s *stageSession) Call(ctx context.Context, req hostapi.Request, result any
 	case "fail " + kind:
 		return &hostapi.Failure{Message: "no", State: "undone", RolledBack: true}
 	}
+	if kind == "token" {
+		*result.(*microvm.StorePath) = microvm.StorePath("/nix/store/" + strings.Repeat("0", 32) + "-" + req.Token.Name)
+		return nil
+	}
 	if answer, ok := l.answers[kind]; ok && result != nil {
 		b, _ := json.Marshal(answer)
 		return json.Unmarshal(b, result)
@@ -481,11 +485,11 @@ func TestDeploymentIsRememberedUntilItHasEnded(t *testing.T) {
 		lost string // the request at which the connection ends for good
 		told []string
 	}{
-		"live":          {how: hostapi.ActivateLive, told: []string{"KEEP", "activate", "commit", "finish", "FORGET"}},
+		"live":          {how: hostapi.ActivateLive, told: []string{"token", "KEEP", "activate", "commit", "finish", "FORGET"}},
 		"restart":       {how: hostapi.ActivateRestart, told: []string{"KEEP", "commit", "finish", "FORGET"}},
 		"failed":        {how: hostapi.ActivateRestart, lost: "fail commit", told: []string{"KEEP", "commit", "FORGET"}},
 		"lost":          {how: hostapi.ActivateRestart, lost: "commit", told: []string{"KEEP", "commit"}},
-		"lost activate": {how: hostapi.ActivateLive, lost: "activate", told: []string{"KEEP", "activate"}},
+		"lost activate": {how: hostapi.ActivateLive, lost: "activate", told: []string{"token", "KEEP", "activate"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			l := liar(t, "")
@@ -505,7 +509,7 @@ func TestDeploymentIsRememberedUntilItHasEnded(t *testing.T) {
 			r, p := d.begin(Request{Attribute: "web", Host: ptr(address(t, "root@host1")), Target: ptr(address(t, "root@web")), Action: hostapi.ActionSwitch}, nil)
 			r.id = leftID
 			p.record = microvm.Record{HostName: "web", SSH: ptr(true)}
-			p.plan = hostapi.Plan{Runner: leftRun, System: leftSys, RegInfo: "/nix/store/x/reg", Install: true, Activation: c.how}
+			p.plan = hostapi.Plan{Runner: leftRun, System: leftSys, RegInfo: regInfo, Install: true, Activation: c.how}
 			p.guest = &live.Guest{Conn: &fakeConn{stage: l, address: *p.to.Target}}
 			p.standing.prepared = true
 			if c.how == hostapi.ActivateRestart {

@@ -20,7 +20,7 @@ func (r *run) memory() memory.Memory {
 func (r *run) remember(p progress, c hostapi.CommitRequest) progress {
 	n := memory.Note{
 		Attribute: p.to.Attribute, Host: p.to.Host.String(), HostSudo: p.to.HostSudo,
-		HostName: p.record.HostName, Action: p.to.Action,
+		HostName: p.hostName(), Action: p.to.Action,
 		System: p.plan.System, RegInfo: p.plan.RegInfo, Ran: p.guest.Current(), Commit: c,
 	}
 	if p.to.Target != nil {

@@ -14,13 +14,14 @@ import (
 )
 
 const (
-	leftID = "20261122T024710-12b4f3"
-	newRun = microvm.StorePath("/nix/store/aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa-runner")
-	newDrv = microvm.StorePath("/nix/store/aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa-runner.drv")
-	newSys = microvm.StorePath("/nix/store/bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb-system")
-	oldRun = microvm.StorePath("/nix/store/dddddddddddddddddddddddddddddddd-oldrunner")
-	oldSys = microvm.StorePath("/nix/store/cccccccccccccccccccccccccccccccc-before")
-	strSys = microvm.StorePath("/nix/store/ffffffffffffffffffffffffffffffff-stranger")
+	leftID  = "20261122T024710-12b4f3"
+	newRun  = microvm.StorePath("/nix/store/aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa-runner")
+	newDrv  = microvm.StorePath("/nix/store/aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa-runner.drv")
+	newSys  = microvm.StorePath("/nix/store/bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb-system")
+	oldRun  = microvm.StorePath("/nix/store/dddddddddddddddddddddddddddddddd-oldrunner")
+	oldSys  = microvm.StorePath("/nix/store/cccccccccccccccccccccccccccccccc-before")
+	regInfo = "/nix/store/rrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrr-info/registration"
+	strSys  = microvm.StorePath("/nix/store/ffffffffffffffffffffffffffffffff-stranger")
 )
 
 // scenario is a deployment in a world.
@@ -105,7 +106,7 @@ func facts(change func(*hostapi.Facts)) hostapi.Facts {
 func plan(change func(*hostapi.Plan)) hostapi.Plan {
 	p := hostapi.Plan{
 		Install: true, Activation: hostapi.ActivateLive, Runner: newRun, System: newSys, HostName: "web",
-		RegInfo: "/nix/store/reg", Previous: oldRun, Closure: []string{"a: 1 → 2"}, Changed: true,
+		RegInfo: regInfo, Previous: oldRun, Closure: []string{"a: 1 → 2"}, Changed: true,
 	}
 	if change != nil {
 		change(&p)
@@ -124,6 +125,8 @@ func starts(p *hostapi.Plan) {
 func nothing(p *hostapi.Plan) {
 	p.Install, p.Activation, p.Changed = false, hostapi.ActivateNone, false
 }
+
+func noRegInfo(p *hostapi.Plan) { p.RegInfo = "" }
 
 func only(p *hostapi.Plan) { p.Activation = hostapi.ActivateNone }
 
@@ -204,7 +207,7 @@ func scenarios() []scenario {
 			w.answers["underway"] = []any{[]hostapi.Underway{{Name: "web", Deployment: dep, Phase: phase}}}
 			c := hostapi.CommitRequest{Name: "web", Runner: newRun, Install: true, Activation: how}
 			w.answers["resume"] = []any{hostapi.Resumed{Deployment: dep, Runner: newRun, Phase: phase, Deadline: time.Unix(946684800+60, 0).UTC(), Commit: &c}}
-			m := map[string]any{"version": 1, "id": leftID, "attribute": "web", "host": "root@host1", "target": "root@web", "hostName": "web", "action": "switch", "system": newSys, "regInfo": "/nix/store/reg", "ran": oldSys, "failedBefore": []string{}, "commit": c}
+			m := map[string]any{"version": 1, "id": leftID, "attribute": "web", "host": "root@host1", "target": "root@web", "hostName": "web", "action": "switch", "system": newSys, "regInfo": regInfo, "ran": oldSys, "failedBefore": []string{}, "commit": c}
 			w.memory[leftID], _ = json.Marshal(m)
 			w.guest.switched, w.guest.id, w.guest.before, w.guest.current = true, leftID, oldSys, newSys
 			if phase != "" {
@@ -221,6 +224,8 @@ func scenarios() []scenario {
 		{"live", nil, rebuild(nil)},
 		{"live, built before", built, rebuild(nil)},
 		{"live, guest runs something else", func(w *world) { w.guest.current = strSys }, rebuild(nil)},
+		{"live, a registration of the host's", plans(noRegInfo, noRegInfo), rebuild(nil)},
+		{"live, another host's guest", func(w *world) { w.guest.elsewhere = true }, rebuild(nil)},
 		{"live with checks", nil, rebuild(checks)},
 		{"live, never undone", nil, rebuild(func(r *Request) { r.Confirm.NoRollback = true })},
 		{"live, units failed", func(w *world) { w.guest.status = "4" }, rebuild(nil)},

@@ -42,6 +42,8 @@ type world struct {
 	commits  []hostapi.CommitRequest
 	finishes []hostapi.FinishRequest
 	sessions int // open ones
+	// token and registration are what the host answers; empty: the truth.
+	token, registration string
 	// unfinished: a session ended, and the host was not told how.
 	unfinished bool
 	// neverUndone: the user wants no undo.
@@ -77,6 +79,9 @@ type guestWorld struct {
 	facts           string // further answers of look
 	gone            bool
 	refusesStart    string
+	// elsewhere: it doesn't share the host's store.
+	elsewhere bool
+	loaded    string // the registration that it was sent
 }
 
 // point is something that is done, the Nth time, in a step.
@@ -263,7 +268,12 @@ func (c *worldConn) Run(ctx context.Context, cmd remote.Command) error {
 	if w.guest.gone {
 		return dropped
 	}
-	for line := range strings.Lines(w.guest.answer(name, args)) {
+	answer := w.guest.answer(name, args)
+	if strings.Contains(answer, "started=") && cmd.Stdin != nil {
+		b, _ := io.ReadAll(cmd.Stdin)
+		w.guest.loaded = string(b)
+	}
+	for line := range strings.Lines(answer) {
 		line = strings.TrimSuffix(line, "\n")
 		if text, ok := strings.CutPrefix(line, "LOG "); ok {
 			fmt.Fprintln(cmd.Stdout, text)
@@ -289,6 +299,9 @@ func (g *guestWorld) answer(name string, args []string) string {
 	case "switch":
 		if g.refusesStart != "" {
 			return boot + "refused=" + g.refusesStart + "\n"
+		}
+		if g.elsewhere && args[8] != "" {
+			return boot + "refused=" + args[8] + " is not here\n"
 		}
 		g.before, g.id = g.current, args[2]
 		if args[1] != "dry-activate" {
@@ -456,7 +469,10 @@ func (s *worldSession) Registration(ctx context.Context, system microvm.StorePat
 	s.w.say("registration of %s", system)
 	switch s.w.point("host registration") {
 	case "", "lost after":
-		return strings.NewReader("registration"), nil
+		if w := s.w; w.registration != "" {
+			return strings.NewReader(w.registration), nil
+		}
+		return strings.NewReader(string(system) + "\n" + strings.Repeat("0", 64) + "\n1\n\n0\n"), nil
 	case "cancelled":
 		return nil, ctx.Err()
 	case "lost":
@@ -515,6 +531,12 @@ func (w *world) does(kind string, req hostapi.Request) (any, error) {
 			p.Activation = hostapi.ActivateRestart
 			return p, nil
 		}
+	case "token":
+		made := "/nix/store/" + strings.Repeat("0", 32) + "-" + req.Token.Name
+		if w.token != "" {
+			made = w.token
+		}
+		return made, nil
 	case "prepare":
 		w.phase = "prepared"
 	case "activate":

@@ -75,7 +75,7 @@ func TestStartArmsTheWayBack(t *testing.T) {
 		if err := Start(t.Context(), g, sw); err != nil {
 			t.Fatal(err)
 		}
-		if got := g.args[len(g.args)-3:]; got[0] != "90" || got[1] != "2" || (got[2] != "") != test.armed {
+		if got := g.args[len(g.args)-4:]; got[0] != "90" || got[1] != "2" || (got[2] != "") != test.armed {
 			t.Errorf("%+v: window %s, limit %s, %d bytes of way back", test, got[0], got[1], len(got[2]))
 		}
 	}

@@ -2,6 +2,7 @@ package hostapi
 
 import (
 	"encoding/json"
+	"regexp"
 	"time"
 
 	"ferry/internal/health"
@@ -40,6 +41,7 @@ type Request struct {
 	Underway *UnderwayRequest `json:"underway,omitempty"`
 	Rollback *RollbackRequest `json:"rollback,omitempty"`
 	Check    *CheckRequest    `json:"check,omitempty"`
+	Token    *TokenRequest    `json:"token,omitempty"`
 	Alive    *AliveRequest    `json:"alive,omitempty"`
 
 	Commands
@@ -332,6 +334,16 @@ type FinishRequest struct {
 	Outcome string       `json:"outcome"`
 	Error   string       `json:"error,omitempty"`
 }
+
+// TokenRequest adds a small file of that name to the host's store; the answer is its
+// path. Nobody could know the name before, so a machine that sees the path shares
+// this store: it is a guest of this host.
+type TokenRequest struct {
+	Name string `json:"name"` // TokenName's
+}
+
+// TokenName is what a token may be called.
+var TokenName = regexp.MustCompile(`^ferry-token-[0-9a-f]{32}$`)
 
 // AliveRequest is a sign of life: where no other follows within Seconds, the
 // operator's side is gone, though nothing has told the connection so, and the
