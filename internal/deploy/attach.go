@@ -128,7 +128,7 @@ func know(ctx context.Context, r *run, p progress, m *memory.Note, left *hostapi
 	var err error
 	if m != nil {
 		if err = m.Contradicts(p.to.Host.String(), p.to.Name, left); err == nil {
-			p, err = recall(m, p)
+			p, err = recall(ctx, r, m, p)
 		}
 	} else {
 		p, err = learn(ctx, r, p, left)
@@ -186,7 +186,7 @@ func learn(ctx context.Context, r *run, p progress, left *hostapi.Resumed) (prog
 	c := left.Commit
 	p.to = resolve(Request{
 		Attribute: vm, Host: p.to.Host, HostSudo: p.to.HostSudo, Target: req.Target, TargetSudo: req.TargetSudo,
-		Action: p.to.Action, UpdateFlake: c.UpdateFlake,
+		Action: p.to.Action, UpdateFlake: c.UpdateFlake, Confirm: req.Confirm,
 	}, ev.Fleet)
 	p.plan = hostapi.Plan{
 		Runner: ev.Record.Runner.Out, System: systemOut(&ev.Record), HostName: ev.Record.HostName,

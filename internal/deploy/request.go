@@ -128,6 +128,8 @@ type AttachRequest struct {
 	TargetSudo bool
 	// Source is the flake that is asked where this machine remembers nothing.
 	Source flake.Source
+	// Confirm has the checks that this machine does not keep.
+	Confirm Confirm
 	// TakeOver ends a session that has the deployment still: one of a connection
 	// that is gone, but not for the host.
 	TakeOver bool

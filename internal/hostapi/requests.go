@@ -3,6 +3,7 @@ package hostapi
 import (
 	"encoding/json"
 	"regexp"
+	"slices"
 	"time"
 
 	"ferry/internal/health"
@@ -255,9 +256,34 @@ type Confirmation struct {
 	Seconds int `json:"seconds,omitempty"`
 	// Await: the operator looks into the guest and says `finish` or `undo`.
 	Await bool `json:"await,omitempty"`
-	// Command and AcceptFailedUnits are for the operator's look into the guest.
+	// Command and AcceptFailedUnits are for the operator's look into the guest. Newer
+	// operators keep the command to themselves, and name it in Withheld.
 	Command           string `json:"command,omitempty"`
 	AcceptFailedUnits bool   `json:"acceptFailedUnits,omitempty"`
+	// Withheld are the names of checks that are not here, since they may contain a
+	// secret: who has only this can't ask whether they hold.
+	Withheld []string `json:"withheld,omitempty"`
+}
+
+// Open is the confirmation as it may be written down.
+func (c Confirmation) Open() Confirmation {
+	open, withheld := c.Checks.Open()
+	if c.Command != "" {
+		withheld = append(withheld, health.Command)
+	}
+	c.Checks, c.Command = open, ""
+	c.Withheld = slices.Concat(c.Withheld, withheld)
+	return c
+}
+
+// Open is the request as it may be written down.
+func (c *CommitRequest) Open() *CommitRequest {
+	if c == nil {
+		return nil
+	}
+	open := *c
+	open.Confirm = c.Confirm.Open()
+	return &open
 }
 
 // Committed answers a CommitRequest.

@@ -49,8 +49,8 @@ func DefaultDir() string {
 	return filepath.Join(state, "ferry", "deployments")
 }
 
-// Keep writes the document of a deployment, replacing an earlier one whole. It
-// may hold passwords of health checks, so only the user may read it.
+// Keep writes the document of a deployment, replacing an earlier one whole. Only the
+// user may read it: addresses and names are nobody else's business.
 func (s Store) Keep(name string, document any) error {
 	if s.Dir == "" {
 		return nil
