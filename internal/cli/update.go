@@ -33,6 +33,8 @@ type updateOptions struct {
 	limit      time.Duration
 	target     string
 	targetSudo bool
+	// targetOf is of a timer's settings; nil: they say nothing.
+	targetOf   func(microvm.Name) (*microvm.Address, bool)
 	restart    string
 	dryRun     bool
 	wait       time.Duration
@@ -230,6 +232,9 @@ func (o *updateOptions) request(n microvm.Name) (deploy.UpdateRequest, error) {
 			return req, err
 		}
 		req.Target = &address
+	} else if o.targetOf != nil {
+		target, sudo := o.targetOf(n)
+		req.Target, req.TargetSudo = target, req.TargetSudo || sudo
 	}
 	return req, nil
 }

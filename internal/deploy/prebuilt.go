@@ -52,6 +52,8 @@ func (w prebuilt) find(ctx context.Context, r *run, p progress) (progress, error
 	if p.to, err = p.to.withRecorded(p.facts.Target, p.facts.TargetSudo); err != nil {
 		return p, err
 	}
+	// A timer may well lack the key for the guest, whoever named its address.
+	p.to.Recorded = p.to.Recorded || w.req.Unattended
 	p.intent = p.to.intent()
 	if p, err = w.choose(ctx, r, p); err != nil || p.done {
 		return p, err

@@ -99,6 +99,22 @@ func (m *Manager) VM(ctx context.Context, n microvm.Name) flake.VM {
 	return fleet.VMs[n]
 }
 
+// VMsOn is what the flake's `ferry` output says of the VMs of a host.
+func (m *Manager) VMsOn(ctx context.Context, p Place) map[microvm.Name]flake.VM {
+	if !m.hasFlake() {
+		return nil
+	}
+	if _, err := m.Fleet(ctx); err != nil {
+		m.Report.Warn("the flake could not be asked for what it says of the VMs of %s: %s", p, firstLine(err.Error()))
+		return nil
+	}
+	vms := map[microvm.Name]flake.VM{}
+	for _, n := range m.ours(p) {
+		vms[n] = m.fleet.VMs[n]
+	}
+	return vms
+}
+
 // RecordedTarget is the address of the guest in the last deployment that knew
 // it, from the VM's history on the host; nil where none did.
 func (h *Host) RecordedTarget(ctx context.Context, n microvm.Name) (*microvm.Address, error) {

@@ -36,8 +36,13 @@ type Update struct {
 	Netrc         string   `json:"netrc,omitempty"` // a file on the host
 	Cache         string   `json:"cache,omitempty"`
 	VMs           []string `json:"vms,omitempty"` // none: all
-	Restart       string   `json:"restart,omitempty"`
-	NoRollback    bool     `json:"noRollback,omitempty"`
+	// Target has the addresses of the systems inside, VM=[USER@]HOST each, and
+	// TargetSudo the VMs in which sudo makes root. Of others the host's own records
+	// count.
+	Target     []string `json:"target,omitempty"`
+	TargetSudo []string `json:"targetSudo,omitempty"`
+	Restart    string   `json:"restart,omitempty"`
+	NoRollback bool     `json:"noRollback,omitempty"`
 }
 
 // FlakeUpdate is one run of `ferry flake-update`.
@@ -119,7 +124,7 @@ func (u *Update) check() error {
 			return wrong(fmt.Sprintf("vms[%d]", i), "is wrong: %v", err)
 		}
 	}
-	return nil
+	return u.checkTargets()
 }
 
 func (f *FlakeUpdate) check() error {
