@@ -71,3 +71,18 @@ func TestRecordIsCachedWithoutSecrets(t *testing.T) {
 		}
 	}
 }
+
+// What the cache lacks is taken from an evaluation of the `ferry` output alone, and
+// nothing else of that.
+func TestChecksComeFromTheFlakeAgain(t *testing.T) {
+	ev := Evaluation{URL: "git+https://flake", Warnings: []string{"a"}, Cached: true}
+	err := ev.takeFleet([]byte(`{"vms":{},"ferry":{"vms":{"web":{"health":{"command":"curl -u me:hunter2 h"}}}}}`), ".")
+	if err != nil || ev.Fleet.VMs["web"].Health.Command != "curl -u me:hunter2 h" || !ev.Cached || len(ev.Warnings) != 1 {
+		t.Errorf("%+v, %v", ev, err)
+	}
+	for _, bad := range []string{``, `{"ferry":{"vms":[]}}`} {
+		if err := ev.takeFleet([]byte(bad), "."); err == nil {
+			t.Errorf("%q was taken", bad)
+		}
+	}
+}
