@@ -4,13 +4,15 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"path/filepath"
 	"testing"
 
+	"ferry/internal/remembered"
 	"ferry/internal/ui"
 )
 
 // Nothing but a yes is one, and a question is asked once in a run; where stderr is
-// no terminal nobody is asked at all.
+// no terminal nobody is asked at all, and it is no.
 func TestConfirmation(t *testing.T) {
 	for answer, want := range map[string]bool{"y": true, " Yes ": true, "": false, "n": false, "yess": false, "ok": false} {
 		if isYes(answer) != want {
@@ -40,7 +42,30 @@ func TestConfirmation(t *testing.T) {
 		t.Error("no error")
 	}
 	var out bytes.Buffer
-	if a := (&app{err: &out, ui: ui.New(&out, &out, false)}); a.confirmer() != nil {
-		t.Error("somebody would be asked who can't see it")
+	t.Setenv("XDG_STATE_HOME", t.TempDir())
+	a := &app{err: &out, ui: ui.New(&out, &out, false)}
+	if yes, err := a.confirmer()(t.Context(), "q"); yes || err != nil || out.Len() > 0 {
+		t.Errorf("somebody was asked who can't see it: %t, %v, %s", yes, err, &out)
+	}
+}
+
+// A yes is remembered, for that very question; a no is not.
+func TestConfirmationsAreRemembered(t *testing.T) {
+	s := remembered.Store{Dir: filepath.Join(t.TempDir(), "targets")}
+	asked := 0
+	ask := remembering(s, func(_ context.Context, q string) (bool, error) { asked++; return q == "good", nil })
+	for _, q := range []string{"good", "bad"} {
+		for range 2 {
+			if yes, err := ask(t.Context(), q); yes != (q == "good") || err != nil {
+				t.Errorf("%s: %t, %v", q, yes, err)
+			}
+		}
+	}
+	if asked != 3 {
+		t.Errorf("asked %d times", asked)
+	}
+	none := remembering(remembered.Store{}, func(context.Context, string) (bool, error) { return false, nil })
+	if yes, err := none(t.Context(), "good"); yes || err != nil {
+		t.Error("what nobody has said is remembered")
 	}
 }

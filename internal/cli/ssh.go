@@ -165,11 +165,9 @@ func (a *app) mayLogIn(ctx context.Context, place manage.Place, n microvm.Name, 
 	if place.Address.Local {
 		return nil
 	}
-	if ask := a.confirmer(); ask != nil {
-		yes, err := ask(ctx, fmt.Sprintf("%s has recorded %s as the address of the system inside %s. Log in there?", place, address, n))
-		if err != nil || yes {
-			return err
-		}
+	yes, err := a.confirmer()(ctx, fmt.Sprintf("%s has recorded %s as the address of the system inside %s. Log in there?", place.Address, address, n))
+	if err != nil || yes {
+		return err
 	}
 	return &deploy.UsageError{
 		Message: fmt.Sprintf("the address of the system inside %s is not known here: %s has recorded %s, which is not used unless you say so", n, place, address),

@@ -30,7 +30,7 @@ type Evaluation struct {
 	Record   microvm.Record
 	Fleet    Fleet
 	Warnings []string // for the user
-	Cached   bool     // no evaluation ran
+	Cached   bool     // the record was not evaluated now
 	Revision string   // of the flake: COMMIT, COMMIT-dirty or empty
 	URL      string   // of the flake, locked
 }
