@@ -26,6 +26,7 @@ type attachOptions struct {
 	targetSudo bool
 	takeOver   bool
 	settle     hostapi.SettleChoice
+	confirm    confirmOptions
 }
 
 func (a *app) attachCommand() *cobra.Command {
@@ -41,7 +42,8 @@ and confirms or undoes it. Otherwise shows how the deployment ended.
 Where to log in and what to run there is never taken from the host. The machine
 that began the deployment remembers it. On another machine the flake says so,
 where it yields the runner that was deployed; else, or for another address, there
-is --target.
+is --target. Checks that may contain a secret, which are check commands and URLs with a
+password or a query, are not kept: they come from the flake, or are named again.
 
 Without ID it is the only one that has not ended, or NAME's last one; several are
 listed. The exit code is that of the deployment.`,
@@ -61,6 +63,7 @@ listed. The exit code is that of the deployment.`,
 				req.Target = &address
 			}
 			req.TargetSudo, req.TakeOver, req.Settle = o.targetSudo, o.takeOver, o.settle
+			req.Confirm = o.confirm.confirm()
 			req.Source = flake.Source{Ref: o.place.flake, Options: o.place.nix.words}
 			return a.attach(cmd.Context(), req, &o)
 		},
@@ -69,6 +72,7 @@ listed. The exit code is that of the deployment.`,
 	addSettleFlag(cmd, &o.settle)
 	cmd.Flags().StringVar(&o.target, "target", "", "the address of the system inside")
 	cmd.Flags().BoolVar(&o.targetSudo, "target-sudo", false, "become root in the guest with sudo")
+	o.confirm.addSecretFlags(cmd.Flags())
 	cmd.Flags().BoolVar(&o.takeOver, "take-over", false, "end the ferry that still holds the deployment, such as one behind a frozen connection")
 	return cmd
 }

@@ -42,6 +42,16 @@ func (o *confirmOptions) addFlags(fs *pflag.FlagSet) {
 	fs.Var(&commandValue{to: &o.command}, "check-command", "a shell command that must succeed in the guest, as root (instead of the flake's)")
 }
 
+// addSecretFlags is for the checks that ferry keeps nowhere.
+func (o *confirmOptions) addSecretFlags(fs *pflag.FlagSet) {
+	for _, k := range health.Kinds() {
+		if k.Name == "http" {
+			fs.Var(&checkValue{to: k.Of(&o.checks), check: k.Valid, kind: k.Value}, "check-"+k.Name, "a check of the deployment whose URL has a password or a query (repeatable)")
+		}
+	}
+	fs.Var(&commandValue{to: &o.command}, "check-command", "the check command of the deployment")
+}
+
 // confirm is what the options say; what they leave open is empty.
 func (o *confirmOptions) confirm() deploy.Confirm {
 	return deploy.Confirm{

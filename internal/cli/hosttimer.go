@@ -42,6 +42,8 @@ type timerOptions struct {
 	delay    time.Duration
 	remove   bool
 	dryRun   bool
+	// complete adds what the flake says of the host's VMs; nil: nothing.
+	complete func(context.Context, *manage.Manager, manage.Place)
 }
 
 func (o *timerOptions) addFlags(cmd *cobra.Command) {
@@ -57,6 +59,7 @@ func (a *app) timerUpdate() *cobra.Command {
 	var o timerOptions
 	var u timers.Update
 	var source sourceOptions
+	var target guestAddress
 	cmd := &cobra.Command{
 		Use:   "update HOST [NAME…]",
 		Short: "Schedule updates of a host's VMs",
@@ -64,7 +67,11 @@ func (a *app) timerUpdate() *cobra.Command {
 says. The sources and --cache are those of ferry update; --from-flake builds what
 the VMs' ` + "`flake`" + ` files name, as microvm -u does, with the same undo as every
 deployment. Where the host can't log in to a VM's system, --restart decides:
-auto restarts the VM, never installs only.`,
+auto restarts the VM, never installs only.
+
+Where a VM's system is comes from --target, for one VM, or from the flake's ` + "`ferry`" + `
+output, as it is now; otherwise from the host's own record of the VM's last
+deployment.`,
 		Example: `  ferry host timer update root@server --on-calendar daily --randomized-delay 30m --from-flake --restart never
   ferry host timer update root@server web --on-calendar hourly --hydra https://hydra.example.org/jobset/infra/main --cache https://cache.example.org
   ferry host timer update root@server --remove`,
@@ -78,9 +85,13 @@ auto restarts the VM, never installs only.`,
 			u.AllowHTTP = &source.allowHTTP
 			req := timers.Request{Kind: timers.KindUpdate, Settings: timers.Settings{Update: &u}}
 			if !o.remove {
+				if err := target.into(&u); err != nil {
+					return err
+				}
 				if _, _, err := timedUpdate(&u); err != nil {
 					return err
 				}
+				o.complete = func(ctx context.Context, m *manage.Manager, p manage.Place) { addTargets(ctx, m, p, &u) }
 			}
 			if !source.allowHTTP {
 				u.AllowHTTP = nil // which an older ferry on the host reads, too
@@ -94,6 +105,8 @@ auto restarts the VM, never installs only.`,
 	addAllowOlder(fs, &u.AllowOlder)
 	fs.StringVar(&u.Cache, "cache", "", "the binary cache that has the builds (default: the host's own substituters)")
 	fs.StringVar(&u.Restart, "restart", "", "when to restart a VM: auto (only where it can't be switched live), if-needed, always, never")
+	fs.StringVar(&target.address, "target", "", "the address of the system inside, for one VM (default: the flake's, else the host's record)")
+	fs.BoolVar(&target.sudo, "target-sudo", false, "become root in the guest with sudo")
 	fs.BoolVar(&u.NoRollback, "no-rollback", false, "leave an update that failed as it is instead of undoing it")
 	return cmd
 }
@@ -140,7 +153,12 @@ func (a *app) setTimer(ctx context.Context, o *timerOptions, word string, req ti
 			return &cmdline.UsageError{Err: err, Next: "for example --on-calendar daily; ferry host timer " + string(req.Kind) + " --help"}
 		}
 	}
-	return a.onPlace(ctx, &o.place, word, func(h *manage.Host) error {
+	complete := func(m *manage.Manager, p manage.Place) {
+		if o.complete != nil {
+			o.complete(ctx, m, p)
+		}
+	}
+	return a.onPlaceWith(ctx, &o.place, word, complete, func(h *manage.Host) error {
 		r, err := h.SetTimer(ctx, req)
 		if err != nil {
 			return err

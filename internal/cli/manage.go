@@ -76,11 +76,17 @@ func (a *app) onHostOf(ctx context.Context, vm microvm.Name, o *placeOptions, f 
 
 // onPlace connects to the host that the user named.
 func (a *app) onPlace(ctx context.Context, o *placeOptions, word string, f func(*manage.Host) error) error {
+	return a.onPlaceWith(ctx, o, word, func(*manage.Manager, manage.Place) {}, f)
+}
+
+// onPlaceWith is onPlace, with something before that needs the flake.
+func (a *app) onPlaceWith(ctx context.Context, o *placeOptions, word string, before func(*manage.Manager, manage.Place), f func(*manage.Host) error) error {
 	return a.withManager(ctx, o, func(m *manage.Manager) error {
 		place, err := m.Place(ctx, word, o.hostSudo)
 		if err != nil {
 			return err
 		}
+		before(m, place)
 		h, err := m.Connect(ctx, place)
 		if err != nil {
 			return err

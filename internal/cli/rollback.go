@@ -42,8 +42,9 @@ reached, the VM is restarted. A stopped VM stays stopped.
 
 Nothing is evaluated or built, and generations keep their numbers. The address
 of the system inside is taken from --target, else from the flake's ` + "`ferry`" + `
-output, else from the last deployment that knew it; so a rollback works with the
-flake gone, with --host.` + confirmHelp,
+output; so a rollback works with the flake gone, with --host and --target. What the
+last deployment has recorded on the host is used once you have confirmed it on the
+terminal, and with --host local; without a terminal, the error names it.` + confirmHelp,
 		Example: `  ferry rollback web
   ferry rollback web --to 3 --dry-run
   ferry rollback web --host root@server --target root@web.example.com`,
@@ -117,7 +118,7 @@ func (a *app) rollback(ctx context.Context, req deploy.RollbackRequest, o *rollb
 			req.Target, req.TargetSudo = vm.Target, req.TargetSudo || vm.TargetSudo
 		}
 		req.Confirm = req.Confirm.Or(vm.Health)
-		d := &deploy.Deployer{Report: a.ui, SocketDir: m.SocketDir, AskPassword: m.AskPassword, Memory: memory()}
+		d := &deploy.Deployer{Report: a.ui, SocketDir: m.SocketDir, AskPassword: m.AskPassword, Ask: a.confirmer(), Memory: memory()}
 		result, err := d.Rollback(ctx, req)
 		return a.showResult(result, err)
 	})

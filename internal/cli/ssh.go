@@ -3,6 +3,7 @@ package cli
 import (
 	"context"
 	"errors"
+	"fmt"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -30,9 +31,10 @@ func (a *app) sshCommand() *cobra.Command {
 		Short: "Log in to the system inside a VM, or run a command there",
 		Long: `Starts your ssh to the system inside the VM. Its address is that of --target, else
 the flake's ferry.vms.NAME.target, else the one that the last deployment recorded
-on the VM's host. With --through-host the connection goes through the host, for
-guests that only it can reach. With --vsock the host itself logs in, with the keys
-that root has there, by its ` + "`microvm -s`" + `: for guests without a network.
+on the VM's host, once you have confirmed it on the terminal. With --through-host
+the connection goes through the host, for guests that only it can reach. With
+--vsock the host itself logs in, with the keys that root has there, by its
+` + "`microvm -s`" + `: for guests without a network.
 
 Options of ferry stand before COMMAND; COMMAND is handed to the login shell there
 as ssh does, and its exit code is ferry's.`,
@@ -148,9 +150,29 @@ func (a *app) findGuest(ctx context.Context, n microvm.Name, o *sshOptions, f *r
 				Next:    "name it with --target, or set ferry.vms." + n.Attribute() + ".target in the flake",
 			}
 		}
+		if err := a.mayLogIn(ctx, place, n, *address); err != nil {
+			return err
+		}
 		f.Address = *address
 		return nil
 	})
+}
+
+// mayLogIn asks whether the address that a host has recorded is that of its VM: it
+// may be any machine's that the user can log in to. On the host itself the record is
+// the user's own.
+func (a *app) mayLogIn(ctx context.Context, place manage.Place, n microvm.Name, address microvm.Address) error {
+	if place.Address.Local {
+		return nil
+	}
+	yes, err := a.confirmer()(ctx, fmt.Sprintf("%s has recorded %s as the address of the system inside %s. Log in there?", place.Address, address, n))
+	if err != nil || yes {
+		return err
+	}
+	return &deploy.UsageError{
+		Message: fmt.Sprintf("the address of the system inside %s is not known here: %s has recorded %s, which is not used unless you say so", n, place, address),
+		Next:    fmt.Sprintf("if that is right: --target %s, or set ferry.vms.%s.target in the flake", address, n),
+	}
 }
 
 // splitTwoValueOptions undoes joinTwoValueOptions in words that are not ferry's.

@@ -23,7 +23,7 @@ func timedUpdate(u *timers.Update) (*updateOptions, []microvm.Name, error) {
 		},
 		allowOlder: u.AllowOlder,
 		cache:      u.Cache, relay: string(deploy.RelayNever), restart: u.Restart, wait: timedWait,
-		confirm: confirmOptions{noRollback: u.NoRollback}, unattended: true,
+		confirm: confirmOptions{noRollback: u.NoRollback}, unattended: true, targetOf: u.TargetOf,
 	}
 	names, err := o.names("ferry host timer update HOST [NAME…]", u.VMs)
 	return o, names, err

@@ -34,6 +34,8 @@ type updateOptions struct {
 	limit      time.Duration
 	target     string
 	targetSudo bool
+	// targetOf is of a timer's settings; nil: they say nothing.
+	targetOf   func(microvm.Name) (*microvm.Address, bool)
 	restart    string
 	dryRun     bool
 	wait       time.Duration
@@ -71,7 +73,9 @@ Signatures are always checked, by the keys that the host trusts. Where the host
 can't reach the cache, this machine copies from it, and checks as well (--relay).
 
 A VM that can't be switched live, or whose system can't be logged in to, is
-restarted unless --restart=never: then it is installed only.
+restarted unless --restart=never: then it is installed only. An address that only
+the host has recorded is used once you have confirmed it on the terminal, and with
+--host local; without a terminal, --target or the flake must name it.
 
 Sources are asked over https unless --allow-http says otherwise. A build of Hydra
 that is older than the installed one of the same job needs --allow-older.` + confirmHelp,
@@ -101,7 +105,7 @@ that is older than the installed one of the same job needs --allow-older.` + con
 	fs.Var(&cmdline.Duration{To: &o.stall, Most: most}, "stall-timeout", "how long a download may stall (default: 1m)")
 	fs.Var(&cmdline.Duration{To: &o.limit, Most: most}, "fetch-limit", "how long the download for a VM may take (default: 6h)")
 	o.confirm.addFlags(fs)
-	fs.StringVar(&o.target, "target", "", "the address of the system inside, for one VM (default: the flake's, else what the last deployment recorded)")
+	fs.StringVar(&o.target, "target", "", "the address of the system inside, for one VM (default: the flake's, else what the host has recorded, if you confirm it)")
 	fs.BoolVar(&o.targetSudo, "target-sudo", false, "become root in the guest with sudo")
 	fs.BoolVar(&o.dryRun, "dry-run", false, "say what would happen and change nothing")
 	fs.StringVar(&o.restart, "restart", "", "when to restart a VM: auto (only where it can't be switched live), if-needed (also where the hardware differs), always, never")
@@ -242,6 +246,9 @@ func (o *updateOptions) request(n microvm.Name) (deploy.UpdateRequest, error) {
 			return req, err
 		}
 		req.Target = &address
+	} else if o.targetOf != nil {
+		target, sudo := o.targetOf(n)
+		req.Target, req.TargetSudo = target, req.TargetSudo || sudo
 	}
 	return req, nil
 }

@@ -33,7 +33,7 @@ func (a *app) runUpdate(ctx context.Context, o *updateOptions, names []microvm.N
 		n, evaluator := a.evaluators()
 		r := &updateRun{
 			app: a, o: o, m: m, source: source, only: len(names) == 1,
-			deployer: &deploy.Deployer{Report: a.ui, Evaluator: evaluator, Nix: n, SocketDir: m.SocketDir, AskPassword: m.AskPassword, Memory: memory()},
+			deployer: &deploy.Deployer{Report: a.ui, Evaluator: evaluator, Nix: n, SocketDir: m.SocketDir, AskPassword: m.AskPassword, Ask: a.confirmer(), Memory: memory()},
 		}
 		byPlace, places, err := r.places(ctx, names)
 		if err != nil {

@@ -1,14 +1,19 @@
 package deploy
 
 import (
+	"bytes"
 	"context"
 	"fmt"
+	"path"
+	"strings"
 	"time"
+	"unicode"
 
 	"ferry/internal/deploy/live"
 	"ferry/internal/guest"
 	"ferry/internal/hostapi"
 	"ferry/internal/microvm"
+	"ferry/internal/nix"
 )
 
 // activateLive switches the running guest, and makes sure over a new connection
@@ -21,6 +26,11 @@ func activateLive(ctx context.Context, r *run, p progress) (progress, error) {
 	if p.guest == nil {
 		return p, fmt.Errorf("the host wants to switch %s while it runs, though it was told that the guest can't be reached", p.to.Name)
 	}
+	sw := p.guestSwitch(r.id)
+	var err error
+	if sw, err = r.vouched(ctx, p, sw); err != nil {
+		return p, err
+	}
 	if p.to.Action != hostapi.ActionDryActivate {
 		c := p.liveCommit()
 		p = r.remember(p, c)
@@ -29,15 +39,41 @@ func activateLive(ctx context.Context, r *run, p progress) (progress, error) {
 			return p, err
 		}
 	}
-	sw := p.guestSwitch(r.id)
-	if sw.RegInfo == "" { // a runner that carries no registration of its own
-		reg, err := r.host.Registration(ctx, p.plan.System)
-		if err != nil {
-			return p, err
-		}
-		sw.Registration = reg
-	}
 	return r.switchGuest(ctx, p, sw)
+}
+
+// vouched adds to a switch what the host says about the new system's closure, and
+// what shows that the guest is this host's: it must see a path that the host has made
+// for this switch. So what a host says reaches only guests in which it is root anyway.
+func (r *run) vouched(ctx context.Context, p progress, sw guest.Switch) (guest.Switch, error) {
+	var err error
+	if sw.Token, err = r.host.Token(ctx); err != nil {
+		return sw, err
+	}
+	if sw.RegInfo != "" {
+		return sw, checkRegInfo(sw.RegInfo)
+	}
+	// A runner that carries no registration of its own.
+	reg, err := r.host.Registration(ctx, p.plan.System)
+	if err != nil {
+		return sw, err
+	}
+	text, err := nix.CheckRegistration(reg, p.plan.System)
+	if err != nil {
+		return sw, fmt.Errorf("what %s says its store has registered: %w", p.to.Host, err)
+	}
+	sw.Registration = bytes.NewReader(text)
+	return sw, nil
+}
+
+// checkRegInfo refuses what is not a file below a store path.
+func checkRegInfo(file string) error {
+	top, below, _ := strings.Cut(strings.TrimPrefix(file, microvm.StoreDir+"/"), "/")
+	_, err := microvm.ParseStorePath(microvm.StoreDir + "/" + top)
+	if err != nil || path.Clean(file) != file || strings.ContainsFunc(below, unicode.IsControl) || !strings.HasPrefix(file, microvm.StoreDir+"/") {
+		return fmt.Errorf("the registration of the new system is not a file of the store: %.120q", file)
+	}
+	return nil
 }
 
 // switchGuest does the switch and has it confirmed, or undone.

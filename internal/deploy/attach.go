@@ -14,6 +14,9 @@ import (
 	"ferry/internal/microvm"
 )
 
+// maxListed bounds the deployments that a message lists.
+const maxListed = 12
+
 // NoDeploymentError says that a host has no such deployment.
 type NoDeploymentError struct {
 	Host microvm.Address
@@ -71,8 +74,11 @@ func findLeft(ctx context.Context, r *run, p progress) (progress, error) {
 		return p, &NoDeploymentError{Host: req.Host, What: "no deployment that has not ended"}
 	case len(found) > 1:
 		var ids []string
-		for _, u := range found {
-			ids = append(ids, fmt.Sprintf("%s (%s, by %s)", u.Deployment.ID, u.Name, u.Deployment.By))
+		for _, u := range found[:min(len(found), maxListed)] {
+			ids = append(ids, fmt.Sprintf("%.80s (%s, by %.80s)", u.Deployment.ID, u.Name, u.Deployment.By))
+		}
+		if more := len(found) - maxListed; more > 0 {
+			ids = append(ids, fmt.Sprintf("and %d more", more))
 		}
 		return p, &UsageError{Message: "more than one deployment has not ended: " + strings.Join(ids, ", "), Next: "name one of them"}
 	}
@@ -84,7 +90,7 @@ func findLeft(ctx context.Context, r *run, p progress) (progress, error) {
 	r.host.ID, r.host.VM = r.id, left.Name
 	p.to = p.to.named(left.Name, left.Deployment.Action)
 	p.result.VM, p.result.Deployment, p.result.Action = left.Name, r.id, left.Deployment.Action
-	r.say.Step("deployment %s by %s, begun %s", r.id, left.Deployment.By, left.Deployment.Started.Local().Format(time.DateTime))
+	r.say.Step("deployment %s by %.80s, begun %s", r.id, left.Deployment.By, left.Deployment.Started.Local().Format(time.DateTime))
 	return p, nil
 }
 
@@ -128,7 +134,7 @@ func know(ctx context.Context, r *run, p progress, m *memory.Note, left *hostapi
 	var err error
 	if m != nil {
 		if err = m.Contradicts(p.to.Host.String(), p.to.Name, left); err == nil {
-			p, err = recall(m, p)
+			p, err = recall(ctx, r, m, p)
 		}
 	} else {
 		p, err = learn(ctx, r, p, left)
@@ -186,7 +192,7 @@ func learn(ctx context.Context, r *run, p progress, left *hostapi.Resumed) (prog
 	c := left.Commit
 	p.to = resolve(Request{
 		Attribute: vm, Host: p.to.Host, HostSudo: p.to.HostSudo, Target: req.Target, TargetSudo: req.TargetSudo,
-		Action: p.to.Action, UpdateFlake: c.UpdateFlake,
+		Action: p.to.Action, UpdateFlake: c.UpdateFlake, Confirm: req.Confirm,
 	}, ev.Fleet)
 	p.plan = hostapi.Plan{
 		Runner: ev.Record.Runner.Out, System: systemOut(&ev.Record), HostName: ev.Record.HostName,

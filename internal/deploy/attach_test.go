@@ -33,6 +33,7 @@ const (
 	leftSys = microvm.StorePath("/nix/store/bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb-system")
 	ranSys  = microvm.StorePath("/nix/store/cccccccccccccccccccccccccccccccc-before")
 	secret  = microvm.StorePath("/nix/store/dddddddddddddddddddddddddddddddd-secret")
+	mine    = "true # mine"
 	baitRun = microvm.StorePath("/nix/store/ffffffffffffffffffffffffffffffff-bait")
 )
 
@@ -90,6 +91,10 @@ func (c *fakeConn) Close() error               { return nil }
 func (c *fakeConn) Run(_ context.Context, cmd remote.Command) error {
 	name := strings.Trim(strings.TrimPrefix(cmd.Shown, "ferry's script "), "`")
 	marker, args := cmd.Args[4], cmd.Args[5:]
+	if cmd.Stdin != nil {
+		b, _ := io.ReadAll(cmd.Stdin)
+		args = append(slices.Clone(args), "<"+string(b))
+	}
 	c.stage.commands = append(c.stage.commands, name+" "+strings.Join(args, " "))
 	if name == "follow" {
 		name += " " + args[2]
@@ -136,6 +141,10 @@ func (s *stageSession) Call(ctx context.Context, req hostapi.Request, result any
 		return lostConnection()
 	case "fail " + kind:
 		return &hostapi.Failure{Message: "no", State: "undone", RolledBack: true}
+	}
+	if kind == "token" {
+		*result.(*microvm.StorePath) = microvm.StorePath("/nix/store/" + strings.Repeat("0", 32) + "-" + req.Token.Name)
+		return nil
 	}
 	if answer, ok := l.answers[kind]; ok && result != nil {
 		b, _ := json.Marshal(answer)
@@ -194,6 +203,14 @@ func (f *flakes) Evaluate(context.Context, flake.Source, microvm.Name) (*flake.E
 	return f.ev, nil
 }
 
+func (f *flakes) Fleet(context.Context, flake.Source) (flake.Fleet, []string, error) {
+	f.asked++
+	if f.ev == nil {
+		return flake.Fleet{}, nil, errors.New("there is no flake")
+	}
+	return f.ev.Fleet, nil, nil
+}
+
 func address(t *testing.T, s string) microvm.Address {
 	t.Helper()
 	a, err := microvm.ParseAddress(s)
@@ -242,7 +259,7 @@ func remembers(t *testing.T, how hostapi.Activation) remembered.Store {
 	r := &run{Deployer: &Deployer{Memory: s, Report: &silent{}}, id: leftID}
 	p := progress{
 		to: Resolved{Attribute: "web", Name: "web", Host: ptr(address(t, "root@host1")), Target: &web, Action: hostapi.ActionSwitch,
-			Confirm: Confirm{Command: "true # mine", Timeout: time.Minute, Checks: health.Checks{TCP: []string{"web:80"}}}},
+			Confirm: Confirm{Command: mine, Timeout: time.Minute, Checks: health.Checks{TCP: []string{"web:80"}}}},
 		guest:  &live.Guest{Facts: guest.Facts{Current: ranSys}},
 		before: restart.Units{Known: true},
 		record: microvm.Record{Name: "web", HostName: "web"},
@@ -261,7 +278,7 @@ func ptr[T any](v T) *T { return &v }
 func (l *stage) attach(m memory.Store, e Evaluator, change func(*AttachRequest)) (*Result, error) {
 	l.t.Helper()
 	d := &Deployer{Report: &silent{}, Memory: m, Evaluator: e, tools: tools{dial: l.dial, open: l.open}}
-	req := AttachRequest{Host: address(l.t, "root@host1"), Name: "web"}
+	req := AttachRequest{Host: address(l.t, "root@host1"), Name: "web", Confirm: Confirm{Command: mine}}
 	if change != nil {
 		change(&req)
 	}
@@ -293,7 +310,7 @@ func TestAttachTakesNothingFromTheHost(t *testing.T) {
 			l.wantDialled("root@host1", "root@web")
 			l.wantTold(c.told...)
 			l.without(append(l.commands, l.told...), "bait")
-			if all := strings.Join(l.commands, "\n"); !strings.Contains(all, string(leftSys)+" no  true # mine") {
+			if all := strings.Join(l.commands, "\n"); !strings.Contains(all, string(leftSys)+" no  yes <"+mine) {
 				t.Errorf("the guest was not asked what this machine remembers: %s", all)
 			}
 			if r.System != leftSys || left(m) {
@@ -443,7 +460,7 @@ func TestAttachKnowsThatItHasUndone(t *testing.T) {
 		}
 		return l.dial(ctx, o)
 	}
-	_, err := d.Attach(t.Context(), AttachRequest{Host: address(t, "root@host1"), Name: "web"})
+	_, err := d.Attach(t.Context(), AttachRequest{Host: address(t, "root@host1"), Name: "web", Confirm: Confirm{Command: mine}})
 	var undone *Error
 	if !errors.As(err, &undone) || !undone.RolledBack {
 		t.Errorf("got %v, %+v", err, undone)
@@ -481,11 +498,11 @@ func TestDeploymentIsRememberedUntilItHasEnded(t *testing.T) {
 		lost string // the request at which the connection ends for good
 		told []string
 	}{
-		"live":          {how: hostapi.ActivateLive, told: []string{"KEEP", "activate", "commit", "finish", "FORGET"}},
+		"live":          {how: hostapi.ActivateLive, told: []string{"token", "KEEP", "activate", "commit", "finish", "FORGET"}},
 		"restart":       {how: hostapi.ActivateRestart, told: []string{"KEEP", "commit", "finish", "FORGET"}},
 		"failed":        {how: hostapi.ActivateRestart, lost: "fail commit", told: []string{"KEEP", "commit", "FORGET"}},
 		"lost":          {how: hostapi.ActivateRestart, lost: "commit", told: []string{"KEEP", "commit"}},
-		"lost activate": {how: hostapi.ActivateLive, lost: "activate", told: []string{"KEEP", "activate"}},
+		"lost activate": {how: hostapi.ActivateLive, lost: "activate", told: []string{"token", "KEEP", "activate"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			l := liar(t, "")
@@ -505,7 +522,7 @@ func TestDeploymentIsRememberedUntilItHasEnded(t *testing.T) {
 			r, p := d.begin(Request{Attribute: "web", Host: ptr(address(t, "root@host1")), Target: ptr(address(t, "root@web")), Action: hostapi.ActionSwitch}, nil)
 			r.id = leftID
 			p.record = microvm.Record{HostName: "web", SSH: ptr(true)}
-			p.plan = hostapi.Plan{Runner: leftRun, System: leftSys, RegInfo: "/nix/store/x/reg", Install: true, Activation: c.how}
+			p.plan = hostapi.Plan{Runner: leftRun, System: leftSys, RegInfo: regInfo, Install: true, Activation: c.how}
 			p.guest = &live.Guest{Conn: &fakeConn{stage: l, address: *p.to.Target}}
 			p.standing.prepared = true
 			if c.how == hostapi.ActivateRestart {

@@ -49,8 +49,17 @@ func (c Confirm) terms() live.Terms {
 func (c Confirm) forHost(within time.Duration, await bool) hostapi.Confirmation {
 	return hostapi.Confirmation{
 		NoRollback: c.NoRollback, Checks: c.Checks, Await: await, Seconds: int(within.Seconds()),
-		Command: c.Command, AcceptFailedUnits: c.AcceptFailedUnits,
+		AcceptFailedUnits: c.AcceptFailedUnits, Withheld: c.commandName(),
 	}
+}
+
+// commandName is all that others learn of the command: it may contain a secret, and
+// only the operator runs it.
+func (c Confirm) commandName() []string {
+	if c.Command == "" {
+		return nil
+	}
+	return []string{health.Command}
 }
 
 // Or fills in what the command line left open from what the flake says (nil:

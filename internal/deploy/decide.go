@@ -112,6 +112,10 @@ func (r *run) reachGuest(ctx context.Context, p progress, policy guestPolicy) (p
 	if policy.excuse == nil {
 		return r.lookAtGuest(ctx, p)
 	}
+	p, err := r.takeHint(ctx, p, policy.then != installIt)
+	if err != nil {
+		return p, err
+	}
 	why := "the address of its system is not known"
 	if p.to.Target != nil {
 		p.result.Target = p.to.Target.String()

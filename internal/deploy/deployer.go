@@ -1,6 +1,7 @@
 package deploy
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"encoding/hex"
@@ -15,6 +16,7 @@ import (
 	"ferry/internal/deploy/memory"
 	"ferry/internal/deploy/transfer"
 	"ferry/internal/flake"
+	"ferry/internal/guest"
 	"ferry/internal/microvm"
 	"ferry/internal/nix"
 	"ferry/internal/remote"
@@ -43,6 +45,8 @@ type Deployer struct {
 	Nix         *nix.Nix // the operator's
 	SocketDir   string
 	AskPassword func(prompt string) (string, error)
+	// Ask asks the user on a terminal, who says yes or no; nil: there is none.
+	Ask func(ctx context.Context, question string) (bool, error)
 	// Memory is for attaching to a deployment later; nil: nothing is kept.
 	Memory memory.Store
 
@@ -106,8 +110,19 @@ func (r *run) door(to Resolved) live.Door {
 // if it shares the host's store.
 func (r *run) visit(p progress, probe microvm.StorePath) live.Visit {
 	return live.Visit{
-		VM: p.to.Name, Attribute: p.to.Attribute, HostName: p.record.HostName, Probe: probe, Report: r.say, OnlySay: p.to.DryRun,
+		VM: p.to.Name, Attribute: p.to.Attribute, HostName: p.hostName(),
+		Known: func(f guest.Facts) bool { return p.recognises(r.id, f) }, Probe: probe, Report: r.say, OnlySay: p.to.DryRun,
 	}
+}
+
+// hostName is what the guest must call itself. Without an evaluation here it is the
+// host's word, which only tells the guests of that host apart: see vouched.
+func (p progress) hostName() string { return cmp.Or(p.record.HostName, p.plan.HostName) }
+
+// recognises reports whether a machine, by its own word, is the guest of a VM without
+// a host name: it has this very deployment's switch, or runs what the host believes.
+func (p progress) recognises(id string, f guest.Facts) bool {
+	return f.Switching == id || f.Armed == id || f.Current != "" && (f.Current == p.facts.VM.Running || p.attached != nil && f.Current == p.plan.System)
 }
 
 func (r *run) openGuest(ctx context.Context, p progress, probe microvm.StorePath) (*live.Guest, error) {

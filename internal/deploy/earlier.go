@@ -78,8 +78,9 @@ func (w earlier) foresee(ctx context.Context, r *run, p progress) (progress, err
 	if p.plan.Nothing() || p.to.DryRun {
 		p = p.nothingLeft()
 		p.result.Generation = p.generation
+		return p, nil
 	}
-	return p, nil
+	return r.lookInsideBy(ctx, p)
 }
 
 func (w earlier) claim(p progress) hostapi.PrepareRequest {
@@ -102,10 +103,11 @@ func (w earlier) obtain(_ context.Context, _ *run, p progress) (progress, error)
 
 func (w earlier) decide(ctx context.Context, r *run, p progress) (progress, error) {
 	p, err := w.plan(ctx, r, p)
-	if err == nil {
-		p.result.fromPlan(p.plan)
+	if err != nil {
+		return p, err
 	}
-	return p, err
+	p.result.fromPlan(p.plan)
+	return r.lookInsideBy(ctx, p)
 }
 
 func (w earlier) plan(ctx context.Context, r *run, p progress) (progress, error) {

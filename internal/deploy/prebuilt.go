@@ -52,6 +52,8 @@ func (w prebuilt) find(ctx context.Context, r *run, p progress) (progress, error
 	if p.to, err = p.to.withRecorded(p.facts.Target, p.facts.TargetSudo); err != nil {
 		return p, err
 	}
+	// A timer may well lack the key for the guest, whoever named its address.
+	p.to.Recorded = p.to.Recorded || w.req.Unattended
 	p.intent = p.to.intent()
 	if p, err = w.choose(ctx, r, p); err != nil || p.done {
 		return p, err
@@ -126,9 +128,16 @@ func (w prebuilt) chooseByFlake(ctx context.Context, r *run, p progress) (progre
 }
 
 func (w prebuilt) foresee(ctx context.Context, r *run, p progress) (progress, error) {
+	var err error
 	there := p.facts.VM
-	if !p.mustWait() && slices.Contains([]microvm.StorePath{there.Current, there.Old, there.Booted}, p.runner) {
-		var err error
+	has := slices.Contains([]microvm.StorePath{there.Current, there.Old, there.Booted}, p.runner)
+	if !p.to.DryRun && (!has || p.mustWait()) && there.Unit.Up() && p.to.Restart != hostapi.RestartAlways {
+		// Rather than after the download.
+		if p, err = r.takeHint(ctx, p, p.to.Restart != hostapi.RestartNever); err != nil {
+			return p, err
+		}
+	}
+	if has && !p.mustWait() {
 		if p, err = w.plan(ctx, r, p); err != nil {
 			return p, err
 		}

@@ -1,12 +1,17 @@
 package deploy
 
 import (
+	"cmp"
+	"context"
 	"fmt"
+	"slices"
+	"strings"
 	"time"
 
 	"ferry/internal/deploy/memory"
 	"ferry/internal/deploy/restart"
 	"ferry/internal/flake"
+	"ferry/internal/health"
 	"ferry/internal/hostapi"
 	"ferry/internal/microvm"
 )
@@ -20,8 +25,8 @@ func (r *run) memory() memory.Memory {
 func (r *run) remember(p progress, c hostapi.CommitRequest) progress {
 	n := memory.Note{
 		Attribute: p.to.Attribute, Host: p.to.Host.String(), HostSudo: p.to.HostSudo,
-		HostName: p.record.HostName, Action: p.to.Action,
-		System: p.plan.System, RegInfo: p.plan.RegInfo, Ran: p.guest.Current(), Commit: c,
+		HostName: p.hostName(), Action: p.to.Action,
+		System: p.plan.System, RegInfo: p.plan.RegInfo, Ran: p.guest.Current(), Commit: *c.Open(),
 	}
 	if p.to.Target != nil {
 		n.Target, n.TargetSudo = p.to.Target.String(), p.to.TargetSudo
@@ -36,7 +41,7 @@ func (r *run) remember(p progress, c hostapi.CommitRequest) progress {
 
 // recall is what the deployment knew when it was left. What the user named for
 // this command counts more.
-func recall(m *memory.Note, p progress) (progress, error) {
+func recall(ctx context.Context, r *run, m *memory.Note, p progress) (progress, error) {
 	c, req := m.Commit, p.attached.req
 	p.plan, p.record = m.Plan(), m.Record()
 	p.generation, p.result.Generation = c.Generation, c.Generation
@@ -60,5 +65,47 @@ func recall(m *memory.Note, p progress) (progress, error) {
 			Timeout: time.Duration(c.Confirm.Seconds) * time.Second,
 		},
 	}, flake.Fleet{})
-	return p, nil
+	withheld := c.Confirm.Withheld
+	if c.Activation != hostapi.ActivateLive { // the host has made its checks
+		withheld = slices.DeleteFunc(slices.Clone(withheld), func(name string) bool { return name != health.Command })
+	}
+	var err error
+	p.to.Confirm, err = r.regain(ctx, p, withheld)
+	return p, err
+}
+
+// regain completes what is remembered of the checks, which is kept without those
+// that may contain a secret: they are named again, or the flake still has them.
+func (r *run) regain(ctx context.Context, p progress, withheld []string) (Confirm, error) {
+	c, left := p.to.Confirm.regain(p.attached.req.Confirm, withheld)
+	if len(left) == 0 {
+		return c, nil
+	}
+	fleet, _, err := r.Evaluator.Fleet(ctx, p.attached.req.Source)
+	if err == nil {
+		c, left = c.regain(Confirm{}.Or(fleet.VMs[p.to.Attribute].Health), left)
+	}
+	if len(left) == 0 {
+		return c, nil
+	}
+	return c, &UsageError{
+		Message: fmt.Sprintf("deployment %s was begun with checks that this machine does not keep, since they may contain a secret: %s", r.id, strings.Join(left, ", ")),
+		Next:    "name them again with --check-http and --check-command, or attach where the flake has them",
+	}
+}
+
+// regain takes from other what is withheld, and returns what is still missing.
+func (c Confirm) regain(other Confirm, withheld []string) (_ Confirm, left []string) {
+	found := other.Checks.Named(withheld)
+	c.Checks = c.Checks.And(found)
+	have := found.Names()
+	if c.Command = cmp.Or(c.Command, other.Command); c.Command != "" {
+		have = append(have, health.Command)
+	}
+	for _, name := range withheld {
+		if !slices.Contains(have, name) {
+			left = append(left, name)
+		}
+	}
+	return c, left
 }

@@ -44,7 +44,8 @@ type RollbackRequest struct {
 	Name     microvm.Name
 	Host     microvm.Address
 	HostSudo bool
-	// Target wins over what the last deployment recorded on the host; nil: that.
+	// Target is the guest's; nil: what the last deployment recorded on the host, if
+	// that is this machine or the user confirms it.
 	Target     *microvm.Address
 	TargetSudo bool
 	To         int                   // a generation; 0: the one before the current
@@ -70,7 +71,8 @@ type UpdateRequest struct {
 	HostSudo bool
 	// Conn is a connection to the host, which stays open; nil: one of its own.
 	Conn remote.Conn
-	// Target wins over what the last deployment recorded on the host; nil: that.
+	// Target is the guest's; nil: what the last deployment recorded on the host, if
+	// that is this machine or the user confirms it.
 	Target     *microvm.Address
 	TargetSudo bool
 	// Source says which runner; nil: what the VM's `flake` file yields.
@@ -131,6 +133,8 @@ type AttachRequest struct {
 	TargetSudo bool
 	// Source is the flake that is asked where this machine remembers nothing.
 	Source flake.Source
+	// Confirm has the checks that this machine does not keep.
+	Confirm Confirm
 	// TakeOver ends a session that has the deployment still: one of a connection
 	// that is gone, but not for the host.
 	TakeOver bool

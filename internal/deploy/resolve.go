@@ -18,9 +18,10 @@ type Resolved struct {
 	Source               flake.Source
 	Host, Target         *microvm.Address // nil: not known
 	HostSudo, TargetSudo bool
-	// Recorded: Target is the one that the host has noted. Nobody says that this
+	// Recorded: Target is the one that the host has recorded. Nobody says that this
 	// machine can log in there.
 	Recorded    bool
+	Hint        *Hint // what the host has recorded, where nobody has confirmed it
 	Action      hostapi.Action
 	Restart     hostapi.RestartPolicy
 	UpdateFlake string
@@ -59,19 +60,6 @@ func resolve(req Request, f flake.Fleet) Resolved {
 	return r
 }
 
-// withRecorded adds the target that the host has noted, where none is known.
-func (r Resolved) withRecorded(target string, sudo bool) (Resolved, error) {
-	if r.Target != nil || target == "" {
-		return r, nil
-	}
-	address, err := microvm.ParseAddress(target)
-	if err != nil || address.Local {
-		return r, fmt.Errorf("the target that %s has recorded is not a valid address: %.80q", r.Host, target)
-	}
-	r.Target, r.TargetSudo, r.Recorded = &address, r.TargetSudo || sudo, true
-	return r, nil
-}
-
 // withoutTarget is for a guest that nobody can log in to.
 func (r Resolved) withoutTarget() Resolved {
 	r.Target = nil
@@ -87,7 +75,7 @@ func (r Resolved) named(n microvm.Name, a hostapi.Action) Resolved {
 // intent is what the host is told of it.
 func (r Resolved) intent() hostapi.Intent {
 	return hostapi.Intent{
-		Action: r.Action, Restart: r.Restart, TargetKnown: r.Target != nil, UpdateFlake: r.UpdateFlake,
+		Action: r.Action, Restart: r.Restart, TargetKnown: r.Target != nil || r.Hint != nil, UpdateFlake: r.UpdateFlake,
 	}
 }
 

@@ -68,24 +68,3 @@ func TestResolve(t *testing.T) {
 		}
 	}
 }
-
-// A target that the host has noted is used where no other is known, and never
-// another kind of address.
-func TestRecordedTarget(t *testing.T) {
-	r := Resolved{Host: &host1}
-	got, err := r.withRecorded("root@web", true)
-	if err != nil || *got.Target != web || !got.TargetSudo || !got.Recorded || r.Target != nil {
-		t.Errorf("got %+v, %v", got, err)
-	}
-	if got, err := got.withRecorded("root@bait", false); err != nil || *got.Target != web {
-		t.Errorf("a known target was replaced: %+v, %v", got, err)
-	}
-	for _, bad := range []string{"local", "-oProxyCommand=x", "a b"} {
-		if got, err := r.withRecorded(bad, false); err == nil || got.Target != nil {
-			t.Errorf("%q: %+v", bad, got)
-		}
-	}
-	if got := got.withoutTarget(); got.Target != nil {
-		t.Errorf("still %v", got.Target)
-	}
-}

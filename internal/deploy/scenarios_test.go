@@ -14,13 +14,14 @@ import (
 )
 
 const (
-	leftID = "20261122T024710-12b4f3"
-	newRun = microvm.StorePath("/nix/store/aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa-runner")
-	newDrv = microvm.StorePath("/nix/store/aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa-runner.drv")
-	newSys = microvm.StorePath("/nix/store/bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb-system")
-	oldRun = microvm.StorePath("/nix/store/dddddddddddddddddddddddddddddddd-oldrunner")
-	oldSys = microvm.StorePath("/nix/store/cccccccccccccccccccccccccccccccc-before")
-	strSys = microvm.StorePath("/nix/store/ffffffffffffffffffffffffffffffff-stranger")
+	leftID  = "20261122T024710-12b4f3"
+	newRun  = microvm.StorePath("/nix/store/aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa-runner")
+	newDrv  = microvm.StorePath("/nix/store/aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa-runner.drv")
+	newSys  = microvm.StorePath("/nix/store/bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb-system")
+	oldRun  = microvm.StorePath("/nix/store/dddddddddddddddddddddddddddddddd-oldrunner")
+	oldSys  = microvm.StorePath("/nix/store/cccccccccccccccccccccccccccccccc-before")
+	regInfo = "/nix/store/rrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrr-info/registration"
+	strSys  = microvm.StorePath("/nix/store/ffffffffffffffffffffffffffffffff-stranger")
 )
 
 // scenario is a deployment in a world.
@@ -105,7 +106,7 @@ func facts(change func(*hostapi.Facts)) hostapi.Facts {
 func plan(change func(*hostapi.Plan)) hostapi.Plan {
 	p := hostapi.Plan{
 		Install: true, Activation: hostapi.ActivateLive, Runner: newRun, System: newSys, HostName: "web",
-		RegInfo: "/nix/store/reg", Previous: oldRun, Closure: []string{"a: 1 → 2"}, Changed: true,
+		RegInfo: regInfo, Previous: oldRun, Closure: []string{"a: 1 → 2"}, Changed: true,
 	}
 	if change != nil {
 		change(&p)
@@ -124,6 +125,8 @@ func starts(p *hostapi.Plan) {
 func nothing(p *hostapi.Plan) {
 	p.Install, p.Activation, p.Changed = false, hostapi.ActivateNone, false
 }
+
+func noRegInfo(p *hostapi.Plan) { p.RegInfo = "" }
 
 func only(p *hostapi.Plan) { p.Activation = hostapi.ActivateNone }
 
@@ -170,6 +173,8 @@ func rollsBackTo(current bool) func(*world) {
 	}
 }
 
+func says(answer string) func(*world) { return func(w *world) { w.terminal = answer } }
+
 func guestGone(w *world) { w.guest.gone = true }
 
 func noUnknown(*world) {}
@@ -202,7 +207,7 @@ func scenarios() []scenario {
 			w.answers["underway"] = []any{[]hostapi.Underway{{Name: "web", Deployment: dep, Phase: phase}}}
 			c := hostapi.CommitRequest{Name: "web", Runner: newRun, Install: true, Activation: how}
 			w.answers["resume"] = []any{hostapi.Resumed{Deployment: dep, Runner: newRun, Phase: phase, Deadline: time.Unix(946684800+60, 0).UTC(), Commit: &c}}
-			m := map[string]any{"version": 1, "id": leftID, "attribute": "web", "host": "root@host1", "target": "root@web", "hostName": "web", "action": "switch", "system": newSys, "regInfo": "/nix/store/reg", "ran": oldSys, "failedBefore": []string{}, "commit": c}
+			m := map[string]any{"version": 1, "id": leftID, "attribute": "web", "host": "root@host1", "target": "root@web", "hostName": "web", "action": "switch", "system": newSys, "regInfo": regInfo, "ran": oldSys, "failedBefore": []string{}, "commit": c}
 			w.memory[leftID], _ = json.Marshal(m)
 			w.guest.switched, w.guest.id, w.guest.before, w.guest.current = true, leftID, oldSys, newSys
 			if phase != "" {
@@ -219,6 +224,8 @@ func scenarios() []scenario {
 		{"live", nil, rebuild(nil)},
 		{"live, built before", built, rebuild(nil)},
 		{"live, guest runs something else", func(w *world) { w.guest.current = strSys }, rebuild(nil)},
+		{"live, a registration of the host's", plans(noRegInfo, noRegInfo), rebuild(nil)},
+		{"live, another host's guest", func(w *world) { w.guest.elsewhere = true }, rebuild(nil)},
 		{"live with checks", nil, rebuild(checks)},
 		{"live, never undone", nil, rebuild(func(r *Request) { r.Confirm.NoRollback = true })},
 		{"live, units failed", func(w *world) { w.guest.status = "4" }, rebuild(nil)},
@@ -328,6 +335,8 @@ func scenarios() []scenario {
 		{"rollback of a guest out of reach, never", all(rollsBackTo(false), guestGone), goingBack(func(r *RollbackRequest) { r.Restart = hostapi.RestartNever })},
 		{"rollback, failed", all(rollsBackTo(false), func(w *world) { w.guest.status = "1" }), goingBack(nil)},
 		{"rollback, waits", all(rollsBackTo(false), waited), goingBack(func(r *RollbackRequest) { r.Wait = time.Minute })},
+		{"rollback, nobody confirms the address", all(rollsBackTo(false), says("")), goingBack(nil)},
+		{"rollback by a restart, nobody confirms the address", all(rollsBackTo(false), plans(restarts), says("no")), goingBack(nil)},
 		{"rollback, bad target", func(w *world) {
 			w.answers["rollback"] = []any{hostapi.RollbackTarget{Generation: hostapi.Generation{Number: 3, Runner: newRun}, Target: "local"}}
 		}, goingBack(nil)},
@@ -341,6 +350,8 @@ func scenarios() []scenario {
 		{"update, there already", all(plans(nothing), probes(func(f *hostapi.Facts) { f.VM.Current = newRun })), updates(nil)},
 		{"update, there but old, dry run", probes(func(f *hostapi.Facts) { f.VM.Old = newRun }), updates(func(r *UpdateRequest) { r.DryRun = true })},
 		{"update, there but old", probes(func(f *hostapi.Facts) { f.VM.Old = newRun }), updates(nil)},
+		{"update, nobody confirms the address", says("no"), updates(nil)},
+		{"update, never restarted, nobody confirms the address", all(says(""), plans(nil, only)), updates(func(r *UpdateRequest) { r.Restart = hostapi.RestartNever })},
 		{"update of no VM", probes(func(f *hostapi.Facts) { f.VM.Exists = false }), updates(nil)},
 		{"update, bad target", probes(func(f *hostapi.Facts) { f.Target = "local" }), updates(nil)},
 		{"update of another flake", nil, updates(func(r *UpdateRequest) { r.Source = source{of: "git+https://other"} })},
@@ -385,7 +396,7 @@ func scenarios() []scenario {
 func newWorld(t testing.TB, s scenario, nixDir string, f fault) *world {
 	target := web
 	w := &world{
-		t: t, count: map[string]int{}, fault: f, nixDir: nixDir, memory: map[string][]byte{},
+		t: t, count: map[string]int{}, fault: f, nixDir: nixDir, memory: map[string][]byte{}, terminal: "yes",
 		guest: guestWorld{current: oldSys, host: newSys, boot: 1},
 		ev: &flake.Evaluation{
 			URL: "git+https://user:pw@flake", Revision: "abc", Warnings: []string{"a warning"},

@@ -176,15 +176,15 @@ func TestOrderOfADeployment(t *testing.T) {
 		begins = "evaluate dial:root@host1 "
 		looks  = "dial:root@web look "
 		built  = "prepare build plan "
-		live   = "activate switch follow:switch dial:root@web confirm commit finish"
+		live   = "token activate switch follow:switch dial:root@web confirm commit finish"
 	)
 	for name, want := range map[string]string{
 		"unchanged":                        begins + "probe",
 		"live":                             begins + "probe " + looks + built + live,
-		"live with checks":                 begins + "probe " + looks + built + "activate switch follow:switch check dial:root@web confirm commit finish",
-		"live, guest does not confirm":     begins + "probe " + looks + built + "activate switch follow:switch check dial:root@web confirm undo follow:undo dial:root@web look observe finish",
-		"test":                             begins + "probe " + looks + built + "activate switch follow:switch dial:root@web confirm observe finish",
-		"dry-activate":                     begins + "probe " + looks + built + "switch follow:switch finish",
+		"live with checks":                 begins + "probe " + looks + built + "token activate switch follow:switch check dial:root@web confirm commit finish",
+		"live, guest does not confirm":     begins + "probe " + looks + built + "token activate switch follow:switch check dial:root@web confirm undo follow:undo dial:root@web look observe finish",
+		"test":                             begins + "probe " + looks + built + "token activate switch follow:switch dial:root@web confirm observe finish",
+		"dry-activate":                     begins + "probe " + looks + built + "token switch follow:switch finish",
 		"restart":                          begins + "probe " + built + looks + "commit dial:root@web confirm finish",
 		"restart, guest does not confirm":  begins + "probe " + built + looks + "commit dial:root@web confirm undo",
 		"start":                            begins + "probe " + built + "commit finish",

@@ -42,6 +42,8 @@ type world struct {
 	commits  []hostapi.CommitRequest
 	finishes []hostapi.FinishRequest
 	sessions int // open ones
+	// token and registration are what the host answers; empty: the truth.
+	token, registration string
 	// unfinished: a session ended, and the host was not told how.
 	unfinished bool
 	// neverUndone: the user wants no undo.
@@ -59,7 +61,9 @@ type world struct {
 	archive *flake.Archive
 	fleet   flake.Fleet
 	nixDir  string
-	memory  map[string][]byte
+	// terminal is what the user says to a question: yes, no; empty: there is none.
+	terminal string
+	memory   map[string][]byte
 }
 
 // guestWorld is a machine that can be switched, goes back, and boots.
@@ -75,6 +79,9 @@ type guestWorld struct {
 	facts           string // further answers of look
 	gone            bool
 	refusesStart    string
+	// elsewhere: it doesn't share the host's store.
+	elsewhere bool
+	loaded    string // the registration that it was sent
 }
 
 // point is something that is done, the Nth time, in a step.
@@ -261,7 +268,12 @@ func (c *worldConn) Run(ctx context.Context, cmd remote.Command) error {
 	if w.guest.gone {
 		return dropped
 	}
-	for line := range strings.Lines(w.guest.answer(name, args)) {
+	answer := w.guest.answer(name, args)
+	if strings.Contains(answer, "started=") && cmd.Stdin != nil {
+		b, _ := io.ReadAll(cmd.Stdin)
+		w.guest.loaded = string(b)
+	}
+	for line := range strings.Lines(answer) {
 		line = strings.TrimSuffix(line, "\n")
 		if text, ok := strings.CutPrefix(line, "LOG "); ok {
 			fmt.Fprintln(cmd.Stdout, text)
@@ -287,6 +299,9 @@ func (g *guestWorld) answer(name string, args []string) string {
 	case "switch":
 		if g.refusesStart != "" {
 			return boot + "refused=" + g.refusesStart + "\n"
+		}
+		if g.elsewhere && args[8] != "" {
+			return boot + "refused=" + args[8] + " is not here\n"
 		}
 		g.before, g.id = g.current, args[2]
 		if args[1] != "dry-activate" {
@@ -345,10 +360,23 @@ func (w *world) open(_ context.Context, _ remote.Conn, _ hostclient.Options) (ho
 	return &worldSession{w: w}, false, nil
 }
 
+// ask plays the user at a terminal.
+func (w *world) ask(ctx context.Context, question string) (bool, error) {
+	w.say("asked: %s", question)
+	if ctx.Err() != nil {
+		return false, ctx.Err()
+	}
+	return w.terminal == "yes", nil
+}
+
 func (w *world) deployer() *Deployer {
-	return &Deployer{Report: w, Evaluator: w, Nix: w.nix(), Memory: w, tools: tools{
+	d := &Deployer{Report: w, Evaluator: w, Nix: w.nix(), Memory: w, tools: tools{
 		dial: w.dial, open: w.open, startImport: w.startImport, entered: func(step string) { w.step = step },
 	}}
+	if w.terminal != "" {
+		d.Ask = w.ask
+	}
+	return d
 }
 
 // lostConnection is what a session says whose host has gone.
@@ -441,7 +469,10 @@ func (s *worldSession) Registration(ctx context.Context, system microvm.StorePat
 	s.w.say("registration of %s", system)
 	switch s.w.point("host registration") {
 	case "", "lost after":
-		return strings.NewReader("registration"), nil
+		if w := s.w; w.registration != "" {
+			return strings.NewReader(w.registration), nil
+		}
+		return strings.NewReader(string(system) + "\n" + strings.Repeat("0", 64) + "\n1\n\n0\n"), nil
 	case "cancelled":
 		return nil, ctx.Err()
 	case "lost":
@@ -500,6 +531,12 @@ func (w *world) does(kind string, req hostapi.Request) (any, error) {
 			p.Activation = hostapi.ActivateRestart
 			return p, nil
 		}
+	case "token":
+		made := "/nix/store/" + strings.Repeat("0", 32) + "-" + req.Token.Name
+		if w.token != "" {
+			made = w.token
+		}
+		return made, nil
 	case "prepare":
 		w.phase = "prepared"
 	case "activate":

@@ -18,7 +18,7 @@ import (
 )
 
 const (
-	cacheFormat   = 1   // of a cache file and of its key
+	cacheFormat   = 2   // of a cache file and of its key
 	maxCacheFiles = 256 // the least recently used go first
 )
 
@@ -79,7 +79,7 @@ func impure(options []string) bool {
 	})
 }
 
-// evalCache keeps one file for each key under dir/eval. Nothing about it is ever
+// evalCache keeps one file for each key under dir/evaluations. Nothing about it is ever
 // an error: it can only miss. An empty dir or key always misses.
 type evalCache struct{ dir string }
 
@@ -87,32 +87,42 @@ type cacheFile struct {
 	Format int             `json:"format"`
 	Key    string          `json:"key"`
 	Output json.RawMessage `json:"output"` // what record.nix yielded
+	// Withheld are the VMs whose checks may contain a secret: Output lacks them.
+	Withheld []string `json:"withheld,omitempty"`
 }
 
-func (c evalCache) path(key string) string { return filepath.Join(c.dir, "eval", key+".json") }
+func (c evalCache) path(key string) string {
+	return filepath.Join(c.dir, "evaluations", key+".json")
+}
 
-func (c evalCache) get(key string) []byte {
+// get is what was put, and the VMs whose checks it lacks.
+func (c evalCache) get(key string) (output []byte, withheld []string) {
 	if c.dir == "" || key == "" {
-		return nil
+		return nil, nil
 	}
 	data, err := os.ReadFile(c.path(key))
 	if err != nil {
-		return nil
+		return nil, nil
 	}
 	var f cacheFile
 	if json.Unmarshal(data, &f) != nil || f.Format != cacheFormat || f.Key != key {
-		return nil
+		return nil, nil
 	}
 	now := time.Now()
 	_ = os.Chtimes(c.path(key), now, now) // used just now: pruned last
-	return f.Output
+	return f.Output, f.Withheld
 }
 
 func (c evalCache) put(key string, output []byte) {
 	if c.dir == "" || key == "" {
 		return
 	}
-	data, err := json.Marshal(cacheFile{Format: cacheFormat, Key: key, Output: output})
+	open, withheld, err := withoutSecrets(output)
+	if err != nil {
+		return
+	}
+	_ = os.RemoveAll(filepath.Join(c.dir, "eval")) // an older ferry's, which may have secrets
+	data, err := json.Marshal(cacheFile{Format: cacheFormat, Key: key, Output: open, Withheld: withheld})
 	if err != nil || os.MkdirAll(filepath.Dir(c.path(key)), 0o700) != nil {
 		return
 	}

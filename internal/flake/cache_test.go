@@ -90,11 +90,11 @@ func TestNoKey(t *testing.T) {
 
 func TestCacheFile(t *testing.T) {
 	c := evalCache{dir: filepath.Join(t.TempDir(), "new", "dir")}
-	if got := c.get("k"); got != nil {
+	if got, _ := c.get("k"); got != nil {
 		t.Errorf("%q from nothing", got)
 	}
 	c.put("k", []byte(`{"ferry":null}`))
-	if got := c.get("k"); string(got) != `{"ferry":null}` {
+	if got, _ := c.get("k"); string(got) != `{"ferry":null}` {
 		t.Errorf("%q", got)
 	}
 	if info, err := os.Stat(c.path("k")); err != nil || info.Mode().Perm() != 0o600 {
@@ -102,12 +102,12 @@ func TestCacheFile(t *testing.T) {
 	}
 	// Nothing that may have happened to the file is an error, only a miss.
 	for name, content := range map[string]string{
-		"empty": "", "cut": `{"format":1,"key":"k","out`, "other format": `{"format":0,"key":"k","output":{}}`, "another's": `{"format":1,"key":"j","output":{}}`,
+		"empty": "", "cut": `{"format":2,"key":"k","out`, "other format": `{"format":0,"key":"k","output":{}}`, "another's": `{"format":2,"key":"j","output":{}}`,
 	} {
 		if err := os.WriteFile(c.path("k"), []byte(content), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		if got := c.get("k"); got != nil {
+		if got, _ := c.get("k"); got != nil {
 			t.Errorf("%s: %q", name, got)
 		}
 	}
@@ -118,11 +118,11 @@ func TestCacheFile(t *testing.T) {
 		t.Fatal(err)
 	}
 	c.put("k", []byte(`{}`))
-	if got := c.get("k"); got != nil {
+	if got, _ := c.get("k"); got != nil {
 		t.Errorf("a directory in its place gave %q", got)
 	}
 	evalCache{}.put("k", []byte(`{}`))
-	if got := (evalCache{dir: c.dir}).get(""); got != nil {
+	if got, _ := (evalCache{dir: c.dir}).get(""); got != nil {
 		t.Errorf("the empty key gave %q", got)
 	}
 }
@@ -133,7 +133,7 @@ func TestCacheIsPruned(t *testing.T) {
 	old := time.Now().Add(-time.Hour)
 	for i := range maxCacheFiles + 20 {
 		key := fmt.Sprintf("%04d", i)
-		if err := os.WriteFile(c.path(key), []byte(`{"format":1,"key":"`+key+`","output":{}}`), 0o600); err != nil {
+		if err := os.WriteFile(c.path(key), []byte(`{"format":2,"key":"`+key+`","output":{}}`), 0o600); err != nil {
 			t.Fatal(err)
 		}
 		at := old.Add(time.Duration(i) * time.Second)
@@ -141,11 +141,11 @@ func TestCacheIsPruned(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if c.get("0003") == nil { // used just now
+	if got, _ := c.get("0003"); got == nil { // used just now
 		t.Fatal("no file")
 	}
 	c.put("new", []byte(`{}`))
-	entries, err := os.ReadDir(filepath.Join(c.dir, "eval"))
+	entries, err := os.ReadDir(filepath.Join(c.dir, "evaluations"))
 	if err != nil || len(entries) != maxCacheFiles {
 		t.Errorf("%d files, %v", len(entries), err)
 	}

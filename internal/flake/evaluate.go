@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 
 	"golang.org/x/sync/errgroup"
 
@@ -29,7 +30,7 @@ type Evaluation struct {
 	Record   microvm.Record
 	Fleet    Fleet
 	Warnings []string // for the user
-	Cached   bool     // no evaluation ran
+	Cached   bool     // the record was not evaluated now
 	Revision string   // of the flake: COMMIT, COMMIT-dirty or empty
 	URL      string   // of the flake, locked
 }
@@ -150,19 +151,32 @@ func (e *Evaluator) outputs(ctx context.Context, src Source, name microvm.Name, 
 
 	cache := evalCache{dir: e.CacheDir}
 	key := facts.key(src.Options, name)
-	if data := cache.get(key); data != nil {
+	eval := func(name microvm.Name) ([]byte, error) {
+		data, err := n.Eval(ctx, nix.EvalRequest{
+			Installable: ref + "#.", // the outputs themselves: `#ferry` would find packages.SYSTEM.ferry first
+			Apply:       expressionFor(name),
+			Options:     src.Options,
+		})
+		return data, readable(ref, facts.metadata.Path, err)
+	}
+	data, withheld := cache.get(key)
+	if data != nil && (name != "" || len(withheld) == 0) {
 		if drvs, err := evaluation.decode(data, ref, use); err == nil && allExist(drvs) {
 			evaluation.Cached = true
-			return nil
+			if !slices.Contains(withheld, string(name)) {
+				return nil
+			}
+			// What the cache does not keep is the flake's `ferry` output alone.
+			full, err := eval("")
+			if err != nil {
+				return err
+			}
+			return evaluation.takeFleet(full, ref)
 		}
 	}
-	data, err := n.Eval(ctx, nix.EvalRequest{
-		Installable: ref + "#.", // the outputs themselves: `#ferry` would find packages.SYSTEM.ferry first
-		Apply:       expressionFor(name),
-		Options:     src.Options,
-	})
+	data, err = eval(name)
 	if err != nil {
-		return readable(ref, facts.metadata.Path, err)
+		return err
 	}
 	if _, err := evaluation.decode(data, ref, use); err != nil {
 		return err
@@ -171,6 +185,17 @@ func (e *Evaluator) outputs(ctx context.Context, src Source, name microvm.Name, 
 		cache.put(key, data)
 	}
 	return nil
+}
+
+// takeFleet takes the `ferry` output alone.
+func (ev *Evaluation) takeFleet(data []byte, ref string) error {
+	var out outputs
+	if err := json.Unmarshal(data, &out); err != nil {
+		return fmt.Errorf("evaluating flake %s: read the ferry output: %w", ref, err)
+	}
+	var err error
+	ev.Fleet, _, err = DecodeFleet(out.Ferry)
+	return err
 }
 
 // unchanged reports whether the key is still the same after the evaluation: a

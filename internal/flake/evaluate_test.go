@@ -70,7 +70,7 @@ func TestEvaluateWithoutCache(t *testing.T) {
 
 func cacheFiles(t *testing.T, dir string) int {
 	t.Helper()
-	files, err := filepath.Glob(filepath.Join(dir, "eval", "*"))
+	files, err := filepath.Glob(filepath.Join(dir, "evaluations", "*"))
 	if err != nil {
 		t.Fatal(err)
 	}

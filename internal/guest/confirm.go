@@ -27,7 +27,7 @@ type ConfirmRequest struct {
 	// FailedBefore are the units that had failed before, for CheckBooted; of a
 	// switch the guest knows by itself.
 	FailedBefore []string
-	Command      string // for /bin/sh -c as root, must succeed; empty: none
+	Command      string // for /bin/sh as root, must succeed; empty: none
 }
 
 // Refusal is why a guest did not let itself be confirmed.
@@ -79,13 +79,16 @@ func confirm(ctx context.Context, sh Shell, r ConfirmRequest) (ConfirmAnswer, er
 	}
 	said := map[string]string{}
 	var output end
-	_, err := run(ctx, sh, call{
-		script: confirmScript, name: "confirm", said: said, log: &output,
-		args: []string{r.ID, string(r.System), accept, strings.Join(r.FailedBefore, " "), r.Command},
-	})
+	c := call{script: confirmScript, name: "confirm", said: said, log: &output}
+	command := ""
+	if r.Command != "" {
+		command, c.stdin = "yes", strings.NewReader(r.Command)
+	}
+	c.args = []string{r.ID, string(r.System), accept, strings.Join(r.FailedBefore, " "), command}
+	_, err := run(ctx, sh, c)
 	a := ConfirmAnswer{
 		Confirmed: said["confirmed"] == "yes", Undone: said["undone"] == "yes", Refused: Refusal(said["refused"]),
-		BootID: said["boot"], FailedUnits: strings.Fields(said["failed"]), Output: strings.TrimSpace(string(output.kept)),
+		BootID: word(said["boot"]), FailedUnits: unitsOf(said["failed"]), Output: strings.TrimSpace(string(output.kept)),
 	}
 	a.Current, _ = microvm.ParseStorePath(said["current"])
 	a.Code, _ = strconv.Atoi(said["code"])
@@ -116,13 +119,13 @@ const (
 func Undo(ctx context.Context, sh Shell, id string) (answer UndoAnswer, bootID string, err error) {
 	said := map[string]string{}
 	if _, err := run(ctx, sh, call{script: undoScript, name: "undo", said: said, args: []string{id}}); err != nil {
-		return "", said["boot"], err
+		return "", word(said["boot"]), err
 	}
 	switch a := UndoAnswer(said["answer"]); a {
 	case Undoing, UndoNothing, UndoConfirmed:
-		return a, said["boot"], nil
+		return a, word(said["boot"]), nil
 	}
-	return "", said["boot"], fmt.Errorf("the guest's answer is incomplete: it does not say whether it undoes the switch")
+	return "", word(said["boot"]), fmt.Errorf("the guest's answer is incomplete: it does not say whether it undoes the switch")
 }
 
 // UndoStatus is how an undo ended.

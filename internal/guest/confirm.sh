@@ -1,7 +1,8 @@
 # Decides that the switch ID stays, if this machine is well. Arguments: marker,
 # deployment id (empty: after a boot, where nothing is to be decided), the system
 # that must run (empty: any), `yes` to accept failed units, the units that had
-# failed before (after a boot), and a shell command that must succeed (or empty).
+# failed before (after a boot), and `yes` if a shell command that must succeed is on
+# standard input: it may contain a secret, and arguments can be seen by everybody.
 # Can be repeated: a decision is not taken twice.
 set -uf
 marker=$1 id=$2 system=$3 accept=$4 before=$5 command=$6
@@ -37,8 +38,10 @@ if [ "$accept" != yes ]; then
   [ -z "$new" ] || { say failed "$new" && refuse units; }
 fi
 if [ -n "$command" ]; then
-  # Only the end of what it says is kept, and its status behind that.
-  output=$({ /bin/sh -c "$command" 2>&1 </dev/null; printf '\n%s' "$?"; } | tail -c 4096)
+  command=$(cat)
+  # Only the end of what it says is kept, and its status behind that. The command is
+  # a script to be read, so that it is no argument here either.
+  output=$({ printf '%s\n' "$command" | /bin/sh /dev/fd/3 3<&0 2>&1 </dev/null; printf '\n%s' "$?"; } | tail -c 4096)
   code=${output##*"$newline"}
   printf '%s\n' "${output%"$newline"*}"
   [ "$code" = 0 ] || { say code "$code" && refuse command; }

@@ -1,6 +1,8 @@
 package guest
 
 import (
+	"os/exec"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
@@ -75,7 +77,7 @@ func TestStartArmsTheWayBack(t *testing.T) {
 		if err := Start(t.Context(), g, sw); err != nil {
 			t.Fatal(err)
 		}
-		if got := g.args[len(g.args)-3:]; got[0] != "90" || got[1] != "2" || (got[2] != "") != test.armed {
+		if got := g.args[len(g.args)-4:]; got[0] != "90" || got[1] != "2" || (got[2] != "") != test.armed {
 			t.Errorf("%+v: window %s, limit %s, %d bytes of way back", test, got[0], got[1], len(got[2]))
 		}
 	}
@@ -101,5 +103,41 @@ func TestStepsAreThoseOfTheScripts(t *testing.T) {
 	}
 	if !strings.Contains(whole(lookScript), "at() {") {
 		t.Error("the scripts don't have `at`")
+	}
+}
+
+// A check command may contain a secret: it is in no argument, on this side or in the
+// guest, and sees no input.
+func TestCheckCommandIsNoArgument(t *testing.T) {
+	g := newFakeGuest(t, "")
+	g.write("bin/systemctl", "#!/bin/sh\n")
+	word := "hunter" + filepath.Base(g.dir) + "x"
+	command := "w=" + word[:6] + "; w=${w}" + word[6:] + `
+for p in /proc/[0-9]*; do
+  case "$(tr '\0' ' ' <"$p/cmdline" 2>/dev/null)" in *"$w"*) echo "seen: $p" ;; esac
+done
+[ -z "$(cat)" ] || echo "it has an input"
+echo "asked with '$# arguments"; exit 3 # ` + word + "\n\n"
+	command = strings.ReplaceAll(command, "'$#", "$#")
+	sh := &scripted{output: "MARKER refused=command\n"}
+	if _, err := CheckBooted(t.Context(), sh, ConfirmRequest{System: system, Command: command}); err != nil {
+		t.Fatal(err)
+	}
+	if strings.Contains(strings.Join(sh.args, "\n"), word) || sh.stdin != command {
+		t.Errorf("arguments %q, input %q", sh.args[5:], sh.stdin)
+	}
+	for _, shell := range []string{"sh", "bash", "dash"} {
+		program, err := exec.LookPath(shell)
+		if err != nil {
+			continue
+		}
+		script := strings.NewReplacer("/run/current-system", g.dir+"/current-system", "/bin/sh ", program+" ").Replace(whole(confirmScript))
+		cmd := exec.Command(program, append([]string{"-c", script, "ferry", "MARK"}, "", "", "yes", "", "yes")...)
+		cmd.Env = []string{"PATH=" + filepath.Join(g.dir, "bin") + ":/usr/bin:/bin"}
+		cmd.Stdin = strings.NewReader(command)
+		out, err := cmd.CombinedOutput()
+		if err != nil || !strings.Contains(string(out), "asked with 0 arguments\n\nMARK code=3\nMARK refused=command") || strings.Contains(string(out), "seen:") || strings.Contains(string(out), "input") {
+			t.Errorf("%s: %v: %s", shell, err, out)
+		}
 	}
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	_ "embed" // the scripts
 	"fmt"
-	"strings"
 
 	"ferry/internal/microvm"
 	"ferry/internal/remote"
@@ -50,9 +49,9 @@ func Look(ctx context.Context, sh Shell, probe microvm.StorePath) (Facts, error)
 		return Facts{}, fmt.Errorf("the guest's answer is incomplete: it must have a POSIX shell and /proc")
 	}
 	f := Facts{
-		HostName: said["hostname"], BootID: said["boot"], Root: said["uid"] == "0",
+		HostName: said["hostname"], BootID: word(said["boot"]), Root: said["uid"] == "0",
 		HasStore: said["store"] == "yes", Systemd: said["systemd"] == "yes",
-		Switching: said["switching"], Armed: said["armed"], FailedUnits: strings.Fields(said["failed"]),
+		Switching: idOf(said["switching"]), Armed: idOf(said["armed"]), FailedUnits: unitsOf(said["failed"]),
 	}
 	// Links that lead elsewhere than into the store leave the fields empty.
 	f.Current, _ = microvm.ParseStorePath(said["current"])

@@ -93,6 +93,8 @@ func run(ctx context.Context, sh Shell, c call) (int64, error) {
 
 var errFlood = fmt.Errorf("the guest sends more than %d MiB that nobody asked for", maxIdle>>20)
 
+var errWork = fmt.Errorf("the log of the switch in the guest is longer than %d MiB", maxWork>>20)
+
 // lifeSigns tells of everything that comes.
 type lifeSigns struct {
 	w    io.Writer
@@ -192,6 +194,10 @@ func (a *answers) line(l []byte) {
 	a.other += int64(len(l))
 	if a.log == nil && a.other > maxIdle {
 		a.flood(errFlood)
+	}
+	if a.other > maxWork {
+		a.flood(errWork)
+		return
 	}
 	if a.log != nil && len(bytes.TrimSpace(l)) > 0 {
 		_, _ = a.log.Write(l)

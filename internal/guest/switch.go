@@ -32,6 +32,9 @@ type Switch struct {
 	RegInfo      string
 	Registration io.Reader
 	Runner       microvm.StorePath
+	// Token is a path that the host has just made in its store; a guest that does
+	// not see it isn't that host's. Empty: nobody looks.
+	Token microvm.StorePath
 	// Window is how long after the switch's end the guest waits for Confirm
 	// before it goes back by itself. Limit is how long the switch may take
 	// before it does; 0: as long as it wants. Both are rounded up to seconds.
@@ -65,7 +68,7 @@ func Start(ctx context.Context, sh Shell, s Switch) error {
 	said := map[string]string{}
 	_, err := run(ctx, sh, call{
 		script: switchScript, name: "switch", said: said, stdin: s.Registration,
-		args: []string{string(s.System), s.Action, s.ID, s.HostName, reg, seconds(s.Window), seconds(s.Limit), back},
+		args: []string{string(s.System), s.Action, s.ID, s.HostName, reg, seconds(s.Window), seconds(s.Limit), back, string(s.Token)},
 	})
 	switch {
 	case said["refused"] != "":

@@ -2,12 +2,13 @@
 # action, deployment id, host name that must be ours, registration (a file,
 # `-` for standard input, `runner:PATH` for the one that this runner names, or
 # empty for none), seconds to wait for a confirmation once the switch has ended,
-# seconds that the switch may take (0: any), and the script that goes back
+# seconds that the switch may take (0: any), the script that goes back (empty:
+# none), and a path that the host has just made in its store, which must be in ours
 # (empty: none).
 # The switch and the way back run in units of their own, with their output in
 # files: they outlive the connection and never write into one.
 set -eu
-marker=$1 system=$2 action=$3 id=$4 want=$5 registration=$6 window=$7 limit=$8 rollback=$9
+marker=$1 system=$2 action=$3 id=$4 want=$5 registration=$6 window=$7 limit=$8 rollback=$9 token=${10}
 dir=/run/ferry/$id profile=/nix/var/nix/profiles/system armed=
 die() {
   if [ -n "$armed" ]; then
@@ -38,6 +39,14 @@ visible() {
   done
   case $registration in /*) [ -e "$registration" ] || return 1 ;; esac
 }
+# Who gives us our store is root here anyway; nobody else's word on what is in it
+# counts. A share may need a moment to show what the host has just made.
+tries=0
+until [ -z "$token" ] || [ -e "$token" ]; do
+  tries=$((tries + 1))
+  [ "$tries" -le 20 ] || die "this machine is not a guest of that host, or does not share its /nix/store: $token, which the host has just made, is not here"
+  sleep 0.25 2>/dev/null || sleep 1
+done
 tries=0
 until visible; do
   tries=$((tries + 1))

@@ -10,12 +10,15 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
 	"time"
 	"unicode"
 	"unicode/utf8"
+
+	"ferry/internal/ui"
 )
 
 // Checks are what a VM must answer, asked from its host.
@@ -33,9 +36,10 @@ type Kind struct {
 	// of an option or key stands well before it.
 	Valid func(value string) error
 
-	of   func(*Checks) *[]string
-	show func(value string) string // without what may be secret
-	ask  func(ctx context.Context, client *http.Client, value string) error
+	of     func(*Checks) *[]string
+	show   func(value string) string // without what may be secret
+	secret func(value string) bool   // it may contain something that show leaves out; nil: never
+	ask    func(ctx context.Context, client *http.Client, value string) error
 }
 
 var kinds = [...]Kind{
@@ -46,7 +50,7 @@ var kinds = [...]Kind{
 	},
 	{
 		Name: "http", Value: "URL", Help: "what must answer the host with a status below 400", Valid: validWebURL,
-		of: func(c *Checks) *[]string { return &c.HTTP }, show: shownURL, ask: askHTTP,
+		of: func(c *Checks) *[]string { return &c.HTTP }, show: shownURL, secret: secretURL, ask: askHTTP,
 	},
 }
 
@@ -71,6 +75,63 @@ func (c Checks) Or(otherwise Checks) Checks {
 	return c
 }
 
+// Command is what a check command is called where only its kind is told.
+const Command = "the check command"
+
+// Open are the checks without those that may contain a secret, and the names of
+// these, as messages have them. What is written down is of this kind.
+func (c Checks) Open() (open Checks, withheld []string) {
+	for _, k := range kinds {
+		for _, value := range *k.of(&c) {
+			if k.secret != nil && k.secret(value) {
+				withheld = append(withheld, check{k, value}.name())
+				continue
+			}
+			*k.of(&open) = append(*k.of(&open), value)
+		}
+	}
+	return open, withheld
+}
+
+// Named are those of the checks that have one of these names.
+func (c Checks) Named(names []string) (found Checks) {
+	for _, ch := range c.list() {
+		if slices.Contains(names, ch.name()) {
+			*ch.kind.of(&found) = append(*ch.kind.of(&found), ch.value)
+		}
+	}
+	return found
+}
+
+// And are the checks of both.
+func (c Checks) And(other Checks) (both Checks) {
+	for _, k := range kinds {
+		*k.of(&both) = slices.Concat(*k.of(&c), *k.of(&other))
+	}
+	return both
+}
+
+// Names are what messages call the checks.
+func (c Checks) Names() (names []string) {
+	for _, ch := range c.list() {
+		names = append(names, ch.name())
+	}
+	return names
+}
+
+// secretURL: user, password and query may be anything's.
+func secretURL(address string) bool {
+	u, err := url.Parse(address)
+	return err != nil || u.User != nil || u.RawQuery != "" || u.ForceQuery
+}
+
+// secretWords are what commands that contain a secret mostly have in them.
+var secretWords = regexp.MustCompile(`(?i)passw|pwd|passphrase|secret|token|api[-_]?key|credential|authorization|bearer|cookie|(^|\s)-u[\s=]|--user\b|://[^/\s]*@|\?[^\s]*=`)
+
+// LooksSecret guesses whether a command contains a secret. It is good enough for what
+// is a copy of something that everybody can read already.
+func LooksSecret(command string) bool { return secretWords.MatchString(command) }
+
 // MaxTimeout is the longest that anybody may wait for a VM to be well.
 const MaxTimeout = 24 * time.Hour
 
@@ -89,7 +150,7 @@ func validHostPort(s string) error {
 func validWebURL(s string) error {
 	u, err := url.Parse(s)
 	if err != nil || (u.Scheme != "http" && u.Scheme != "https") || u.Host == "" {
-		return fmt.Errorf("is %.80q; expected an http:// or https:// URL", s)
+		return fmt.Errorf("is %.80q; expected an http:// or https:// URL", ui.Redact(s))
 	}
 	return nil
 }

@@ -26,7 +26,7 @@ const maxLines = 100_000
 // needsUnits: the request can't be answered where systemd does not answer.
 func needsUnits(r hostapi.Request) bool {
 	return r.List == nil && r.Logs == nil && r.History == nil && r.Target == nil && r.Registration == nil &&
-		r.Setup == nil && r.Timers == nil && r.Underway == nil && r.Check == nil && r.Missing == nil && len(r.Kinds()) > 0
+		r.Setup == nil && r.Timers == nil && r.Underway == nil && r.Check == nil && r.Missing == nil && r.Token == nil && len(r.Kinds()) > 0
 }
 
 // commands answers what is no part of a deployment.

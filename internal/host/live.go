@@ -2,10 +2,12 @@ package host
 
 import (
 	"context"
+	"fmt"
 
 	"ferry/internal/host/step"
 	"ferry/internal/host/vmstate"
 	"ferry/internal/hostapi"
+	"ferry/internal/microvm"
 )
 
 // activate is the point from which an operator that vanishes leaves the new
@@ -24,6 +26,14 @@ func (d *deployment) activate(ctx context.Context, req hostapi.ActivateRequest) 
 	}
 	d.unit = seen.Unit
 	return &d.unit, nil
+}
+
+// token adds a file that nobody could know of to the store.
+func (s *Server) token(ctx context.Context, req hostapi.TokenRequest) (microvm.StorePath, error) {
+	if !hostapi.TokenName.MatchString(req.Name) {
+		return "", hostapi.Refuse(fmt.Sprintf("%.80q is not the name of a token", req.Name), "")
+	}
+	return s.nix.AddFile(ctx, req.Name, []byte(req.Name+"\n"))
 }
 
 // observe notes what the guest runs.

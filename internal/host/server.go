@@ -42,6 +42,7 @@ type nixTool interface {
 	Fetch(ctx context.Context, r nix.FetchRequest) error
 	Signers(ctx context.Context, cache string, p microvm.StorePath) ([]string, error)
 	TrustedKeys(ctx context.Context) ([]string, error)
+	AddFile(ctx context.Context, name string, content []byte) (microvm.StorePath, error)
 	AddRoot(ctx context.Context, link string, p microvm.StorePath) error
 	AddRoots(ctx context.Context, link string, paths []microvm.StorePath) error
 	SetProfile(ctx context.Context, profile string, p microvm.StorePath) error

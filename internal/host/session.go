@@ -153,6 +153,8 @@ func (s *session) answer(ctx context.Context, req hostapi.Request) (any, error) 
 		return inventory.Underway(s.srv.see.Layout, *req.Underway)
 	case req.Rollback != nil:
 		return s.srv.manage().RollbackTarget(ctx, *req.Rollback)
+	case req.Token != nil:
+		return s.srv.token(ctx, *req.Token)
 	case req.Check != nil:
 		return struct{}{}, s.check(ctx, *req.Check)
 	}

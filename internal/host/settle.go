@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"strings"
 	"time"
 
 	"ferry/internal/host/settle"
@@ -138,6 +139,9 @@ func (s settling) adopt(ctx context.Context, entry *hostapi.HistoryEntry) error 
 	case s.by == settle.Life:
 		entry.Error = s.note.Why + "; the VM was new, and somebody has told its unit what to do since"
 		return nil
+	}
+	if withheld := s.note.Commit.Confirm.Withheld; len(withheld) > 0 {
+		return unsettled(s.vm.Name(), s.note, fmt.Errorf("not all of them are known here (%s)", strings.Join(withheld, ", ")))
 	}
 	if checks := s.note.Commit.Confirm.Checks; !checks.Empty() {
 		s.log("checking whether what runs is well")

@@ -2,6 +2,8 @@ package hostapi
 
 import (
 	"encoding/json"
+	"regexp"
+	"slices"
 	"time"
 
 	"ferry/internal/health"
@@ -40,6 +42,7 @@ type Request struct {
 	Underway *UnderwayRequest `json:"underway,omitempty"`
 	Rollback *RollbackRequest `json:"rollback,omitempty"`
 	Check    *CheckRequest    `json:"check,omitempty"`
+	Token    *TokenRequest    `json:"token,omitempty"`
 	Alive    *AliveRequest    `json:"alive,omitempty"`
 
 	Commands
@@ -269,9 +272,34 @@ type Confirmation struct {
 	Seconds int `json:"seconds,omitempty"`
 	// Await: the operator looks into the guest and says `finish` or `undo`.
 	Await bool `json:"await,omitempty"`
-	// Command and AcceptFailedUnits are for the operator's look into the guest.
+	// Command and AcceptFailedUnits are for the operator's look into the guest. Newer
+	// operators keep the command to themselves, and name it in Withheld.
 	Command           string `json:"command,omitempty"`
 	AcceptFailedUnits bool   `json:"acceptFailedUnits,omitempty"`
+	// Withheld are the names of checks that are not here, since they may contain a
+	// secret: who has only this can't ask whether they hold.
+	Withheld []string `json:"withheld,omitempty"`
+}
+
+// Open is the confirmation as it may be written down.
+func (c Confirmation) Open() Confirmation {
+	open, withheld := c.Checks.Open()
+	if c.Command != "" {
+		withheld = append(withheld, health.Command)
+	}
+	c.Checks, c.Command = open, ""
+	c.Withheld = slices.Concat(c.Withheld, withheld)
+	return c
+}
+
+// Open is the request as it may be written down.
+func (c *CommitRequest) Open() *CommitRequest {
+	if c == nil {
+		return nil
+	}
+	open := *c
+	open.Confirm = c.Confirm.Open()
+	return &open
 }
 
 // Committed answers a CommitRequest.
@@ -350,6 +378,16 @@ type FinishRequest struct {
 	Outcome string       `json:"outcome"`
 	Error   string       `json:"error,omitempty"`
 }
+
+// TokenRequest adds a small file of that name to the host's store; the answer is its
+// path. Nobody could know the name before, so a machine that sees the path shares
+// this store: it is a guest of this host.
+type TokenRequest struct {
+	Name string `json:"name"` // TokenName's
+}
+
+// TokenName is what a token may be called.
+var TokenName = regexp.MustCompile(`^ferry-token-[0-9a-f]{32}$`)
 
 // AliveRequest is a sign of life: where no other follows within Seconds, the
 // operator's side is gone, though nothing has told the connection so, and the

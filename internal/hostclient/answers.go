@@ -114,7 +114,11 @@ func (s *Session) take(w *wait, ev hostapi.Event) (over bool, err error) {
 // chat counts what is no answer, and refuses more than anybody wants of it.
 func (s *Session) chat(w *wait, ev hostapi.Event) error {
 	w.chatter += size(ev)
-	if most := cmp.Or(s.limits.chatter, maxChatter); w.chatter > most && !builds(w.req) {
+	most := cmp.Or(s.limits.chatter, maxChatter)
+	if builds(w.req) {
+		most = cmp.Or(s.limits.work, maxWork)
+	}
+	if w.chatter > most {
 		return s.refuse("more than %s that nobody asked for", mebibytes(most))
 	}
 	return nil
@@ -126,6 +130,9 @@ func size(ev hostapi.Event) int { return len(ev.Line) + len(ev.Item) + len(ev.Re
 func (s *Session) item(w *wait, item json.RawMessage) error {
 	w.count++
 	w.bytes += len(item)
+	if err := checkShape(item, cmp.Or(s.limits.values, maxValues)); err != nil {
+		return s.refuse("%v", err)
+	}
 	switch {
 	case w.items.Each == nil:
 		return s.refuse("a part of an answer that has none")

@@ -17,6 +17,7 @@ import (
 const (
 	maxWaiting   = 4                // events read ahead: a host may send without being asked
 	maxChatter   = 16 << 20         // bytes of events before an answer that takes no build
+	maxWork      = 1 << 30          // bytes of events before any other answer
 	eventSize    = 64               // bytes that each counts for, without its line
 	closeTimeout = 20 * time.Second // for the helper to end what it was doing
 )
@@ -49,6 +50,8 @@ type limits struct {
 	greeting time.Duration // before the first sign of life: greetLimit
 	silence  time.Duration // aliveLimit
 	chatter  int           // maxChatter
+	work     int           // maxWork
+	values   int           // of an answer: maxValues
 	line     int           // of an event: maxEvent
 }
 
@@ -156,9 +159,12 @@ func (s *Session) Stream(ctx context.Context, req hostapi.Request, items Items, 
 	case ev.Event == hostapi.EventError && ev.Error == nil:
 		return errors.New("the host failed and did not say why")
 	case ev.Event == hostapi.EventError:
-		return ev.Error
+		return ev.Error.Bounded()
 	case answer == nil:
 		return nil
+	}
+	if err := checkShape(ev.Result, cmp.Or(s.limits.values, maxValues)); err != nil {
+		return s.refuse("%v", err)
 	}
 	if err := json.Unmarshal(ev.Result, answer); err != nil {
 		return fmt.Errorf("reading the host's answer: %w", err)

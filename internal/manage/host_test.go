@@ -249,3 +249,17 @@ type cancelling struct {
 }
 
 func (c cancelling) Step(string, string, ...any) { c.cancel() }
+
+// More of a history than was asked for is not shown.
+func TestHistoryHasWhatWasAskedFor(t *testing.T) {
+	h, helper, _ := fakeHost(t)
+	entries := make([]hostapi.HistoryEntry, 3)
+	helper.Expect("history").Answer(hostapi.History{VM: "web", Entries: entries})
+	if _, err := h.History(t.Context(), "web", 2); err == nil || !strings.Contains(err.Error(), "was asked for 2 entries of the history and answered 3") {
+		t.Error(err)
+	}
+	helper.Expect("history").Answer(hostapi.History{VM: "web", Entries: entries})
+	if got, err := h.History(t.Context(), "web", 3); err != nil || len(got.Entries) != 3 {
+		t.Errorf("%+v, %v", got, err)
+	}
+}

@@ -55,13 +55,21 @@ func (h *Host) Logs(ctx context.Context, n microvm.Name, last int, follow bool, 
 // History is the end of a VM's history.
 func (h *Host) History(ctx context.Context, n microvm.Name, last int) (hostapi.History, error) {
 	var history hostapi.History
-	return history, h.ask(ctx, string(n), hostapi.Commands{History: &hostapi.HistoryRequest{Name: n, Last: last}}, &history)
+	err := h.ask(ctx, string(n), hostapi.Commands{History: &hostapi.HistoryRequest{Name: n, Last: last}}, &history)
+	if err == nil && len(history.Entries) > last {
+		err = fmt.Errorf("%s was asked for %d entries of the history and answered %d", h, last, len(history.Entries))
+	}
+	return history, err
 }
 
 // Generations are a VM's installed runners.
 func (h *Host) Generations(ctx context.Context, n microvm.Name) ([]hostapi.Generation, error) {
 	var gens []hostapi.Generation
-	return gens, h.ask(ctx, string(n), hostapi.Commands{Generations: &hostapi.GenerationsRequest{Name: n}}, &gens)
+	err := h.ask(ctx, string(n), hostapi.Commands{Generations: &hostapi.GenerationsRequest{Name: n}}, &gens)
+	if err == nil && len(gens) > maxKept {
+		err = fmt.Errorf("%s says that %s has %d generations", h, n, len(gens))
+	}
+	return gens, err
 }
 
 // Diff compares two generations; see hostapi.DiffRequest.
@@ -97,6 +105,22 @@ func (m *Manager) VM(ctx context.Context, n microvm.Name) flake.VM {
 		return flake.VM{}
 	}
 	return fleet.VMs[n]
+}
+
+// VMsOn is what the flake's `ferry` output says of the VMs of a host.
+func (m *Manager) VMsOn(ctx context.Context, p Place) map[microvm.Name]flake.VM {
+	if !m.hasFlake() {
+		return nil
+	}
+	if _, err := m.Fleet(ctx); err != nil {
+		m.Report.Warn("the flake could not be asked for what it says of the VMs of %s: %s", p, firstLine(err.Error()))
+		return nil
+	}
+	vms := map[microvm.Name]flake.VM{}
+	for _, n := range m.ours(p) {
+		vms[n] = m.fleet.VMs[n]
+	}
+	return vms
 }
 
 // RecordedTarget is the address of the guest in the last deployment that knew

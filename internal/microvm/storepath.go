@@ -35,6 +35,9 @@ func (p *StorePath) UnmarshalText(b []byte) error {
 	return err
 }
 
+// Name is what stands behind the hash.
+func (p StorePath) Name() string { return string(p[min(len(p), len(StoreDir)+34):]) }
+
 // IsDerivation reports whether the path is a `.drv` file.
 func (p StorePath) IsDerivation() bool {
 	return len(p) > 4 && p[len(p)-4:] == ".drv"

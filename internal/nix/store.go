@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"os"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -113,6 +115,28 @@ func (n *Nix) DumpRegistration(ctx context.Context, w io.Writer, p microvm.Store
 		}
 	}
 	return nil
+}
+
+// AddFile adds a file of that name to the store.
+func (n *Nix) AddFile(ctx context.Context, name string, content []byte) (microvm.StorePath, error) {
+	dir, err := os.MkdirTemp("", "ferry-")
+	if err != nil {
+		return "", err
+	}
+	defer os.RemoveAll(dir)
+	file := filepath.Join(dir, name)
+	if err := os.WriteFile(file, content, 0o600); err != nil {
+		return "", err
+	}
+	out, _, err := n.run(ctx, command{program: "nix-store", args: []string{"--add", file}})
+	if err != nil {
+		return "", err
+	}
+	p, err := microvm.ParseStorePath(strings.TrimSpace(string(out)))
+	if err != nil {
+		return "", fmt.Errorf("read the output of nix-store --add: %w", err)
+	}
+	return p, nil
 }
 
 // AddRoot makes link a garbage collector root for p, which must be valid. Nix

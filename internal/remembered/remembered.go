@@ -37,7 +37,12 @@ type Store struct{ Dir string }
 
 // DefaultDir is $XDG_STATE_HOME/ferry/deployments, below ~/.local/state without
 // it, and empty where there is no home either.
-func DefaultDir() string {
+func DefaultDir() string { return stateDir("deployments") }
+
+// TargetsDir is the directory beside it for the addresses that the user has confirmed.
+func TargetsDir() string { return stateDir("targets") }
+
+func stateDir(name string) string {
 	state := os.Getenv("XDG_STATE_HOME")
 	if !filepath.IsAbs(state) { // to be ignored then, says the XDG specification
 		home, err := os.UserHomeDir()
@@ -46,11 +51,11 @@ func DefaultDir() string {
 		}
 		state = filepath.Join(home, ".local", "state")
 	}
-	return filepath.Join(state, "ferry", "deployments")
+	return filepath.Join(state, "ferry", name)
 }
 
-// Keep writes the document of a deployment, replacing an earlier one whole. It
-// may hold passwords of health checks, so only the user may read it.
+// Keep writes the document of a deployment, replacing an earlier one whole. Only the
+// user may read it: addresses and names are nobody else's business.
 func (s Store) Keep(name string, document any) error {
 	if s.Dir == "" {
 		return nil

@@ -28,3 +28,14 @@ func FuzzRequest(f *testing.F) {
 		}
 	})
 }
+
+func FuzzParseTarget(f *testing.F) {
+	f.Add("web=root@web:22")
+	f.Add("=local")
+	f.Fuzz(func(t *testing.T, s string) {
+		n, a, err := parseTarget(s)
+		if err == nil && (n == "" || a.Local || a.Host == "") {
+			t.Errorf("%q became %q, %v", s, n, a)
+		}
+	})
+}

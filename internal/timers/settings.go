@@ -41,9 +41,14 @@ type Update struct {
 	// AllowOlder takes a build that is older than the installed one of its job.
 	AllowOlder bool `json:"allowOlder,omitempty"`
 
-	Netrc      string   `json:"netrc,omitempty"` // a file on the host
-	Cache      string   `json:"cache,omitempty"`
-	VMs        []string `json:"vms,omitempty"` // none: all
+	Netrc string   `json:"netrc,omitempty"` // a file on the host
+	Cache string   `json:"cache,omitempty"`
+	VMs   []string `json:"vms,omitempty"` // none: all
+	// Target has the addresses of the systems inside, VM=[USER@]HOST each, and
+	// TargetSudo the VMs in which sudo makes root. Of others the host's own records
+	// count.
+	Target     []string `json:"target,omitempty"`
+	TargetSudo []string `json:"targetSudo,omitempty"`
 	Restart    string   `json:"restart,omitempty"`
 	NoRollback bool     `json:"noRollback,omitempty"`
 }
@@ -138,7 +143,7 @@ func (u *Update) check() error {
 			return wrong(fmt.Sprintf("vms[%d]", i), "is wrong: %v", err)
 		}
 	}
-	return nil
+	return u.checkTargets()
 }
 
 func (f *FlakeUpdate) check() error {

@@ -104,6 +104,8 @@ func TestHostileHost(t *testing.T) {
 		{"answers without end", answer + `yes '{"event":"result","result":{"name":"web"}}'`},
 		{"events without end", answer + `yes '{"event":"alive"}'`},
 		{"words without end before the helper", "yes 'Welcome to host2'"},
+		{"a list without end", answer + `printf '{"event":"result","id":1,"result":{"vm":{},"missingShares":['; yes '"a",' | head -n 1000000 | tr -d '\n'; echo '"a"]}}'`},
+		{"a long reason", answer + `l=$(head -c 3M /dev/zero | tr '\0' A); printf '{"event":"error","error":{"kind":"refused","message":"%s","hint":"%s"}}\n' "$l" "$l"`},
 		{"deep JSON", answer + `head -c 4M /dev/zero | tr '\0' '['; echo`},
 	} {
 		t.Run(c.name, func(t *testing.T) {

@@ -156,21 +156,25 @@ func TestRollbackLive(t *testing.T) {
 		t.Errorf("old is %s", vm.link("old"))
 	}
 
-	// The flake is gone: host by address, target as the last deployment recorded.
+	// The flake is gone: host and target by address. What the last deployment has
+	// recorded on the host is only shown.
 	in.op("mv", in.dir, in.dir+".gone")
 	in.op("mkdir", "-p", in.dir)
 	in.ferry("rollback", "back").want(2, "the host of back is not known", "--host")
-	in.ferry("rollback", "back", host1Flag).want(0, "rolled back; switched live", "generation 1")
+	in.ferry("rollback", "back", host1Flag).want(2, "root@host1 has recorded root@box", "--target root@box")
+	in.ferry("ssh", "back", host1Flag, "true").want(2, "root@host1 has recorded root@box", "--target root@box")
+	const target = "--target=root@box"
+	in.ferry("rollback", "back", host1Flag, target).want(0, "rolled back; switched live", "generation 1")
 	runs(first, firstRunner, 1)
 	in.ferry("rollback", "back", host1Flag).want(1, "no generation before 1", "1, 2, 3")
 	in.ferry("rollback", "back", host1Flag, "--to", "9").want(1, "no generation 9")
-	in.ferry("ssh", "back", host1Flag, "readlink", "/run/current-system").want(0, first)
-	in.ferry("ssh", "back", host1Flag, "--through-host", "exit 7").want(7).without("error:")
+	in.ferry("ssh", "back", host1Flag, target, "readlink", "/run/current-system").want(0, first)
+	in.ferry("ssh", "back", host1Flag, target, "--through-host", "exit 7").want(7).without("error:")
 	// systemd counts how often a service starts in ten seconds, this test's switches too.
 	output(t, world.guest1, "systemctl", "reset-failed", "page.service")
-	in.ferry("rollback", "back", host1Flag, "--to", "3").want(0, "switched live", "memory 256 → 384 MiB waits for a restart", "ferry restart back applies it")
+	in.ferry("rollback", "back", host1Flag, target, "--to", "3").want(0, "switched live", "memory 256 → 384 MiB waits for a restart", "ferry restart back applies it")
 	runs(third.system, third.runner, 3)
-	in.ferry("rollback", "back", host1Flag, "--to=3").want(0, "unchanged")
+	in.ferry("rollback", "back", host1Flag, target, "--to=3").want(0, "unchanged")
 	in.ferry("generations", "back", host1Flag).want(0, "current, running", "booted")
 	in.ferry("diff", "back", host1Flag).want(0, "generation 2 → 3", "memory 256 → 384 MiB")
 	in.ferry("diff", "back", host1Flag, "1", "2").want(0, "generation 1 → 2").without("memory")

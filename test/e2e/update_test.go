@@ -26,6 +26,10 @@ func TestPrebuiltSystemOntoARunningVM(t *testing.T) {
 
 	op := away(t)
 	args := []string{"update", "prebuilt", "--host", "root@host1", "--allow-http", "--hydra", c.jobset(), "--cache", c.cache()}
+	// Where the guest is, the host has recorded; nobody here says that it is right.
+	op.ferry(args...).want(2, "root@host1 has recorded root@box", "--target root@box")
+	absent(t, world.host1, runner)
+	args = append(args, "--target", "root@box")
 	op.ferry(append(args, "--dry-run")...).want(0, "would download "+runner, "install")
 	absent(t, world.host1, runner)
 	res := op.deploy(deploy.OutcomeSwitched, args...)
@@ -60,7 +64,7 @@ func TestPrebuiltSystemOntoARunningVM(t *testing.T) {
 	op.ferry(args...).want(1, "build 6 is older than build 7 of the same job", hint+"if the older one is meant, use --allow-older")
 	op.ferry(append(args, "--dry-run", "--allow-older")...).want(0)
 	// The way back is that of every deployment.
-	op.ferry("rollback", "prebuilt", "--host", "root@host1").want(0, "rolled back; switched live")
+	op.ferry("rollback", "prebuilt", "--host", "root@host1", "--target", "root@box").want(0, "rolled back; switched live")
 	if vm.link("current") != first {
 		t.Errorf("current is %s", vm.link("current"))
 	}
@@ -74,7 +78,7 @@ func TestUpdateIsUndone(t *testing.T) {
 	current, system := vm.link("current"), runningSystem(t, world.guest1)
 	in.write("worse.nix", liveModule("worse", "second", fresh()))
 	c.succeeds("worse", c.build("worse", "key"), 7)
-	r := away(t).ferry("update", "worse", "--host", "root@host1", "--allow-http", "--hydra", c.jobset(), "--cache", c.cache(),
+	r := away(t).ferry("update", "worse", "--host", "root@host1", "--allow-http", "--target", "root@box", "--hydra", c.jobset(), "--cache", c.cache(),
 		"--check-command", "false", "--confirm-timeout", "5s", "--json").want(4, "check command failed")
 	if res := r.result(); res.Outcome != deploy.OutcomeRolledBack {
 		t.Errorf("%s", r)

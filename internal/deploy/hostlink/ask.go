@@ -2,6 +2,8 @@ package hostlink
 
 import (
 	"context"
+	"crypto/rand"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"regexp"
@@ -45,6 +47,22 @@ func sameProtocol(where string, theirs int) error {
 	return hostapi.Refuse(
 		fmt.Sprintf("%s is older than %s, and the two may misunderstand each other (protocol %d on the host, %d here)", older, newer, theirs, hostapi.ProtocolVersion),
 		"use the same release of ferry on both sides: update "+older)
+}
+
+// Token has the host add a path with a name to its store that nobody could know
+// before: a guest that sees it shares that store.
+func (l *Link) Token(ctx context.Context) (microvm.StorePath, error) {
+	var random [16]byte
+	_, _ = rand.Read(random[:]) // never fails, as documented
+	name := "ferry-token-" + hex.EncodeToString(random[:])
+	var made microvm.StorePath
+	if err := l.Call(ctx, hostapi.Request{Token: &hostapi.TokenRequest{Name: name}}, &made); err != nil {
+		return "", fmt.Errorf("making a path in the store of %s for its guest to see: %w", l.Address, err)
+	}
+	if made.Name() != name {
+		return "", fmt.Errorf("%s was asked for a path named %s and answered %.120q", l.Address, name, made)
+	}
+	return made, nil
 }
 
 // Check has the host make the VM's checks until all pass.

@@ -33,11 +33,14 @@ func (g *Guest) Close() {
 
 // Visit says which guest is expected behind a door, and what is done there.
 type Visit struct {
-	VM, Attribute microvm.Name      // for messages
-	HostName      string            // what it must call itself; empty: anything
-	Probe         microvm.StorePath // of the host's store: see guest.Look
-	Report        Reporter
-	OnlySay       bool // do not wait for an earlier switch
+	VM, Attribute microvm.Name // for messages
+	HostName      string       // what it must call itself; empty: see Known
+	// Known says whether this is the guest where the configuration has no host name;
+	// nil: it never is.
+	Known   func(guest.Facts) bool
+	Probe   microvm.StorePath // of the host's store: see guest.Look
+	Report  Reporter
+	OnlySay bool // do not wait for an earlier switch
 }
 
 // Open logs in and looks whether this is the right machine, where a switch can
@@ -86,6 +89,11 @@ func (d Door) Look(ctx context.Context, sh guest.Shell, v Visit) (guest.Facts, e
 		return f, &UnfitError{
 			Message: fmt.Sprintf("the machine at %s calls itself %.80q, but %s is configured as %q", d.Address, f.HostName, v.Attribute, v.HostName),
 			Next:    "check the target's address",
+		}
+	case v.HostName == "" && (v.Known == nil || !v.Known(f)):
+		return f, &UnfitError{
+			Message: fmt.Sprintf("%s is configured without a host name, and nothing else shows that the machine at %s is it", v.Attribute, d.Address),
+			Next:    "set networking.hostName; --restart=always restarts it without asking that machine",
 		}
 	case !f.Root:
 		return f, &UnfitError{

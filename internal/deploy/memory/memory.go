@@ -19,8 +19,12 @@ type Store interface {
 	Forget(id string) error
 }
 
-// version changes whenever an older ferry could misunderstand a note.
-const version = 1
+// version changes whenever an older ferry could misunderstand a note: it would take
+// one that withholds checks for one that has none.
+const (
+	version         = 1
+	versionWithheld = 2
+)
 
 // Note is what is remembered, from the point on at which the deployment can be
 // attached to.
@@ -66,6 +70,9 @@ func (m Memory) Keep(n Note) bool {
 		return false
 	}
 	n.Version, n.ID = version, m.ID
+	if len(n.Commit.Confirm.Withheld) > 0 {
+		n.Version = versionWithheld
+	}
 	if err := m.Store.Keep(m.ID, n); err != nil {
 		m.Report.Warn("%v: to attach to it later, the flake and --target are needed", err)
 	}
@@ -94,7 +101,7 @@ func (m Memory) Recall() *Note {
 		return nil
 	case !found:
 		return nil
-	case n.Version != version || n.ID != m.ID:
+	case n.Version != version && n.Version != versionWithheld || n.ID != m.ID:
 		m.Report.Warn("what this machine knew of deployment %s is not used: another version of ferry wrote it", m.ID)
 		return nil
 	}

@@ -65,6 +65,14 @@ func TestMemory(t *testing.T) {
 	if r := n.Record(); r.HostName != "other" {
 		t.Errorf("record %+v", r)
 	}
+	// An older ferry would take a check that is withheld for none.
+	if n.Version != 1 {
+		t.Errorf("version %d", n.Version)
+	}
+	c.Confirm.Withheld = []string{"the check command"}
+	if m.Keep(Note{Host: "root@h", Commit: c}); m.Recall() == nil || m.Recall().Version != 2 {
+		t.Errorf("with withheld checks: %+v", m.Recall())
+	}
 	m.Forget()
 	if m.Recall() != nil || len(v.said) != 0 {
 		t.Errorf("said %q", v.said)

@@ -72,7 +72,7 @@ func TestAwaitBooted(t *testing.T) {
 				if (err != nil) != (c.err != "") || err != nil && !strings.Contains(err.Error(), c.err) || err == nil && boot != "b2" {
 					t.Errorf("got %q, %v", boot, err)
 				}
-				if g.args != nil && strings.Join(g.args, "|") != "|"+string(system)+"|no|x.service|true" {
+				if g.args != nil && strings.Join(g.args, "|") != "|"+string(system)+"|no|x.service|yes" {
 					t.Errorf("asked %q", g.args)
 				}
 				if g.open != 0 {

@@ -225,6 +225,11 @@ func (f *Nix) Signers(context.Context, string, microvm.StorePath) ([]string, err
 
 func (f *Nix) TrustedKeys(context.Context) ([]string, error) { return []string{"ours-1"}, nil }
 
+func (f *Nix) AddFile(_ context.Context, name string, _ []byte) (microvm.StorePath, error) {
+	f.Calls = append(f.Calls, "add "+name)
+	return microvm.StorePath(microvm.StoreDir + "/" + strings.Repeat("0", 32) + "-" + name), nil
+}
+
 func (f *Nix) AddRoot(_ context.Context, link string, p microvm.StorePath) error {
 	f.Calls = append(f.Calls, "root "+filepath.Base(link))
 	_ = os.Remove(link)

@@ -56,8 +56,12 @@ func (n Notes) Left() *Note {
 	return note
 }
 
-// PutDeployment has the note on disk when it returns.
-func (n Notes) PutDeployment(note *Note) error { return n.write(noteDeployment, note) }
+// PutDeployment has the note on disk when it returns, without the secrets of checks.
+func (n Notes) PutDeployment(note *Note) error {
+	open := *note
+	open.Commit = note.Commit.Open()
+	return n.write(noteDeployment, &open)
+}
 
 // ToStart reports whether ferry has wanted the VM up since that time, in vain.
 func (n Notes) ToStart(since time.Time) bool {

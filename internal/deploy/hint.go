@@ -1,0 +1,91 @@
+package deploy
+
+import (
+	"context"
+	"fmt"
+
+	"ferry/internal/microvm"
+)
+
+// Hint is where a host says that the system inside is. Nobody logs in there on the
+// host's word alone: it may name any machine that the operator can log in to.
+type Hint struct {
+	Address microvm.Address
+	Sudo    bool
+}
+
+func (h Hint) String() string {
+	if h.Sudo {
+		return h.Address.String() + " (with sudo)"
+	}
+	return h.Address.String()
+}
+
+// withRecorded takes in the target that the host has recorded, where none is known.
+// On the host itself that is the operator's own record; elsewhere it is a hint.
+func (r Resolved) withRecorded(target string, sudo bool) (Resolved, error) {
+	if r.Target != nil || target == "" {
+		return r, nil
+	}
+	address, err := microvm.ParseAddress(target)
+	if err != nil || address.Local {
+		return r, fmt.Errorf("the target that %s has recorded is not a valid address: %.80q", r.Host, target)
+	}
+	r.Hint = &Hint{address, sudo}
+	if r.Host.Local {
+		return r.hinted(), nil
+	}
+	return r, nil
+}
+
+// hinted uses the hint: somebody who may say so has confirmed it.
+func (r Resolved) hinted() Resolved {
+	r.Target, r.TargetSudo, r.Recorded, r.Hint = &r.Hint.Address, r.TargetSudo || r.Hint.Sudo, true, nil
+	return r
+}
+
+// takeHint has the user say whether the address that the host has recorded is the
+// guest's, where no other one is known. needed: nothing can be done without it.
+func (r *run) takeHint(ctx context.Context, p progress, needed bool) (progress, error) {
+	h := p.to.Hint
+	if p.to.Target != nil || h == nil {
+		return p, nil
+	}
+	if r.Ask != nil {
+		yes, err := r.Ask(ctx, fmt.Sprintf("%s has recorded %s as the address of the system inside %s. Log in there?", p.to.Host, h, p.to.Name))
+		switch {
+		case err != nil:
+			return p, err
+		case yes:
+			p.to = p.to.hinted()
+			return p, nil
+		}
+	}
+	p.to.Hint, p.intent.TargetKnown = nil, false
+	if !needed {
+		return p, nil
+	}
+	sudo := ""
+	if h.Sudo {
+		sudo = " --target-sudo"
+	}
+	return p, &UsageError{
+		Message: fmt.Sprintf("the address of the system inside %s is not known here: %s has recorded %s, which is not used unless you say so", p.to.Name, p.to.Host, h.Address),
+		Next: fmt.Sprintf("if that is right: --target %s%s, or set ferry.vms.%s.target in the flake; --restart=always needs no address",
+			h.Address, sudo, p.to.Name),
+	}
+}
+
+// lookInsideBy asks for the hint where a restart can be confirmed from inside with
+// it; without it, the host alone says whether the VM is well.
+func (r *run) lookInsideBy(ctx context.Context, p progress) (progress, error) {
+	h := p.to.Hint
+	if h == nil || !p.plan.Activation.Starts() || p.record.SSH == nil || !*p.record.SSH || p.to.DryRun {
+		return p, nil
+	}
+	p, err := r.takeHint(ctx, p, false)
+	if err == nil && p.to.Target == nil {
+		r.say.Step("nobody logs in after the restart: the address %s, which %s has recorded, is not used without --target", h.Address, p.to.Host)
+	}
+	return p, err
+}
