@@ -7,7 +7,6 @@ import (
 
 	"ferry/internal/deploy/live"
 	"ferry/internal/hostapi"
-	"ferry/internal/microvm"
 	"ferry/internal/remote"
 )
 
@@ -75,9 +74,13 @@ func noLogin(to Resolved, err error) string {
 
 // plan has the host decide, asks the guest where it is to be switched live, and
 // goes by the policy where it can't be reached. A guest that runs something else
-// than the host believes changes the plan.
+// than the host believes changes the plan. A wrong target of one that is restarted
+// or started is found here.
 func (r *run) plan(ctx context.Context, p progress, policy guestPolicy) (progress, error) {
 	p, err := r.askPlan(ctx, p)
+	if err == nil {
+		p, err = r.observe(ctx, p, r.askPlan)
+	}
 	if err != nil {
 		return p, err
 	}
@@ -94,12 +97,12 @@ func (r *run) plan(ctx context.Context, p progress, policy guestPolicy) (progres
 	if p.reason != "" && p.plan.Activation == hostapi.ActivateRestart {
 		p.plan.Reason = p.reason
 	}
-	return p, nil
+	return r.checkTarget(ctx, p)
 }
 
 func (r *run) askPlan(ctx context.Context, p progress) (progress, error) {
 	req := hostapi.PlanRequest{
-		Name: p.to.Name, Runner: p.runner, Record: p.knownRecord(), GuestSystem: p.guest.Current(), Intent: p.intent,
+		Name: p.to.Name, Runner: p.runner, Record: p.knownRecord(), GuestSystem: p.guestSystem(), Intent: p.intent,
 	}
 	p.plan = hostapi.Plan{}
 	err := r.host.Call(ctx, hostapi.Request{Plan: &req}, &p.plan)
@@ -157,7 +160,7 @@ func (r *run) lookAtGuest(ctx context.Context, p progress) (progress, error) {
 	}
 	p.guest = g
 	if g.Facts.Current != p.facts.VM.Running {
-		r.say.Step("the guest runs %s, not what the host last knew of", microvm.SystemBaseName(string(g.Facts.Current)))
+		r.sayRunning(g.Facts.Current)
 	}
 	return p, nil
 }

@@ -94,6 +94,11 @@ func (r *run) way() transfer.Way {
 // door is the way into the guest.
 func (r *run) door(to Resolved) live.Door {
 	return live.Door{Address: *to.Target, Dial: func(ctx context.Context, fresh bool) (live.Conn, error) {
+		if !fresh {
+			if conn, err := r.guest.take(ctx); conn != nil || err != nil {
+				return conn, err
+			}
+		}
 		conn, err := r.dial(ctx, remote.Options{Address: *to.Target, Sudo: to.TargetSudo, Fresh: fresh})
 		if err != nil {
 			return nil, err
@@ -108,10 +113,6 @@ func (r *run) visit(p progress, probe microvm.StorePath) live.Visit {
 	return live.Visit{
 		VM: p.to.Name, Attribute: p.to.Attribute, HostName: p.record.HostName, Probe: probe, Report: r.say, OnlySay: p.to.DryRun,
 	}
-}
-
-func (r *run) openGuest(ctx context.Context, p progress, probe microvm.StorePath) (*live.Guest, error) {
-	return r.door(p.to).Open(ctx, r.visit(p, probe))
 }
 
 // voice reports about one VM.

@@ -26,6 +26,7 @@ type Request struct {
 	Confirm              Confirm
 	Wait                 time.Duration // for the VM's lock; 0: not
 	Building             Building
+	NoGuest              bool // see Resolved
 }
 
 // Building says where a VM is evaluated and built.
@@ -51,12 +52,14 @@ type RollbackRequest struct {
 	DryRun     bool
 	Confirm    Confirm
 	Wait       time.Duration // for the VM's lock; 0: not
+	NoGuest    bool          // see Resolved
 }
 
 func (r RollbackRequest) request() Request {
 	return Request{
 		Attribute: r.Name, Host: &r.Host, HostSudo: r.HostSudo, Target: r.Target, TargetSudo: r.TargetSudo,
 		Action: hostapi.ActionSwitch, Restart: r.Restart, DryRun: r.DryRun, Confirm: r.Confirm, Wait: r.Wait,
+		NoGuest: r.NoGuest,
 	}
 }
 
@@ -85,12 +88,14 @@ type UpdateRequest struct {
 	DryRun  bool
 	Confirm Confirm
 	Wait    time.Duration // for the VM's lock; 0: not
+	NoGuest bool          // see Resolved
 }
 
 func (r UpdateRequest) request() Request {
 	return Request{
 		Attribute: r.Name, Host: &r.Host, HostSudo: r.HostSudo, Target: r.Target, TargetSudo: r.TargetSudo,
 		Action: hostapi.ActionSwitch, Restart: r.Restart, DryRun: r.DryRun, Confirm: r.Confirm, Wait: r.Wait,
+		NoGuest: r.NoGuest,
 	}
 }
 

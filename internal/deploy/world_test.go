@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -30,6 +31,7 @@ type world struct {
 	trace  []string
 	cancel context.CancelFunc
 	fault  fault
+	mu     sync.Mutex // of what two can do at once: the host and the guest are asked together
 	count  map[string]int
 	step   string // that is under way
 	points []point
@@ -75,6 +77,7 @@ type guestWorld struct {
 	facts           string // further answers of look
 	gone            bool
 	refusesStart    string
+	door            *remote.ConnectError // nil: it lets one in
 }
 
 // point is something that is done, the Nth time, in a step.
@@ -91,14 +94,19 @@ type fault struct {
 }
 
 func (w *world) say(format string, args ...any) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
 	w.trace = append(w.trace, fmt.Sprintf(format, args...))
 }
 
 // point notes that something is done, and says what goes wrong with it.
 func (w *world) point(what string) string {
+	w.mu.Lock()
 	w.count[what]++
 	w.points = append(w.points, point{w.step, what, w.count[what]})
-	if w.fault.at == what && w.count[what] == w.fault.n {
+	hit := w.fault.at == what && w.count[what] == w.fault.n
+	w.mu.Unlock()
+	if hit {
 		w.say("FAULT %s", w.fault.how)
 		if w.fault.how == "cancelled" {
 			w.cancel()
@@ -180,6 +188,10 @@ func (w *world) dial(ctx context.Context, o remote.Options) (remote.Conn, error)
 	if o.Fresh {
 		words += " fresh"
 	}
+	if o.Batch {
+		words += " batch"
+		time.Sleep(time.Millisecond) // after the host, in a known order
+	}
 	w.say("dial %s", words)
 	time.Sleep(7 * time.Millisecond) // so that no deadline is met exactly
 	bad := func(k remote.ConnectKind) error { return &remote.ConnectError{Host: at, Kind: k, Stderr: "no"} }
@@ -198,11 +210,22 @@ func (w *world) dial(ctx context.Context, o remote.Options) (remote.Conn, error)
 	case "gone":
 		w.guest.gone = true
 	}
+	if refusal := w.guest.door; refusal != nil && at == "root@web" {
+		e := *refusal
+		e.Host = at
+		return nil, &e
+	}
 	if w.guest.gone && at == "root@web" {
 		return nil, bad(remote.Unreachable)
 	}
-	w.conns++
+	w.opened(1)
 	return &worldConn{w: w, at: o.Address}, nil
+}
+
+func (w *world) opened(n int) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.conns += n
 }
 
 type worldConn struct {
@@ -221,7 +244,7 @@ func (c *worldConn) NixCopy() remote.NixTarget {
 func (c *worldConn) Close() error {
 	if !c.closed {
 		c.closed = true
-		c.w.conns--
+		c.w.opened(-1)
 		c.w.say("close %s", c.at)
 	}
 	return nil
@@ -278,6 +301,8 @@ func (c *worldConn) Run(ctx context.Context, cmd remote.Command) error {
 func (g *guestWorld) answer(name string, args []string) string {
 	boot := fmt.Sprintf("begun=\nboot=b%d\n", g.boot)
 	switch name {
+	case "ask":
+		return boot + "hostname=web\nstore=yes\ncurrent=" + string(g.current) + "\n" + g.facts
 	case "look":
 		s := boot + "uid=0\nsystemd=yes\nstore=yes\nhostname=web\ncurrent=" + string(g.current) + "\n" + g.facts
 		if g.switched && !g.decided {

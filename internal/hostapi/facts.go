@@ -8,11 +8,13 @@ import (
 
 // Facts is what a host says of itself and of one VM.
 type Facts struct {
-	Protocol      int      `json:"protocol"`
-	StateDir      string   `json:"stateDir"`
-	MissingShares []string `json:"missingShares,omitempty"`
-	VM            VMState  `json:"vm"`
-	Lock          *Lock    `json:"lock,omitempty"`
+	Protocol int    `json:"protocol"`
+	StateDir string `json:"stateDir"`
+	// Now is the host's clock, by which UnitState.Since is.
+	Now           time.Time `json:"now,omitzero"`
+	MissingShares []string  `json:"missingShares,omitempty"`
+	VM            VMState   `json:"vm"`
+	Lock          *Lock     `json:"lock,omitempty"`
 	// Built: the runner that the record names is in the store and kept there by
 	// one of the VM's own links.
 	Built bool `json:"built"`
