@@ -37,6 +37,7 @@ type updateOptions struct {
 	dryRun     bool
 	wait       time.Duration
 	confirm    confirmOptions
+	noGuest    bool
 	unattended bool // run by a timer
 }
 
@@ -94,6 +95,7 @@ restarted unless --restart=never: then it is installed only.` + confirmHelp,
 	o.confirm.addFlags(fs)
 	fs.StringVar(&o.target, "target", "", "the address of the system inside, for one VM (default: the flake's, else what the last deployment recorded)")
 	fs.BoolVar(&o.targetSudo, "target-sudo", false, "become root in the guest with sudo")
+	addNoGuestFlag(fs, &o.noGuest)
 	fs.BoolVar(&o.dryRun, "dry-run", false, "say what would happen and change nothing")
 	fs.StringVar(&o.restart, "restart", "", "when to restart a VM: auto (only where it can't be switched live), if-needed (also where the hardware differs), always, never")
 	_ = cmd.RegisterFlagCompletionFunc("restart", cobra.FixedCompletions(restartPolicies(), cobra.ShellCompDirectiveNoFileComp))
@@ -221,6 +223,7 @@ func (o *updateOptions) request(n microvm.Name) (deploy.UpdateRequest, error) {
 		Name: n, TargetSudo: o.targetSudo, AllVMs: o.all, Unattended: o.unattended,
 		Fetch:   deploy.Fetch{Cache: o.cache, Relay: deploy.Relay(o.relay), Stall: o.stall, Limit: o.limit},
 		Restart: hostapi.RestartPolicy(o.restart), DryRun: o.dryRun, Confirm: o.confirm.confirm(), Wait: o.wait,
+		NoGuest: o.noGuest,
 	}
 	if o.target != "" {
 		address, err := targetAddress(o.target)

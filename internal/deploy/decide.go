@@ -159,8 +159,8 @@ func (r *run) lookAtGuest(ctx context.Context, p progress) (progress, error) {
 		return p, err
 	}
 	p.guest = g
-	if g.Facts.Current != p.facts.VM.Running {
-		r.sayRunning(g.Facts.Current)
+	if now := g.Facts.Current; now != p.facts.VM.Running && now != p.asked {
+		r.sayRunning(now)
 	}
 	return p, nil
 }

@@ -59,11 +59,8 @@ func (r *run) observe(ctx context.Context, p progress, again func(context.Contex
 		return p, nil
 	}
 	p.asked = r.guest.who.Current
-	p, err := again(ctx, p)
-	if err == nil && p.plan.Activation != hostapi.ActivateLive { // else the closer look says it
-		r.sayRunning(p.asked)
-	}
-	return p, err
+	r.sayRunning(p.asked)
+	return again(ctx, p)
 }
 
 func (r *run) sayRunning(system microvm.StorePath) {

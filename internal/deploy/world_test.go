@@ -77,7 +77,9 @@ type guestWorld struct {
 	facts           string // further answers of look
 	gone            bool
 	refusesStart    string
-	door            *remote.ConnectError // nil: it lets one in
+	// door is what keeps one from logging in; nil, or a nil error: nothing does.
+	door func(o remote.Options) *remote.ConnectError
+	slow time.Duration // its login takes so long
 }
 
 // point is something that is done, the Nth time, in a step.
@@ -210,10 +212,10 @@ func (w *world) dial(ctx context.Context, o remote.Options) (remote.Conn, error)
 	case "gone":
 		w.guest.gone = true
 	}
-	if refusal := w.guest.door; refusal != nil && at == "root@web" {
-		e := *refusal
-		e.Host = at
-		return nil, &e
+	if at == "root@web" {
+		if err := w.guest.lets(ctx, o); err != nil {
+			return nil, err
+		}
 	}
 	if w.guest.gone && at == "root@web" {
 		return nil, bad(remote.Unreachable)
@@ -294,6 +296,21 @@ func (c *worldConn) Run(ctx context.Context, cmd remote.Command) error {
 	}
 	if how == "lost after" {
 		return dropped
+	}
+	return nil
+}
+
+func (g *guestWorld) lets(ctx context.Context, o remote.Options) error {
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-time.After(g.slow):
+	}
+	if g.door != nil {
+		if e := g.door(o); e != nil {
+			e.Host = o.Address.String()
+			return e
+		}
 	}
 	return nil
 }
@@ -537,6 +554,7 @@ func (w *world) does(kind string, req hostapi.Request) (any, error) {
 		}
 		if c.Activation.Starts() {
 			w.guest.boot++
+			w.guest.door = nil
 			w.guest.before, w.guest.current = w.guest.current, w.guest.host
 		}
 		if c.Confirm.Await && c.Activation.Starts() {
