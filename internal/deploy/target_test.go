@@ -166,12 +166,7 @@ func TestGuestThatRunsSomethingElseIsAChange(t *testing.T) {
 // trouble, is told from that.
 func TestWrongTargetIsFoundFirst(t *testing.T) {
 	down := func(w *world) {
-		p := plan(starts)
-		p.Predicted = true
-		w.answers["probe"] = []any{facts(func(f *hostapi.Facts) {
-			f.Plan, f.VM = &p, hostapi.VMState{Unit: hostapi.UnitState{ActiveState: "inactive"}}
-		})}
-		w.answers["plan"] = []any{plan(starts)}
+		newVM(w)
 		w.guest.facts = "hostname=db\n" // unless it is shut
 	}
 	boots := func(w *world) { w.guest.facts = "" }
@@ -314,5 +309,24 @@ func TestBootingGuestIsWaitedFor(t *testing.T) {
 				}
 			})
 		})
+	}
+}
+
+// A restart that the host does not confirm in the end, since `current` is another
+// runner by then or it has not heard of it, is not said to be a restart.
+func TestRestartThatTheHostDoesNotConfirm(t *testing.T) {
+	for name, c := range map[string]struct {
+		failure *hostapi.Failure
+		state   string
+		outcome Outcome
+	}{
+		"superseded": {&hostapi.Failure{Kind: hostapi.KindFailed, Message: "`current` is another runner", State: "superseded by microvm -u"}, "superseded by microvm -u", OutcomeFailed},
+		"undone":     {&hostapi.Failure{Kind: hostapi.KindUnit, Message: "it is down", State: "the previous runner runs", RolledBack: true}, "the previous runner runs", OutcomeRolledBack},
+		"no state":   {&hostapi.Failure{Kind: hostapi.KindFailed, Message: "no space left"}, "the VM was found well, but the host has not taken that down", OutcomeFailed},
+	} {
+		w, r, err := play(t, scenario{"", all(plans(restarts), func(w *world) { w.answers["finish"] = []any{c.failure} }), rebuild(nil)}, t.TempDir(), fault{})
+		if err == nil || r.Outcome != c.outcome || !strings.HasPrefix(r.State, c.state) || r.Error != c.failure.Message {
+			t.Errorf("%s: %+v, %v\n%s", name, r, err, strings.Join(w.trace, "\n"))
+		}
 	}
 }

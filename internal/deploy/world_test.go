@@ -389,8 +389,14 @@ func (w *world) open(_ context.Context, _ remote.Conn, _ hostclient.Options) (ho
 
 func (w *world) deployer() *Deployer {
 	return &Deployer{Report: w, Evaluator: w, Nix: w.nix(), Memory: w, tools: tools{
-		dial: w.dial, open: w.open, startImport: w.startImport, entered: func(step string) { w.step = step },
+		dial: w.dial, open: w.open, startImport: w.startImport, entered: w.entered,
 	}}
+}
+
+func (w *world) entered(step string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.step = step
 }
 
 // lostConnection is what a session says whose host has gone.
