@@ -26,6 +26,8 @@ type guestPolicy struct {
 	// excuse says in words why a failure to reach the guest stands against a live
 	// switch only; empty: it is the deployment's failure. Nil: each is.
 	excuse func(Resolved, error) string
+	// hurried: a guest that may still boot is not waited for.
+	hurried bool
 }
 
 // strict is for a deployment whose guest somebody should look after.
@@ -34,7 +36,7 @@ func strict() guestPolicy { return guestPolicy{then: refuseIt} }
 // goingBackPolicy restarts: that the guest can't be reached may be just why one
 // goes back.
 func goingBackPolicy(r hostapi.RestartPolicy) guestPolicy {
-	p := guestPolicy{then: restartIt, excuse: doesNotAnswer}
+	p := guestPolicy{then: restartIt, excuse: doesNotAnswer, hurried: true}
 	if r == hostapi.RestartNever {
 		p.then = refuseIt
 	}
@@ -118,7 +120,11 @@ func (r *run) reachGuest(ctx context.Context, p progress, policy guestPolicy) (p
 	why := "the address of its system is not known"
 	if p.to.Target != nil {
 		p.result.Target = p.to.Target.String()
-		g, err := r.openGuest(ctx, p, p.facts.VM.Current)
+		open := r.openGuest
+		if policy.hurried {
+			open = r.openAtOnce
+		}
+		g, err := open(ctx, p, p.facts.VM.Current)
 		if err == nil {
 			p.guest = g
 			return p, nil

@@ -263,12 +263,15 @@ func (p progress) boots() (since, left time.Duration) {
 // openGuest logs in and looks whether the guest can be switched. One that may
 // still boot is waited for.
 func (r *run) openGuest(ctx context.Context, p progress, probe microvm.StorePath) (*live.Guest, error) {
-	door, visit := r.door(p.to), r.visit(p, probe)
-	g, err := door.Open(ctx, visit)
+	g, err := r.openAtOnce(ctx, p, probe)
 	since, left := p.boots()
 	if err == nil || left == 0 || !live.Transient(err) || p.neverRight(err) != nil || ctx.Err() != nil {
 		return g, err
 	}
 	r.say.Step("waiting for %s to boot: its unit was started %s ago", p.to.Target, since.Round(time.Second))
-	return door.OpenBooting(ctx, visit, time.Now().Add(left))
+	return r.door(p.to).OpenBooting(ctx, r.visit(p, probe), time.Now().Add(left))
+}
+
+func (r *run) openAtOnce(ctx context.Context, p progress, probe microvm.StorePath) (*live.Guest, error) {
+	return r.door(p.to).Open(ctx, r.visit(p, probe))
 }

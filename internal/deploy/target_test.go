@@ -330,3 +330,19 @@ func TestRestartThatTheHostDoesNotConfirm(t *testing.T) {
 		}
 	}
 }
+
+// One goes back because a guest can't be reached: it is not waited for then.
+func TestRollbackDoesNotWaitForABoot(t *testing.T) {
+	young := func(w *world) {
+		w.answers["probe"] = []any{facts(func(f *hostapi.Facts) {
+			f.Now = time.Unix(100, 0)
+			f.VM.Unit.Since = f.Now.Add(-time.Second)
+		})}
+	}
+	var took time.Duration
+	run := timed(&took, goingBack(nil))
+	w, r, err := play(t, scenario{"", all(rollsBackTo(false), plans(nil, restarts), young, shut(remote.Unreachable, "Connection refused", false)), run}, t.TempDir(), fault{})
+	if err != nil || r.Outcome != OutcomeRestarted || took > 30*time.Second {
+		t.Errorf("%+v, %v after %s\n%s", r, err, took, strings.Join(w.trace, "\n"))
+	}
+}
