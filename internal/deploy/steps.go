@@ -209,7 +209,8 @@ func connect(ctx context.Context, r *run, p progress) (progress, error) {
 	return p, r.host.Connect(ctx)
 }
 
-// guestSystem is what the guest says it runs; empty: nobody has asked.
+// guestSystem is what the guest says it runs; empty: nobody has asked. Only one that
+// was looked at closely is known to run it from the host's store.
 func (p progress) guestSystem() microvm.StorePath {
 	if p.guest != nil {
 		return p.guest.Current()
@@ -221,7 +222,7 @@ func (p progress) guestSystem() microvm.StorePath {
 // deployment had the lock meanwhile, what was seen before may be different.
 func prepare(ctx context.Context, r *run, p progress) (progress, error) {
 	req := p.wanted.claim(p)
-	req.Name, req.GuestSystem, req.WaitSeconds = p.to.Name, p.guestSystem(), int(p.to.Wait.Seconds())
+	req.Name, req.GuestSystem, req.WaitSeconds = p.to.Name, p.guest.Current(), int(p.to.Wait.Seconds())
 	d := &req.Deployment
 	d.ID, d.By, d.Started, d.Action = r.id, Operator(), r.began, p.to.Action
 	if p.to.Target != nil {
