@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"ferry/internal/cmdline"
 	"ferry/internal/deploy"
@@ -33,6 +34,7 @@ type deployOptions struct {
 	wait        time.Duration
 	settle      hostapi.SettleChoice
 	confirm     confirmOptions
+	noGuest     bool
 	build       buildFlags
 	nix         nixOptions
 }
@@ -54,6 +56,11 @@ func (o *deployOptions) addGuestFlags(cmd *cobra.Command) {
 	o.confirm.addFlags(fs)
 	fs.BoolVar(&o.targetSudo, "target-sudo", false, "become root in the guest with sudo")
 	fs.BoolVar(&o.bothSudo, "use-remote-sudo", false, "both --host-sudo and --target-sudo")
+}
+
+// addNoGuestFlag is for commands that ask the guest before they change anything.
+func addNoGuestFlag(fs *pflag.FlagSet, no *bool) {
+	fs.BoolVar(no, "no-guest", false, "do not ask the guest what it runs, or look who answers at TARGET, before anything is done; a live switch still does")
 }
 
 func (o *deployOptions) addInstallFlags(cmd *cobra.Command) {
@@ -125,7 +132,7 @@ func (o *deployOptions) request(p positionals) (deploy.Request, error) {
 		Source:   flake.Source{Ref: o.flake, Options: o.nix.words},
 		HostSudo: o.hostSudo || o.bothSudo, TargetSudo: o.targetSudo || o.bothSudo,
 		Restart: hostapi.RestartPolicy(o.restart), UpdateFlake: o.updateFlake, DryRun: o.dryRun,
-		Confirm: o.confirm.confirm(), Wait: o.wait, Settle: o.settle,
+		Confirm: o.confirm.confirm(), Wait: o.wait, Settle: o.settle, NoGuest: o.noGuest,
 	}
 	var err error
 	if req.Building, err = o.build.building(); err != nil {

@@ -16,6 +16,11 @@ there and brings what runs to it: a live switch over SSH inside TARGET, or a
 restart of the VM's unit where it can't be switched live. Creating and updating
 are the same command. A deployment that changes nothing restarts nothing.
 
+Where TARGET is known, the guest is asked what it runs while the host is asked, and
+without a password or another question. A guest that runs something else than the
+host believes is switched. A target that is another machine's, or whose name or
+key is wrong, is refused before anything is changed.
+
 HOST and TARGET are [user@]host, an alias of ssh_config, ssh://[user@]host[:port];
 HOST may be ` + "`local`" + `. What is not named comes from the flake's ` + "`ferry`" + ` output.
 
@@ -50,5 +55,6 @@ builds and shows what the switch would do.` + buildHelp + confirmHelp,
 	o.addGuestFlags(cmd)
 	o.addInstallFlags(cmd)
 	o.addRestartFlag(cmd)
+	addNoGuestFlag(cmd.Flags(), &o.noGuest)
 	return cmd
 }

@@ -28,6 +28,7 @@ type rollbackOptions struct {
 	wait       time.Duration
 	settle     hostapi.SettleChoice
 	confirm    confirmOptions
+	noGuest    bool
 }
 
 func (a *app) rollbackCommand() *cobra.Command {
@@ -68,6 +69,7 @@ terminal, and with --host local; without a terminal, the error names it.` + conf
 	fs.IntVar(&o.to, "to", 0, "the generation to go to (ferry generations NAME)")
 	fs.StringVar(&o.target, "target", "", "the address of the system inside")
 	fs.BoolVar(&o.targetSudo, "target-sudo", false, "become root in the guest with sudo")
+	addNoGuestFlag(fs, &o.noGuest)
 	fs.BoolVar(&o.dryRun, "dry-run", false, "say what would happen and change nothing")
 	fs.StringVar(&o.restart, "restart", "", "when to restart the VM: auto (only where it can't be switched live), if-needed (also where the hardware differs), always, never")
 	_ = cmd.RegisterFlagCompletionFunc("restart", cobra.FixedCompletions(restartPolicies(), cobra.ShellCompDirectiveNoFileComp))
@@ -77,7 +79,7 @@ terminal, and with --host local; without a terminal, the error names it.` + conf
 func (o *rollbackOptions) request(cmd *cobra.Command, n microvm.Name) (deploy.RollbackRequest, error) {
 	req := deploy.RollbackRequest{
 		Name: n, TargetSudo: o.targetSudo, To: o.to, Restart: hostapi.RestartPolicy(o.restart), DryRun: o.dryRun,
-		Confirm: o.confirm.confirm(), Wait: o.wait, Settle: o.settle,
+		Confirm: o.confirm.confirm(), Wait: o.wait, Settle: o.settle, NoGuest: o.noGuest,
 	}
 	if o.restart != "" && !slices.Contains(restartPolicies(), o.restart) {
 		return req, &cmdline.UsageError{Err: fmt.Errorf("unknown --restart=%.40q", o.restart), Next: "one of " + strings.Join(restartPolicies(), ", ")}

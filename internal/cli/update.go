@@ -42,6 +42,7 @@ type updateOptions struct {
 	settle     hostapi.SettleChoice
 	confirm    confirmOptions
 	allowOlder bool
+	noGuest    bool
 	unattended bool // run by a timer
 }
 
@@ -107,6 +108,7 @@ that is older than the installed one of the same job needs --allow-older.` + con
 	o.confirm.addFlags(fs)
 	fs.StringVar(&o.target, "target", "", "the address of the system inside, for one VM (default: the flake's, else what the host has recorded, if you confirm it)")
 	fs.BoolVar(&o.targetSudo, "target-sudo", false, "become root in the guest with sudo")
+	addNoGuestFlag(fs, &o.noGuest)
 	fs.BoolVar(&o.dryRun, "dry-run", false, "say what would happen and change nothing")
 	fs.StringVar(&o.restart, "restart", "", "when to restart a VM: auto (only where it can't be switched live), if-needed (also where the hardware differs), always, never")
 	_ = cmd.RegisterFlagCompletionFunc("restart", cobra.FixedCompletions(restartPolicies(), cobra.ShellCompDirectiveNoFileComp))
@@ -238,7 +240,8 @@ func (o *updateOptions) request(n microvm.Name) (deploy.UpdateRequest, error) {
 	req := deploy.UpdateRequest{
 		Name: n, TargetSudo: o.targetSudo, AllVMs: o.all, Unattended: o.unattended, AllowOlder: o.allowOlder,
 		Fetch:   deploy.Fetch{Cache: o.cache, Relay: deploy.Relay(o.relay), Stall: o.stall, Limit: o.limit},
-		Restart: hostapi.RestartPolicy(o.restart), DryRun: o.dryRun, Confirm: o.confirm.confirm(), Wait: o.wait, Settle: o.settle,
+		Restart: hostapi.RestartPolicy(o.restart), DryRun: o.dryRun, Confirm: o.confirm.confirm(), Wait: o.wait,
+		Settle: o.settle, NoGuest: o.noGuest,
 	}
 	if o.target != "" {
 		address, err := targetAddress(o.target)

@@ -180,7 +180,13 @@ func finish(ctx context.Context, r *run, p progress) (progress, error) {
 		ctx, cancel = context.WithTimeout(context.WithoutCancel(ctx), afterConfirm)
 		defer cancel()
 	}
-	return p, r.host.Finish(ctx, string(p.result.Outcome))
+	err := r.host.Finish(ctx, string(p.result.Outcome))
+	if err != nil && p.plan.Activation.Starts() {
+		// What was found well is what the host would keep, had it heard of it. Where it
+		// has dealt with it, it says itself how things are.
+		p.standing.text = fmt.Sprintf("the VM was found well, but the host has not taken that down, and may undo it by itself; how it ended: %s", r.attachHint(p))
+	}
+	return p, err
 }
 
 // attachHint is how to learn what has become of this deployment.

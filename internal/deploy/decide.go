@@ -7,7 +7,6 @@ import (
 
 	"ferry/internal/deploy/live"
 	"ferry/internal/hostapi"
-	"ferry/internal/microvm"
 	"ferry/internal/remote"
 )
 
@@ -27,6 +26,8 @@ type guestPolicy struct {
 	// excuse says in words why a failure to reach the guest stands against a live
 	// switch only; empty: it is the deployment's failure. Nil: each is.
 	excuse func(Resolved, error) string
+	// hurried: a guest that may still boot is not waited for.
+	hurried bool
 }
 
 // strict is for a deployment whose guest somebody should look after.
@@ -35,7 +36,7 @@ func strict() guestPolicy { return guestPolicy{then: refuseIt} }
 // goingBackPolicy restarts: that the guest can't be reached may be just why one
 // goes back.
 func goingBackPolicy(r hostapi.RestartPolicy) guestPolicy {
-	p := guestPolicy{then: restartIt, excuse: doesNotAnswer}
+	p := guestPolicy{then: restartIt, excuse: doesNotAnswer, hurried: true}
 	if r == hostapi.RestartNever {
 		p.then = refuseIt
 	}
@@ -75,9 +76,13 @@ func noLogin(to Resolved, err error) string {
 
 // plan has the host decide, asks the guest where it is to be switched live, and
 // goes by the policy where it can't be reached. A guest that runs something else
-// than the host believes changes the plan.
+// than the host believes changes the plan. A wrong target of one that is restarted
+// or started is found here.
 func (r *run) plan(ctx context.Context, p progress, policy guestPolicy) (progress, error) {
 	p, err := r.askPlan(ctx, p)
+	if err == nil {
+		p, err = r.observe(ctx, p, r.askPlan)
+	}
 	if err != nil {
 		return p, err
 	}
@@ -94,12 +99,12 @@ func (r *run) plan(ctx context.Context, p progress, policy guestPolicy) (progres
 	if p.reason != "" && p.plan.Activation == hostapi.ActivateRestart {
 		p.plan.Reason = p.reason
 	}
-	return p, nil
+	return r.checkTarget(ctx, p)
 }
 
 func (r *run) askPlan(ctx context.Context, p progress) (progress, error) {
 	req := hostapi.PlanRequest{
-		Name: p.to.Name, Runner: p.runner, Record: p.knownRecord(), GuestSystem: p.guest.Current(), Intent: p.intent,
+		Name: p.to.Name, Runner: p.runner, Record: p.knownRecord(), GuestSystem: p.guestSystem(), Intent: p.intent,
 	}
 	p.plan = hostapi.Plan{}
 	err := r.host.Call(ctx, hostapi.Request{Plan: &req}, &p.plan)
@@ -119,7 +124,11 @@ func (r *run) reachGuest(ctx context.Context, p progress, policy guestPolicy) (p
 	why := "the address of its system is not known"
 	if p.to.Target != nil {
 		p.result.Target = p.to.Target.String()
-		g, err := r.openGuest(ctx, p, p.facts.VM.Current)
+		open := r.openGuest
+		if policy.hurried {
+			open = r.openAtOnce
+		}
+		g, err := open(ctx, p, p.facts.VM.Current)
 		if err == nil {
 			p.guest = g
 			return p, nil
@@ -160,8 +169,8 @@ func (r *run) lookAtGuest(ctx context.Context, p progress) (progress, error) {
 		return p, err
 	}
 	p.guest = g
-	if g.Facts.Current != p.facts.VM.Running {
-		r.say.Step("the guest runs %s, not what the host last knew of", microvm.SystemBaseName(string(g.Facts.Current)))
+	if now := g.Facts.Current; now != p.facts.VM.Running && now != p.asked {
+		r.sayRunning(now)
 	}
 	return p, nil
 }

@@ -98,6 +98,11 @@ func (r *run) way() transfer.Way {
 // door is the way into the guest.
 func (r *run) door(to Resolved) live.Door {
 	return live.Door{Address: *to.Target, Dial: func(ctx context.Context, fresh bool) (live.Conn, error) {
+		if !fresh {
+			if conn, err := r.guest.take(ctx); conn != nil || err != nil {
+				return conn, err
+			}
+		}
 		conn, err := r.dial(ctx, remote.Options{Address: *to.Target, Sudo: to.TargetSudo, Fresh: fresh})
 		if err != nil {
 			return nil, err
@@ -123,10 +128,6 @@ func (p progress) hostName() string { return cmp.Or(p.record.HostName, p.plan.Ho
 // a host name: it has this very deployment's switch, or runs what the host believes.
 func (p progress) recognises(id string, f guest.Facts) bool {
 	return f.Switching == id || f.Armed == id || f.Current != "" && (f.Current == p.facts.VM.Running || p.attached != nil && f.Current == p.plan.System)
-}
-
-func (r *run) openGuest(ctx context.Context, p progress, probe microvm.StorePath) (*live.Guest, error) {
-	return r.door(p.to).Open(ctx, r.visit(p, probe))
 }
 
 // voice reports about one VM.

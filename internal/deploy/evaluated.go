@@ -71,7 +71,7 @@ func (w evaluated) find(ctx context.Context, r *run, p progress) (progress, erro
 // the guest says, once it was asked.
 func (r *run) probe(ctx context.Context, p progress) (progress, error) {
 	facts, err := r.host.Probe(ctx, hostapi.ProbeRequest{
-		Name: p.to.Name, Record: &p.record, GuestSystem: p.guest.Current(), Intent: p.intent,
+		Name: p.to.Name, Record: &p.record, GuestSystem: p.guestSystem(), Intent: p.intent,
 	})
 	if err != nil {
 		return p, err
@@ -103,8 +103,11 @@ func (w evaluated) foresee(ctx context.Context, r *run, p progress) (progress, e
 	if l := p.facts.Lock; l != nil && !p.to.DryRun && !nothing {
 		return p, l.Refusal(p.to.Name)
 	}
+	p, err := r.observe(ctx, p, r.probe)
+	if err != nil {
+		return p, err
+	}
 	if p.plan.Activation == hostapi.ActivateLive {
-		var err error
 		if p, err = r.lookAtGuest(ctx, p); err != nil {
 			return p, err
 		}
@@ -120,6 +123,9 @@ func (w evaluated) foresee(ctx context.Context, r *run, p progress) (progress, e
 		p.result.Outcome = OutcomeUnchanged
 		return p, nil
 	case p.to.DryRun:
+		if p, err = r.checkTarget(ctx, p); err != nil {
+			return p, err
+		}
 		p = p.nothingLeft()
 		p.result.Predicted = p.plan.Predicted
 		return p, nil

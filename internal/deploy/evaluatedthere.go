@@ -72,6 +72,9 @@ func (w evaluatedThere) obtain(ctx context.Context, r *run, p progress) (progres
 	if p, err = w.evaluated.find(ctx, r, p); err != nil {
 		return p, err
 	}
+	if p, err = r.observe(ctx, p, r.probe); err != nil {
+		return p, err
+	}
 	if !p.plan.Predicted && p.plan.Nothing() {
 		p = p.nothingLeft()
 		return finish(ctx, r, p)
@@ -80,6 +83,9 @@ func (w evaluatedThere) obtain(ctx context.Context, r *run, p progress) (progres
 		if p, err = r.lookAtGuest(ctx, p); err != nil {
 			return p, err
 		}
+	}
+	if p, err = r.checkTarget(ctx, p); err != nil {
+		return p, err
 	}
 	if p.facts.Built {
 		return w.evaluated.obtain(ctx, r, p)

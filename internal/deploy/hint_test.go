@@ -100,7 +100,7 @@ func TestRecordedTargetIsAHint(t *testing.T) {
 			asked := 0
 			for _, line := range w.trace {
 				if at, ok := strings.CutPrefix(line, "dial "); ok {
-					dialled = append(dialled, strings.TrimSuffix(at, " fresh"))
+					dialled = append(dialled, strings.TrimSuffix(strings.TrimSuffix(at, " fresh"), " batch"))
 				}
 				if q, ok := strings.CutPrefix(line, "asked: "); ok {
 					asked++

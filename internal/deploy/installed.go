@@ -106,7 +106,7 @@ func (w installed) withoutHost(ctx context.Context, r *run, p progress) (progres
 	if err != nil {
 		return p, err
 	}
-	p.guest = g
+	p.guest, p.result.Observed = g, ObservedGuest
 	p.plan = hostapi.Plan{
 		Activation: hostapi.ActivateLive, Runner: p.record.Runner.Out, System: systemOut(&p.record),
 		HostName: p.record.HostName, Changed: g.Facts.Current != systemOut(&p.record),

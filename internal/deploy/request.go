@@ -27,6 +27,7 @@ type Request struct {
 	Wait                 time.Duration // for the VM's lock; 0: not
 	Settle               hostapi.SettleChoice
 	Building             Building
+	NoGuest              bool // see Resolved
 }
 
 // Building says where a VM is evaluated and built.
@@ -54,12 +55,14 @@ type RollbackRequest struct {
 	Confirm    Confirm
 	Wait       time.Duration // for the VM's lock; 0: not
 	Settle     hostapi.SettleChoice
+	NoGuest    bool // see Resolved
 }
 
 func (r RollbackRequest) request() Request {
 	return Request{
 		Attribute: r.Name, Host: &r.Host, HostSudo: r.HostSudo, Target: r.Target, TargetSudo: r.TargetSudo,
-		Action: hostapi.ActionSwitch, Restart: r.Restart, DryRun: r.DryRun, Confirm: r.Confirm, Wait: r.Wait, Settle: r.Settle,
+		Action: hostapi.ActionSwitch, Restart: r.Restart, DryRun: r.DryRun, Confirm: r.Confirm, Wait: r.Wait,
+		Settle: r.Settle, NoGuest: r.NoGuest,
 	}
 }
 
@@ -92,12 +95,14 @@ type UpdateRequest struct {
 	Confirm Confirm
 	Wait    time.Duration // for the VM's lock; 0: not
 	Settle  hostapi.SettleChoice
+	NoGuest bool // see Resolved
 }
 
 func (r UpdateRequest) request() Request {
 	return Request{
 		Attribute: r.Name, Host: &r.Host, HostSudo: r.HostSudo, Target: r.Target, TargetSudo: r.TargetSudo,
-		Action: hostapi.ActionSwitch, Restart: r.Restart, DryRun: r.DryRun, Confirm: r.Confirm, Wait: r.Wait, Settle: r.Settle,
+		Action: hostapi.ActionSwitch, Restart: r.Restart, DryRun: r.DryRun, Confirm: r.Confirm, Wait: r.Wait,
+		Settle: r.Settle, NoGuest: r.NoGuest,
 	}
 }
 

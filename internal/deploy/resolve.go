@@ -33,6 +33,8 @@ type Resolved struct {
 	Place        microvm.BuildPlace
 	NoSubstitute bool
 	EvalOnHost   bool
+	// NoGuest: the guest is asked only where it is switched live or awaited.
+	NoGuest bool
 }
 
 // resolve fills in what the user left open from the flake's `ferry` output.
@@ -44,8 +46,8 @@ func resolve(req Request, f flake.Fleet) Resolved {
 		Action: req.Action, Restart: cmp.Or(req.Restart, hostapi.RestartPolicy(vm.Restart), hostapi.RestartAuto),
 		UpdateFlake: cmp.Or(req.UpdateFlake, vm.UpdateFlake), DryRun: req.DryRun, Wait: req.Wait, Settle: req.Settle,
 		Confirm:      req.Confirm.Or(vm.Health),
-		NoSubstitute: req.Building.NoSubstitute,
-		EvalOnHost:   req.Building.EvalOnHost && !req.DryRun, // a dry run leaves nothing on the host
+		NoSubstitute: req.Building.NoSubstitute, NoGuest: req.NoGuest,
+		EvalOnHost: req.Building.EvalOnHost && !req.DryRun, // a dry run leaves nothing on the host
 	}
 	if h, ok := f.HostOf(req.Attribute); ok && r.Host == nil {
 		r.Host, r.HostSudo = &h.Address, r.HostSudo || h.Sudo

@@ -26,6 +26,15 @@ const (
 	OutcomeRolledBack   Outcome = "rolled-back" // it failed and was undone
 )
 
+// Observed is who says what a VM runs.
+type Observed string
+
+// The host knows what it has booted, and what ferry has switched to since.
+const (
+	ObservedHost  Observed = "host"
+	ObservedGuest Observed = "guest"
+)
+
 // Result is what one deployment did. Its JSON form is what --json prints, one
 // object a line; docs/json.md describes the fields.
 type Result struct {
@@ -60,9 +69,13 @@ type Result struct {
 	Stopped  bool     `json:"stopped,omitempty"` // the VM stays stopped
 	Killed   string   `json:"killed,omitempty"`  // in words: the guest that ran before did not shut down
 	Notes    []string `json:"notes,omitempty"`   // what ferry can't see a change of
-	Seconds  float64  `json:"seconds"`
-	Error    string   `json:"error,omitempty"`
-	State    string   `json:"state,omitempty"` // after an error: how things are
+	// Observed is who says what a VM runs that was found unchanged; NotObserved is
+	// why that is not its guest, where the guest was to be asked.
+	Observed    Observed `json:"observed,omitempty"`
+	NotObserved string   `json:"notObserved,omitempty"`
+	Seconds     float64  `json:"seconds"`
+	Error       string   `json:"error,omitempty"`
+	State       string   `json:"state,omitempty"` // after an error: how things are
 }
 
 func (r *Result) fromPlan(p hostapi.Plan) {
@@ -132,6 +145,9 @@ func (r *Result) headline() string {
 	case OutcomeUnchanged:
 		if r.Stopped {
 			return "unchanged" + on + "; the VM stays stopped (ferry start " + string(r.VM) + ")"
+		}
+		if r.NotObserved != "" {
+			return "unchanged" + on + " as far as the host knows (" + r.NotObserved + ")"
 		}
 		return "unchanged" + on
 	case OutcomeInstalled:

@@ -10,6 +10,7 @@ import (
 	"ferry/internal/health"
 	"ferry/internal/hostapi"
 	"ferry/internal/microvm"
+	"ferry/internal/remote"
 	"ferry/internal/update"
 )
 
@@ -177,6 +178,16 @@ func says(answer string) func(*world) { return func(w *world) { w.terminal = ans
 
 func guestGone(w *world) { w.guest.gone = true }
 
+// newVM is one that the host doesn't have.
+func newVM(w *world) {
+	p := plan(starts)
+	w.answers["plan"] = []any{p}
+	p.Predicted = true
+	w.answers["probe"] = []any{facts(func(f *hostapi.Facts) {
+		f.Plan, f.VM = &p, hostapi.VMState{Unit: hostapi.UnitState{ActiveState: "inactive"}}
+	})}
+}
+
 func noUnknown(*world) {}
 
 func scenarios() []scenario {
@@ -221,6 +232,15 @@ func scenarios() []scenario {
 	}
 	return []scenario{
 		{"unchanged", plans(nothing), rebuild(nil)},
+		{"unchanged, not asked", plans(nothing), rebuild(func(r *Request) { r.NoGuest = true })},
+		{"unchanged but for the guest", all(plans(nothing, nil), runsStranger, func(w *world) { w.answers["plan"] = w.answers["plan"][1:] }), rebuild(nil)},
+		{"restart of a guest that lets nobody in", all(plans(restarts), shut(remote.AuthFailed, "Permission denied (", false)), rebuild(nil)},
+		{"restart of another machine", all(plans(restarts), runsStranger, func(w *world) { w.guest.facts = "hostname=db\n" }), rebuild(nil)},
+		{"start of a new one", all(newVM, shut(remote.Unreachable, "Connection refused", false)), rebuild(nil)},
+		{"start where another machine answers", newVM, rebuild(nil)},
+		{"restart, another runner is current", all(plans(restarts), func(w *world) {
+			w.answers["finish"] = []any{&hostapi.Failure{Kind: hostapi.KindFailed, Message: "`current` is another runner", State: "superseded"}}
+		}), rebuild(nil)},
 		{"live", nil, rebuild(nil)},
 		{"live, built before", built, rebuild(nil)},
 		{"live, guest runs something else", func(w *world) { w.guest.current = strSys }, rebuild(nil)},

@@ -30,6 +30,7 @@ var steps = []step{
 	{"connect to the host", connect},
 	{"find the runner", of(wanted.find)},
 	{"foresee", of(wanted.foresee)},
+	{"meet the guest", meetGuest},
 	{"prepare", prepare},
 	{"obtain the runner", of(wanted.obtain)},
 	{"decide", of(wanted.decide)},
@@ -63,6 +64,7 @@ type run struct {
 	began time.Time
 	say   *voice
 	host  *hostlink.Link
+	guest *knock // at the target; nil: it is not asked, or only by a closer look
 }
 
 // progress is what is known of a deployment between two steps.
@@ -81,7 +83,10 @@ type progress struct {
 	facts  hostapi.Facts
 	intent hostapi.Intent
 	plan   hostapi.Plan
-	guest  *live.Guest // nil: nobody has asked it
+	guest  *live.Guest // nil: nobody has looked at it closely
+	// asked is what the guest said that it runs, where that was asked only.
+	asked microvm.StorePath
+	met   bool // the target was found right, or can't be told
 	// reason: why the unit is restarted though the system could be switched.
 	reason string
 	before restart.Units
@@ -135,6 +140,7 @@ func (r *run) through(ctx context.Context, list []step, p progress, shared remot
 	}
 	p, err = r.end(ctx, p, err)
 	p.guest.Close()
+	r.guest.close()
 	if p.place.Builder != nil {
 		_ = p.place.Builder.Close()
 	}
@@ -190,7 +196,7 @@ func (r *run) forget(p progress) {
 	}
 }
 
-// connect logs in to the host and starts the helper.
+// connect logs in to the host and starts the helper. The guest is asked meanwhile.
 func connect(ctx context.Context, r *run, p progress) (progress, error) {
 	if err := p.to.needHost(); err != nil {
 		return p, err
@@ -199,7 +205,17 @@ func connect(ctx context.Context, r *run, p progress) (progress, error) {
 	shared := r.host.Shared
 	r.host = r.link(p.to)
 	r.host.Shared = shared
+	r.knock(ctx, p)
 	return p, r.host.Connect(ctx)
+}
+
+// guestSystem is what the guest says it runs; empty: nobody has asked. Only one that
+// was looked at closely is known to run it from the host's store.
+func (p progress) guestSystem() microvm.StorePath {
+	if p.guest != nil {
+		return p.guest.Current()
+	}
+	return p.asked
 }
 
 // prepare takes the VM's lock and has what will come rooted. Where another
@@ -223,7 +239,8 @@ func prepare(ctx context.Context, r *run, p progress) (progress, error) {
 		return p, nil
 	}
 	p.guest.Close() // it is asked again when the decision needs it
-	p.guest = nil
+	p.guest, p.asked, p.met = nil, "", false
+	r.knock(ctx, p)
 	return p.wanted.reprobe(ctx, r, p)
 }
 
@@ -257,6 +274,9 @@ func (p progress) nothingLeft() progress {
 		p.result.Outcome = OutcomeDryRun
 	} else {
 		p.result.Notes = p.startNotes()
+	}
+	if p.guest != nil {
+		p.result.Observed = ObservedGuest
 	}
 	return p
 }

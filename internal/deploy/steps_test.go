@@ -174,23 +174,24 @@ func TestLastWordIsSaidAfterCtrlC(t *testing.T) {
 func TestOrderOfADeployment(t *testing.T) {
 	const (
 		begins = "evaluate dial:root@host1 "
+		asks   = "dial:root@web ask "
 		looks  = "dial:root@web look "
 		built  = "prepare build plan "
 		live   = "token activate switch follow:switch dial:root@web confirm commit finish"
 	)
 	for name, want := range map[string]string{
-		"unchanged":                        begins + "probe",
-		"live":                             begins + "probe " + looks + built + live,
-		"live with checks":                 begins + "probe " + looks + built + "token activate switch follow:switch check dial:root@web confirm commit finish",
-		"live, guest does not confirm":     begins + "probe " + looks + built + "token activate switch follow:switch check dial:root@web confirm undo follow:undo dial:root@web look observe finish",
-		"test":                             begins + "probe " + looks + built + "token activate switch follow:switch dial:root@web confirm observe finish",
-		"dry-activate":                     begins + "probe " + looks + built + "token switch follow:switch finish",
-		"restart":                          begins + "probe " + built + looks + "commit dial:root@web confirm finish",
-		"restart, guest does not confirm":  begins + "probe " + built + looks + "commit dial:root@web confirm undo",
+		"unchanged":                        begins + "probe dial:root@web ask",
+		"live":                             begins + "probe " + asks + "look " + built + live,
+		"live with checks":                 begins + "probe " + asks + "look " + built + "token activate switch follow:switch check dial:root@web confirm commit finish",
+		"live, guest does not confirm":     begins + "probe " + asks + "look " + built + "token activate switch follow:switch check dial:root@web confirm undo follow:undo dial:root@web look observe finish",
+		"test":                             begins + "probe " + asks + "look " + built + "token activate switch follow:switch dial:root@web confirm observe finish",
+		"dry-activate":                     begins + "probe " + asks + "look " + built + "token switch follow:switch finish",
+		"restart":                          begins + "probe " + asks + built + "look commit dial:root@web confirm finish",
+		"restart, guest does not confirm":  begins + "probe " + asks + built + "look commit dial:root@web confirm undo",
 		"start":                            begins + "probe " + built + "commit finish",
 		"install":                          begins + "probe " + built + "commit finish",
-		"waits for the lock":               begins + "probe prepare probe build plan " + looks + live,
-		"evaluated on the host":            "archive dial:root@host1 prepare evaluate probe " + looks + "build plan " + live,
+		"waits for the lock":               begins + "probe prepare probe build plan " + asks + "look " + live,
+		"evaluated on the host":            "archive dial:root@host1 prepare evaluate probe " + asks + "look " + "build plan " + live,
 		"switch":                           begins + "probe " + looks + "prepare plan " + live,
 		"switch without a host":            "evaluate dial:root@web look switch follow:switch dial:root@web confirm",
 		"rollback":                         "dial:root@host1 probe rollback plan " + looks + "plan prepare plan " + live,

@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -30,6 +31,7 @@ type world struct {
 	trace  []string
 	cancel context.CancelFunc
 	fault  fault
+	mu     sync.Mutex // of what two can do at once: the host and the guest are asked together
 	count  map[string]int
 	step   string // that is under way
 	points []point
@@ -82,6 +84,9 @@ type guestWorld struct {
 	// elsewhere: it doesn't share the host's store.
 	elsewhere bool
 	loaded    string // the registration that it was sent
+	// door is what keeps one from logging in; nil, or a nil error: nothing does.
+	door func(o remote.Options) *remote.ConnectError
+	slow time.Duration // its login takes so long
 }
 
 // point is something that is done, the Nth time, in a step.
@@ -98,14 +103,19 @@ type fault struct {
 }
 
 func (w *world) say(format string, args ...any) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
 	w.trace = append(w.trace, fmt.Sprintf(format, args...))
 }
 
 // point notes that something is done, and says what goes wrong with it.
 func (w *world) point(what string) string {
+	w.mu.Lock()
 	w.count[what]++
 	w.points = append(w.points, point{w.step, what, w.count[what]})
-	if w.fault.at == what && w.count[what] == w.fault.n {
+	hit := w.fault.at == what && w.count[what] == w.fault.n
+	w.mu.Unlock()
+	if hit {
 		w.say("FAULT %s", w.fault.how)
 		if w.fault.how == "cancelled" {
 			w.cancel()
@@ -187,6 +197,10 @@ func (w *world) dial(ctx context.Context, o remote.Options) (remote.Conn, error)
 	if o.Fresh {
 		words += " fresh"
 	}
+	if o.Batch {
+		words += " batch"
+		time.Sleep(time.Millisecond) // after the host, in a known order
+	}
 	w.say("dial %s", words)
 	time.Sleep(7 * time.Millisecond) // so that no deadline is met exactly
 	bad := func(k remote.ConnectKind) error { return &remote.ConnectError{Host: at, Kind: k, Stderr: "no"} }
@@ -205,11 +219,22 @@ func (w *world) dial(ctx context.Context, o remote.Options) (remote.Conn, error)
 	case "gone":
 		w.guest.gone = true
 	}
+	if at == "root@web" {
+		if err := w.guest.lets(ctx, o); err != nil {
+			return nil, err
+		}
+	}
 	if w.guest.gone && at == "root@web" {
 		return nil, bad(remote.Unreachable)
 	}
-	w.conns++
+	w.opened(1)
 	return &worldConn{w: w, at: o.Address}, nil
+}
+
+func (w *world) opened(n int) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.conns += n
 }
 
 type worldConn struct {
@@ -228,7 +253,7 @@ func (c *worldConn) NixCopy() remote.NixTarget {
 func (c *worldConn) Close() error {
 	if !c.closed {
 		c.closed = true
-		c.w.conns--
+		c.w.opened(-1)
 		c.w.say("close %s", c.at)
 	}
 	return nil
@@ -287,9 +312,26 @@ func (c *worldConn) Run(ctx context.Context, cmd remote.Command) error {
 	return nil
 }
 
+func (g *guestWorld) lets(ctx context.Context, o remote.Options) error {
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-time.After(g.slow):
+	}
+	if g.door != nil {
+		if e := g.door(o); e != nil {
+			e.Host = o.Address.String()
+			return e
+		}
+	}
+	return nil
+}
+
 func (g *guestWorld) answer(name string, args []string) string {
 	boot := fmt.Sprintf("begun=\nboot=b%d\n", g.boot)
 	switch name {
+	case "ask":
+		return boot + "hostname=web\nstore=yes\ncurrent=" + string(g.current) + "\n" + g.facts
 	case "look":
 		s := boot + "uid=0\nsystemd=yes\nstore=yes\nhostname=web\ncurrent=" + string(g.current) + "\n" + g.facts
 		if g.switched && !g.decided {
@@ -371,12 +413,18 @@ func (w *world) ask(ctx context.Context, question string) (bool, error) {
 
 func (w *world) deployer() *Deployer {
 	d := &Deployer{Report: w, Evaluator: w, Nix: w.nix(), Memory: w, tools: tools{
-		dial: w.dial, open: w.open, startImport: w.startImport, entered: func(step string) { w.step = step },
+		dial: w.dial, open: w.open, startImport: w.startImport, entered: w.entered,
 	}}
 	if w.terminal != "" {
 		d.Ask = w.ask
 	}
 	return d
+}
+
+func (w *world) entered(step string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.step = step
 }
 
 // lostConnection is what a session says whose host has gone.
@@ -549,6 +597,7 @@ func (w *world) does(kind string, req hostapi.Request) (any, error) {
 		}
 		if c.Activation.Starts() {
 			w.guest.boot++
+			w.guest.door = nil
 			w.guest.before, w.guest.current = w.guest.current, w.guest.host
 		}
 		if c.Confirm.Await && c.Activation.Starts() {

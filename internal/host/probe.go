@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"time"
 
 	"ferry/internal/host/plan"
 	"ferry/internal/hostapi"
@@ -18,7 +19,7 @@ import (
 
 // Probe answers a ProbeRequest. It changes nothing and starts no Nix process.
 func (s *Server) Probe(ctx context.Context, req hostapi.ProbeRequest) (*hostapi.Facts, error) {
-	f := &hostapi.Facts{Protocol: hostapi.ProtocolVersion}
+	f := &hostapi.Facts{Protocol: hostapi.ProtocolVersion, Now: time.Now().UTC()}
 	vm, err := s.see.Locate(ctx, req.Name)
 	if err != nil {
 		return nil, err

@@ -8,9 +8,11 @@ import (
 
 // Facts is what a host says of itself and of one VM.
 type Facts struct {
-	Protocol      int      `json:"protocol"`
-	StateDir      string   `json:"stateDir"`
-	MissingShares []string `json:"missingShares,omitempty"`
+	Protocol int    `json:"protocol"`
+	StateDir string `json:"stateDir"`
+	// Now is the host's clock, by which UnitState.Since is.
+	Now           time.Time `json:"now,omitzero"`
+	MissingShares []string  `json:"missingShares,omitempty"`
 	// NoNixDaemon: nix-daemon is not on the PATH there, so that no other machine's
 	// Nix can start it over SSH.
 	NoNixDaemon bool    `json:"noNixDaemon,omitempty"`

@@ -82,6 +82,11 @@ func (e *ConnectError) reason() string {
 	return strings.Trim(lines[len(lines)-1], "@ \r")
 }
 
+// NameUnknown reports whether the address has a name that nobody can resolve.
+func (e *ConnectError) NameUnknown() bool {
+	return e.Kind == Unreachable && strings.Contains(e.Stderr, "Could not resolve hostname")
+}
+
 // Hint is what the operator can do next.
 func (e *ConnectError) Hint() string {
 	switch e.Kind {

@@ -30,6 +30,9 @@ type Options struct {
 	// Fresh makes a connection of its own, also where the user multiplexes: it
 	// shows that the machine still lets one log in.
 	Fresh bool
+	// Batch asks nobody: a login that needs a password, or an answer about a key
+	// that isn't known, fails.
+	Batch bool
 	// LoginLimit bounds the login, with all that a person may be asked for; 0:
 	// longer than sshd itself gives anybody.
 	LoginLimit time.Duration

@@ -39,7 +39,7 @@ func dialSSH(ctx context.Context, o Options) (*ssh, error) {
 			return nil, err
 		}
 	}
-	err := s.connect(ctx, parent, o.Fresh)
+	err := s.connect(ctx, parent, o)
 	if err != nil {
 		_ = s.close()
 		return nil, err
@@ -47,7 +47,7 @@ func dialSSH(ctx context.Context, o Options) (*ssh, error) {
 	return s, nil
 }
 
-func (s *ssh) connect(ctx context.Context, parent string, fresh bool) error {
+func (s *ssh) connect(ctx context.Context, parent string, o Options) error {
 	var err error
 	if s.dir, err = os.MkdirTemp(parent, ""); err != nil {
 		return fmt.Errorf("making a directory for ssh's socket: %w", err)
@@ -57,7 +57,10 @@ func (s *ssh) connect(ctx context.Context, parent string, fresh bool) error {
 		return err
 	}
 	m := &master{s: s, path: filepath.Join(s.dir, "s"), options: append(cfg.sane(), cfg.defaults()...)}
-	if theirs := cfg.controlPath(); theirs != "" && !fresh {
+	if o.Batch {
+		m.options = append(m.options, "-o", "BatchMode=yes")
+	}
+	if theirs := cfg.controlPath(); theirs != "" && !o.Fresh {
 		shared := &master{s: s, path: theirs, options: m.options}
 		s.socket = theirs
 		// A session of a connection that ends may connect anew.

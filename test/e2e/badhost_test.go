@@ -133,7 +133,7 @@ func TestBadGuestsAreFoundBeforeAnythingMoves(t *testing.T) {
 		}
 	}()
 	first := vm.link("current")
-	in.refuses([]badInput{{"stopped guest", "rebuild guestless", 1, []string{"the guest at root@box can't be reached", "--restart=always", "nothing was changed"}}})
+	in.refuses([]badInput{{"stopped guest", "rebuild guestless --confirm-timeout=1", 1, []string{"the guest at root@box can't be reached", "--restart=always", "nothing was changed"}}})
 	if vm.link("current") != first {
 		t.Error("`current` moved")
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"ferry/internal/guest"
 	"ferry/internal/microvm"
@@ -63,6 +64,31 @@ func (d Door) Open(ctx context.Context, v Visit) (*Guest, error) {
 		return nil, err
 	}
 	return g, nil
+}
+
+// OpenBooting is Open for a guest that may still boot: what is not there yet is
+// waited for, at most until the given time.
+func (d Door) OpenBooting(ctx context.Context, v Visit, until time.Time) (*Guest, error) {
+	ctx, cancel := context.WithDeadline(ctx, until)
+	defer cancel()
+	var last error
+	for {
+		g, err := d.Open(ctx, v)
+		switch {
+		case err == nil:
+			return g, nil
+		case ctx.Err() != nil && last != nil:
+			return nil, last
+		case !Transient(err):
+			return nil, err
+		}
+		last = err
+		select {
+		case <-ctx.Done():
+			return nil, last
+		case <-time.After(Poll):
+		}
+	}
 }
 
 // Enter logs in as root; fresh: see Door.

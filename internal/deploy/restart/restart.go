@@ -33,13 +33,21 @@ type Units struct {
 func UnitsOf(ctx context.Context, d live.Door) Units {
 	ctx, cancel := context.WithTimeout(ctx, asked)
 	defer cancel()
-	conn, err := d.Dial(ctx, false)
-	if err != nil {
-		return Units{}
+	for range 2 { // a login from before may be gone
+		conn, err := d.Dial(ctx, false)
+		if err != nil {
+			return Units{}
+		}
+		facts, err := guest.Look(ctx, conn, "")
+		_ = conn.Close()
+		if err == nil {
+			return Units{Failed: facts.FailedUnits, Known: true}
+		}
+		if !live.Transient(err) {
+			break
+		}
 	}
-	defer conn.Close()
-	facts, err := guest.Look(ctx, conn, "")
-	return Units{Failed: facts.FailedUnits, Known: err == nil}
+	return Units{}
 }
 
 // Booting is a guest that shall come up with a system.

@@ -99,3 +99,25 @@ func TestUnitsBefore(t *testing.T) {
 		t.Errorf("asked %q, %v", g.args, err)
 	}
 }
+
+// A login that was open before may be gone; then another one is made.
+func TestUnitsOverALoginThatIsGone(t *testing.T) {
+	g := &booting{answers: []string{"systemd=yes failed=a.service"}}
+	dials := 0
+	u := UnitsOf(t.Context(), live.Door{Dial: func(ctx context.Context, fresh bool) (live.Conn, error) {
+		if dials++; dials == 1 {
+			return gone{}, nil
+		}
+		return g.dial(ctx, fresh)
+	}})
+	if !u.Known || dials != 2 || g.open != 0 {
+		t.Errorf("got %+v after %d logins, %d open", u, dials, g.open)
+	}
+}
+
+type gone struct{ live.Conn }
+
+func (gone) Close() error { return nil }
+func (gone) Run(context.Context, remote.Command) error {
+	return &remote.ConnectError{Kind: remote.Dropped, Host: "web"}
+}

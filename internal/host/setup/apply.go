@@ -48,7 +48,7 @@ func (s *Setup) apply(ctx context.Context, made *manifest, changes []Change) err
 func (s *Setup) announce(made *manifest, changes []Change) error {
 	for _, c := range changes {
 		switch {
-		case c.Verb != Create && c.Verb != Update:
+		case c.Verb != Create && c.Verb != Update, c.takeBack != nil:
 		case c.Kind == "group":
 			made.Groups = addOnce(made.Groups, c.Name)
 		case c.Kind == "user":
@@ -105,6 +105,8 @@ func (s *Setup) do(ctx context.Context, c Change, made *manifest) error {
 	switch {
 	case c.Verb == Keep:
 		return nil
+	case c.takeBack != nil:
+		return c.takeBack()
 	case c.Verb == Remove:
 		return os.Remove(full)
 	case c.Kind == "group":

@@ -54,7 +54,8 @@ func (s *Setup) compare(made *manifest) ([]Change, error) {
 			}
 		}
 	}
-	return changes, nil
+	vms, err := s.compareVMs()
+	return append(changes, vms...), err
 }
 
 func missing(kind, name string, has func(string) (bool, error)) (*Change, error) {

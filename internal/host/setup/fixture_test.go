@@ -85,7 +85,7 @@ func bare(t *testing.T) machine {
 		Helper: func() ([]byte, error) { return []byte("helper"), nil },
 		Ferry:  func() ([]byte, error) { return os.ReadFile(binary) },
 	}
-	return machine{Setup: &Setup{root: root, programs: programs, sys: sys}, t: t, sys: sys, binary: binary}
+	return machine{Setup: &Setup{root: root, programs: programs, sys: sys, group: "root"}, t: t, sys: sys, binary: binary}
 }
 
 func (m machine) apply() *Report {

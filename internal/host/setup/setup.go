@@ -17,6 +17,7 @@ type Setup struct {
 	root     string // before every path; empty but in tests
 	programs Programs
 	sys      system
+	group    string // of the VMs' directories; empty: kvm, but in tests
 }
 
 // Programs are the contents of what is installed.
@@ -75,6 +76,8 @@ type Change struct {
 
 	item item
 	was  string // SHA-256 of the file that is replaced
+	// takeBack is for what is a VM's: nothing that setup makes.
+	takeBack func() error
 }
 
 // Report is what Apply and Remove answer.

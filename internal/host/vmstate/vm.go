@@ -5,11 +5,8 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"os/user"
 	"path/filepath"
-	"strconv"
 
-	"ferry/internal/hostapi"
 	"ferry/internal/microvm"
 )
 
@@ -89,13 +86,9 @@ func (v VM) makeDir() error {
 	if _, err := os.Lstat(v.Path()); !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
-	g, err := user.LookupGroup(l.Group)
+	gid, err := l.gid()
 	if err != nil {
-		return hostapi.Refuse("this machine has no group "+l.Group, "import microvm.nixosModules.host, or make the user microvm with that group")
-	}
-	gid, err := strconv.Atoi(g.Gid)
-	if err != nil {
-		return fmt.Errorf("group %s: %w", l.Group, err)
+		return err
 	}
 	parent, err := os.OpenRoot(l.StateDir)
 	if err != nil {
