@@ -38,6 +38,9 @@ func (s settling) settle(ctx context.Context) error {
 		return err
 	}
 	s.vm = s.srv.see.VM(s.vm.Name()) // in the state directory that was found
+	if err := s.note.LastResort.PutBack(s.vm, seen.Current); err != nil {
+		return err
+	}
 	verdict := settle.Judge(s.note, settle.World{Now: time.Now(), Current: seen.Current, Unit: seen.Unit}, s.by)
 	switch verdict {
 	case settle.Wait:

@@ -36,6 +36,7 @@ type Request struct {
 	Commit   *CommitRequest   `json:"commit,omitempty"`
 	Finish   *FinishRequest   `json:"finish,omitempty"`
 	Undo     *UndoRequest     `json:"undo,omitempty"`
+	Reboot   *RebootRequest   `json:"reboot,omitempty"`
 	Resume   *ResumeRequest   `json:"resume,omitempty"`
 	Underway *UnderwayRequest `json:"underway,omitempty"`
 	Rollback *RollbackRequest `json:"rollback,omitempty"`
@@ -152,6 +153,9 @@ type PrepareRequest struct {
 	Runner      microvm.StorePath   `json:"runner,omitempty"`      // empty where only the build tells
 	GuestSystem microvm.StorePath   `json:"guestSystem,omitempty"` // what the guest says it runs
 	WaitSeconds int                 `json:"waitSeconds,omitempty"` // for the lock
+	// Guest is where the guest takes logins: whether the host can connect there is
+	// noted, see RebootRequest.
+	Guest *GuestDoor `json:"guest,omitempty"`
 }
 
 // Prepared answers a PrepareRequest.

@@ -21,6 +21,7 @@ type Note struct {
 	Deadline   time.Time              `json:"deadline,omitzero"`    // for the operator's answer
 	Why        string                 `json:"why,omitempty"`        // it is being undone
 	Outcome    string                 `json:"outcome,omitempty"`    // once it is done
+	LastResort *LastResort            `json:"lastResort,omitempty"` // of a live switch
 }
 
 // Reversible: what the deployment does to the host can and shall be undone. A
