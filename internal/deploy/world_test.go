@@ -42,6 +42,7 @@ type world struct {
 	commits  []hostapi.CommitRequest
 	finishes []hostapi.FinishRequest
 	sessions int // open ones
+	reboots  int
 	// unfinished: a session ended, and the host was not told how.
 	unfinished bool
 	// neverUndone: the user wants no undo.
@@ -275,6 +276,14 @@ func (c *worldConn) Run(ctx context.Context, cmd remote.Command) error {
 	return nil
 }
 
+// reboot is what the host does as a last resort.
+func (g *guestWorld) reboot() {
+	g.gone, g.boot = false, g.boot+1
+	if g.switched {
+		g.current, g.switched = g.before, false
+	}
+}
+
 func (g *guestWorld) answer(name string, args []string) string {
 	boot := fmt.Sprintf("begun=\nboot=b%d\n", g.boot)
 	switch name {
@@ -347,8 +356,12 @@ func (w *world) open(_ context.Context, _ remote.Conn, _ hostclient.Options) (ho
 
 func (w *world) deployer() *Deployer {
 	return &Deployer{Report: w, Evaluator: w, Nix: w.nix(), Memory: w, tools: tools{
-		dial: w.dial, open: w.open, startImport: w.startImport, entered: func(step string) { w.step = step },
+		dial: w.dial, open: w.open, startImport: w.startImport, endpoint: w.endpoint, entered: func(step string) { w.step = step },
 	}}
+}
+
+func (w *world) endpoint(_ context.Context, a microvm.Address) (string, int, error) {
+	return a.Host, 22, nil
 }
 
 // lostConnection is what a session says whose host has gone.
@@ -530,6 +543,13 @@ func (w *world) does(kind string, req hostapi.Request) (any, error) {
 		w.guest.boot++
 		w.guest.current = w.guest.before
 		return hostapi.Undone{State: "the previous runner runs again"}, nil
+	case "reboot":
+		w.reboots++
+		if w.guest.gone {
+			w.guest.reboot()
+			return hostapi.Rebooted{Before: true, Restarted: true, Reached: true, Runner: oldRun, System: w.guest.current, Ran: req.Reboot.Ran, Why: "it boots the old runner"}, nil
+		}
+		return hostapi.Rebooted{Before: true, Reached: true}, nil
 	case "resume":
 		if _, ok := w.answers["resume"]; ok {
 			return answer, nil

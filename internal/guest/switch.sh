@@ -2,16 +2,16 @@
 # action, deployment id, host name that must be ours, registration (a file,
 # `-` for standard input, `runner:PATH` for the one that this runner names, or
 # empty for none), seconds to wait for a confirmation once the switch has ended,
-# seconds that the switch may take (0: any), and the script that goes back
-# (empty: none).
+# seconds that the switch may take (0: any), the script that goes back (empty:
+# none), and who switches, for others.
 # The switch and the way back run in units of their own, with their output in
 # files: they outlive the connection and never write into one.
 set -eu
-marker=$1 system=$2 action=$3 id=$4 want=$5 registration=$6 window=$7 limit=$8 rollback=$9
+marker=$1 system=$2 action=$3 id=$4 want=$5 registration=$6 window=$7 limit=$8 rollback=$9 by=${10}
 dir=/run/ferry/$id profile=/nix/var/nix/profiles/system armed=
 die() {
   if [ -n "$armed" ]; then
-    : >"$dir/undo-now"
+    oneline "$1" >"$dir/undo-now"
     tries=0
     while [ ! -s "$dir/undo.status" ] && [ "$tries" -lt 150 ]; do
       tries=$((tries + 1))
@@ -19,6 +19,11 @@ die() {
     done
   fi
   say refused "$1"
+  exit 0
+}
+# Somebody else switches this machine: nothing of this attempt is left.
+busy() {
+  say locked "$1"
   exit 0
 }
 umask 077
@@ -35,10 +40,14 @@ until [ -x "$system/bin/switch-to-configuration" ]; do
   [ "$tries" -le 20 ] || die "$system is not in this machine's store: the host's /nix/store is not shared here"
   sleep 0.25 2>/dev/null || sleep 1
 done
+mkdir -p /run/ferry
+at guest-claim
+started $$
+take "$id:$$:$start:$by" || busy "${holder:-unknown}"
 # What others have settled goes; what they have not must not be disturbed.
 for other in /run/ferry/*; do
   [ -d "$other" ] && [ "$other" != "$dir" ] || continue
-  ! undecided "$other" || die "deployment ${other##*/} is neither confirmed nor undone yet"
+  ! undecided "$other" || busy "${other##*/}:::"
   [ -s "$other/status" ] || ! systemctl is-active --quiet "ferry-switch-${other##*/}" || continue
   rm -rf "$other"
 done

@@ -61,8 +61,11 @@ type UnitState struct {
 	Since time.Time `json:"since,omitzero"`
 }
 
-// Up reports whether the unit's main process runs.
-func (u UnitState) Up() bool { return u.ActiveState == "active" }
+// Up reports whether the unit's main process runs, also while it reads its
+// configuration again.
+func (u UnitState) Up() bool {
+	return u.ActiveState == "active" || u.ActiveState == "reloading" || u.ActiveState == "refreshing"
+}
 
 // Stopped reports whether somebody stopped the unit, or nobody started it.
 func (u UnitState) Stopped() bool { return u.ActiveState == "inactive" }
