@@ -33,7 +33,7 @@ type confirmOptions struct {
 
 func (o *confirmOptions) addFlags(fs *pflag.FlagSet) {
 	fs.BoolVar(&o.noRollback, "no-rollback", false, "leave a deployment that failed as it is instead of undoing it")
-	fs.BoolVar(&o.acceptFailedUnits, "accept-failed-units", false, "accept a live switch even if units failed in the guest")
+	fs.BoolVar(&o.acceptFailedUnits, "accept-failed-units", false, "accept a deployment even if units failed in the guest")
 	fs.Var(&cmdline.Duration{To: &o.timeout, Most: health.MaxTimeout}, "confirm-timeout", "how long the guest and all checks may take to answer, such as 30s or 2m (default: the flake's, else 1m after a live switch and 3m after a restart)")
 	fs.Var(&cmdline.Duration{To: &o.activationLimit, Most: health.MaxTimeout}, "activation-limit", "how long the switch in the guest may take (default: no limit)")
 	for _, k := range health.Kinds() {

@@ -4,16 +4,19 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"net"
 	"path"
 	"strings"
 	"time"
 	"unicode"
 
 	"ferry/internal/deploy/live"
+	"ferry/internal/deploy/restart"
 	"ferry/internal/guest"
 	"ferry/internal/hostapi"
 	"ferry/internal/microvm"
 	"ferry/internal/nix"
+	"ferry/internal/remote"
 )
 
 // activateLive switches the running guest, and makes sure over a new connection
@@ -86,6 +89,7 @@ func (r *run) switchGuest(ctx context.Context, p progress, sw guest.Switch) (pro
 }
 
 func (r *run) liveSwitch(p progress, sw guest.Switch) live.Switch {
+	sw.By = Operator()
 	return live.Switch{
 		VM: p.to.Name, Door: r.door(p.to), Conn: p.guest.Conn, Before: p.guest.Facts,
 		What: sw, Terms: p.to.Confirm.terms(), Host: liveHost{r, p}, Report: r.say, Attached: p.attached != nil,
@@ -97,6 +101,7 @@ func (p progress) after(o live.Outcome) (progress, error) {
 	if o.BootID != "" {
 		p.result.BootID = o.BootID
 	}
+	p.result.LastResort = o.LastResort
 	if o.Verdict == live.Confirmed {
 		g := *p.guest
 		g.Facts.Current = p.plan.System
@@ -131,6 +136,39 @@ func (h liveHost) Observed(ctx context.Context, system microvm.StorePath, failed
 	if h.r.host.Known() && system != "" && h.p.attached.mayTell(system, h.p.plan.System) {
 		h.r.host.Observed(ctx, system, failed)
 	}
+}
+
+// Reboot has the host restart the VM, where it finds that it must.
+func (h liveHost) Reboot(ctx context.Context, ran microvm.StorePath) (hostapi.Rebooted, error) {
+	return h.r.host.Reboot(ctx, hostapi.RebootRequest{ID: h.r.id, Ran: ran, Seconds: int(restart.Within.Seconds())})
+}
+
+// Named is the host's address, where it is known.
+func (h liveHost) Named() string {
+	if !h.r.host.Known() {
+		return ""
+	}
+	return h.p.to.Host.String()
+}
+
+// guestDoor is where the host may find the guest: nil where that can't be told.
+func (r *run) guestDoor(ctx context.Context, p progress) *hostapi.GuestDoor {
+	if p.to.Target == nil || p.to.Confirm.NoRollback {
+		return nil
+	}
+	find := r.tools.endpoint
+	if find == nil {
+		find = remote.Endpoint
+	}
+	host, port, err := find(ctx, *p.to.Target)
+	if err != nil {
+		r.say.Detail("whether the host can reach the guest is not found out: %v", err)
+		return nil
+	}
+	if ip := net.ParseIP(host); (ip != nil && ip.IsLoopback() || host == "localhost") && !p.to.Host.Local {
+		return nil // a port that is forwarded here leads elsewhere there
+	}
+	return &hostapi.GuestDoor{Host: host, Port: port, NoRestart: p.intent.Restart == hostapi.RestartNever}
 }
 
 // liveOutcome is how a live switch ends well.

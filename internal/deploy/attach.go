@@ -10,6 +10,7 @@ import (
 
 	"ferry/internal/deploy/live"
 	"ferry/internal/deploy/memory"
+	"ferry/internal/guest"
 	"ferry/internal/hostapi"
 	"ferry/internal/microvm"
 )
@@ -238,9 +239,27 @@ func resumeLive(ctx context.Context, r *run, p progress) (progress, error) {
 		return p, nil
 	}
 	liveHost{r, p}.Observed(ctx, now.Current, false)
-	p.standing.undone = true
-	p.standing.text = fmt.Sprintf("the guest has undone it by itself: it runs %s", live.OrUnknown(now.Current))
-	return p, fmt.Errorf("nobody has confirmed deployment %s", r.id)
+	return p.undoneAlone(ctx, r)
+}
+
+// undoneAlone ends a deployment that the guest has undone before anybody came back:
+// it says why, as far as the guest still knows.
+func (p progress) undoneAlone(ctx context.Context, r *run) (progress, error) {
+	known, err := guest.Why(ctx, p.guest.Conn, r.id)
+	if err != nil {
+		r.say.Detail("why the guest has undone it is not known: %v", err)
+	}
+	now, ran := p.guest.Current(), cmp.Or(p.attached.ran, known.Previous)
+	p.standing.undone = now != "" && now == ran
+	p.standing.text = fmt.Sprintf("the guest has undone it by itself: it runs %s", live.OrUnknown(now))
+	switch {
+	case p.standing.undone:
+	case ran == "":
+		p.standing.text += "; what it ran before is not known"
+	default:
+		p.standing.text += "; before, it ran " + string(ran)
+	}
+	return p, live.UndoneByItself(p.to.Target.String(), cmp.Or(known.Why, "nobody has confirmed it"), known.Output)
 }
 
 // commitResumed commits what is confirmed only now. A restart was committed before.

@@ -434,6 +434,10 @@ func TestAttachTellsTheHostNothingNew(t *testing.T) {
 				how = hostapi.ActivateRestart
 			}
 			l, m := liar(t, c.phase), remembers(t, how)
+			l.guests["root@web"]["why"] = "why=secret"
+			if c.says == "nobody has confirmed" {
+				l.guests["root@web"]["why"] = ""
+			}
 			maps.Copy(l.guests["root@web"], c.guest)
 			_, err := l.attach(m, &flakes{}, nil)
 			if err == nil || !strings.Contains(err.Error(), c.says) {
@@ -441,6 +445,44 @@ func TestAttachTellsTheHostNothingNew(t *testing.T) {
 			}
 			l.wantTold(c.told...)
 			l.without(l.told, "secret")
+		})
+	}
+}
+
+// Rolled back is what runs what ran before: of that whoever comes back late is told,
+// and why it was undone.
+func TestAttachKnowsWhatTheGuestHasUndone(t *testing.T) {
+	for name, c := range map[string]struct {
+		now, before microvm.StorePath // before: as the guest says
+		memory      bool
+		back        bool
+		says        string
+	}{
+		"as remembered":        {now: ranSys, memory: true, back: true},
+		"something else":       {now: secret, memory: true, says: "before, it ran " + string(ranSys)},
+		"as the guest says":    {now: ranSys, before: ranSys, back: true},
+		"the guest was booted": {now: ranSys, says: "what it ran before is not known"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			l, m := liar(t, ""), remembers(t, hostapi.ActivateLive)
+			if !c.memory {
+				note := map[string]any{}
+				if found, err := m.Recall(leftID, &note); !found || err != nil {
+					t.Fatal(err)
+				}
+				delete(note, "ran")
+				if err := m.Keep(leftID, note); err != nil {
+					t.Fatal(err)
+				}
+			}
+			maps.Copy(l.guests["root@web"], map[string]string{
+				"look": "boot=b1 uid=0 systemd=yes store=yes hostname=web current=" + string(c.now), "why": "why=nginx_failed previous=" + string(c.before),
+			})
+			_, err := l.attach(m, &flakes{}, nil)
+			var e *Error
+			if !errors.As(err, &e) || e.RolledBack != c.back || !strings.Contains(err.Error(), "has undone the switch by itself: nginx_failed") || !strings.Contains(e.State, c.says) {
+				t.Errorf("got %+v", e)
+			}
 		})
 	}
 }

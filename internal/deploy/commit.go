@@ -66,7 +66,9 @@ func commitLive(ctx context.Context, r *run, p progress) (progress, error) {
 // commitRestart commits before the unit is started: it boots what `current` names.
 func commitRestart(ctx context.Context, r *run, p progress) (progress, error) {
 	p.standing.text = fmt.Sprintf("the host goes on by itself, and undoes what fails; how it ended: %s", r.attachHint(p))
-	if p.guest != nil {
+	if v := p.facts.VM; p.guest == nil && (!v.Exists || v.ToStart) {
+		p.before = restart.New()
+	} else if p.guest != nil {
 		p.before = restart.Units{Failed: p.guest.Facts.FailedUnits, Known: true}
 	} else if p.asksGuest() && p.facts.VM.Unit.Up() {
 		p.before = restart.UnitsOf(ctx, r.door(p.to))

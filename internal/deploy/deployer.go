@@ -58,6 +58,7 @@ type tools struct {
 	dial        func(context.Context, remote.Options) (remote.Conn, error)
 	open        hostlink.Opener
 	startImport func(context.Context, remote.Conn) (*transfer.Process, error)
+	endpoint    func(context.Context, microvm.Address) (host string, port int, err error)
 	// entered is told of each step that begins.
 	entered func(step string)
 }

@@ -53,6 +53,7 @@ type Result struct {
 	Rollback   bool              `json:"rollback,omitempty"` // to that generation, which was there
 	Update     bool              `json:"update,omitempty"`   // to what others chose
 	BootID     string            `json:"bootId,omitempty"`
+	LastResort bool              `json:"lastResort,omitempty"` // the host restarted the VM after an undo
 	// Activation is what was done, or for a dry run would be.
 	Activation hostapi.Activation `json:"activation,omitempty"`
 	Reason     string             `json:"reason,omitempty"`

@@ -224,6 +224,7 @@ func prepare(ctx context.Context, r *run, p progress) (progress, error) {
 	req := p.wanted.claim(p)
 	req.Name, req.GuestSystem, req.WaitSeconds = p.to.Name, p.guest.Current(), int(p.to.Wait.Seconds())
 	req.Settle = p.to.Settle
+	req.Guest = r.guestDoor(ctx, p)
 	d := &req.Deployment
 	d.ID, d.By, d.Started, d.Action = r.id, Operator(), r.began, p.to.Action
 	if p.to.Target != nil {

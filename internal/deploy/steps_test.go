@@ -148,6 +148,9 @@ func (w *world) mustHaveUndone(bad func(string, ...any), e *Error) {
 	if e.RolledBack && !g.gone && g.switched && g.confirmed {
 		bad("it is said to be rolled back, but the guest was confirmed")
 	}
+	if w.reboots > 0 && e.RolledBack && g.current != oldSys && g.current != strSys {
+		bad("it is said to be rolled back after a restart, but the guest runs %s", g.current)
+	}
 	begun := w.count["guest switch"] > 0
 	if begun && g.switched && !g.confirmed && !never && !g.gone && w.count["guest undo"] == 0 {
 		bad("the guest was not told to go back")

@@ -46,6 +46,7 @@ type world struct {
 	sessions int // open ones
 	// token and registration are what the host answers; empty: the truth.
 	token, registration string
+	reboots             int
 	// unfinished: a session ended, and the host was not told how.
 	unfinished bool
 	// neverUndone: the user wants no undo.
@@ -327,6 +328,14 @@ func (g *guestWorld) lets(ctx context.Context, o remote.Options) error {
 	return nil
 }
 
+// reboot is what the host does as a last resort.
+func (g *guestWorld) reboot() {
+	g.gone, g.boot = false, g.boot+1
+	if g.switched {
+		g.current, g.switched = g.before, false
+	}
+}
+
 func (g *guestWorld) answer(name string, args []string) string {
 	boot := fmt.Sprintf("begun=\nboot=b%d\n", g.boot)
 	switch name {
@@ -413,7 +422,7 @@ func (w *world) ask(ctx context.Context, question string) (bool, error) {
 
 func (w *world) deployer() *Deployer {
 	d := &Deployer{Report: w, Evaluator: w, Nix: w.nix(), Memory: w, tools: tools{
-		dial: w.dial, open: w.open, startImport: w.startImport, entered: w.entered,
+		dial: w.dial, open: w.open, startImport: w.startImport, endpoint: w.endpoint, entered: w.entered,
 	}}
 	if w.terminal != "" {
 		d.Ask = w.ask
@@ -425,6 +434,10 @@ func (w *world) entered(step string) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.step = step
+}
+
+func (w *world) endpoint(_ context.Context, a microvm.Address) (string, int, error) {
+	return a.Host, 22, nil
 }
 
 // lostConnection is what a session says whose host has gone.
@@ -616,6 +629,13 @@ func (w *world) does(kind string, req hostapi.Request) (any, error) {
 		w.guest.boot++
 		w.guest.current = w.guest.before
 		return hostapi.Undone{State: "the previous runner runs again"}, nil
+	case "reboot":
+		w.reboots++
+		if w.guest.gone {
+			w.guest.reboot()
+			return hostapi.Rebooted{Before: true, Restarted: true, Reached: true, Runner: oldRun, System: w.guest.current, Ran: req.Reboot.Ran, Why: "it boots the old runner"}, nil
+		}
+		return hostapi.Rebooted{Before: true, Reached: true}, nil
 	case "resume":
 		if _, ok := w.answers["resume"]; ok {
 			return answer, nil

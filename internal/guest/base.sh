@@ -28,3 +28,64 @@ arm() {
     --property=TimeoutStopSec=10 --property=OOMScoreAdjust=-900 --setenv=NIXOS_INSTALL_BOOTLOADER= \
     /bin/sh "/run/ferry/$1/rollback" "$1"
 }
+# Sets start: when the process $1 was started, in ticks since boot; empty: there is
+# no such process.
+started() {
+  start=
+  { read -r stat <"/proc/$1/stat"; } 2>/dev/null || return 0
+  # shellcheck disable=SC2086 # the words behind the name, which is in brackets
+  set -- ${stat##*) }
+  start=${20-}
+}
+# Whether the turn `ID:PID:START:BY` still counts: who took it lives, or one of the
+# units does that outlive it.
+counts() {
+  turn=$1
+  rest=${turn#*:}
+  started "${rest%%:*}"
+  rest=${rest#*:}
+  [ -z "$start" ] || [ "$start" != "${rest%%:*}" ] || return 0
+  [ -n "$(systemctl list-units --plain --no-legend --state=active,activating,reloading,deactivating \
+    "ferry-switch-${turn%%:*}.service" "ferry-rollback-${turn%%:*}.service" 2>/dev/null)" ]
+}
+# Sets last: the number of the newest turn; 0: nobody has had one.
+newest() {
+  last=0
+  for link in /run/ferry/turn-*; do
+    [ ! -L "$link" ] || [ "${link##*-}" -le "$last" ] || last=${link##*-}
+  done
+}
+# Takes the turn to switch this machine, for `ID:PID:START:BY`, or says with holder
+# who has it. A turn is a link, made in one system call, with a number above the
+# last one that doesn't count any more: nobody ever has to take away another's. The
+# second look is for a process that stood still between its first and the link.
+take() {
+  holder= tries=0
+  while [ "$tries" -lt 20 ]; do
+    tries=$((tries + 1))
+    newest
+    if [ "$last" != 0 ]; then
+      holder=$(readlink "/run/ferry/turn-$last") || continue
+      if counts "$holder"; then return 1; fi
+    fi
+    own=$((last + 1))
+    ln -s "$1" "/run/ferry/turn-$own" 2>/dev/null || continue
+    newest
+    if [ "$last" != "$own" ]; then
+      rm -f "/run/ferry/turn-$own"
+      continue
+    fi
+    for link in /run/ferry/turn-*; do
+      [ "${link##*-}" -ge "$own" ] || rm -f "$link"
+    done
+    return 0
+  done
+  return 1
+}
+# Tells why the switch in the directory $1 was undone, if it was.
+tell_why() {
+  [ -s "$1/why" ] || return 0
+  read -r reason <"$1/why"
+  say why "$reason"
+  tail -n +2 "$1/why"
+}

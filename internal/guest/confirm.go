@@ -17,6 +17,9 @@ var confirmScript string
 //go:embed undo.sh
 var undoScript string
 
+//go:embed why.sh
+var whyScript string
+
 // ConfirmRequest says what a guest must be like to be confirmed.
 type ConfirmRequest struct {
 	ID     string            // the switch's deployment; empty in CheckBooted
@@ -53,7 +56,8 @@ type ConfirmAnswer struct {
 	// FailedUnits are those that count against it.
 	FailedUnits []string
 	Code        int    // exit status of the command that failed
-	Output      string // the end of what the command said, at most 4 KiB
+	Output      string // the end of what the command said, or the switch that was undone, at most 4 KiB
+	Why         string // it was undone; empty: not known
 }
 
 // Confirm decides that a switch stays, if the guest is as it should be. It can be
@@ -88,7 +92,7 @@ func confirm(ctx context.Context, sh Shell, r ConfirmRequest) (ConfirmAnswer, er
 	_, err := run(ctx, sh, c)
 	a := ConfirmAnswer{
 		Confirmed: said["confirmed"] == "yes", Undone: said["undone"] == "yes", Refused: Refusal(said["refused"]),
-		BootID: word(said["boot"]), FailedUnits: unitsOf(said["failed"]), Output: strings.TrimSpace(string(output.kept)),
+		BootID: word(said["boot"]), Why: said["why"], FailedUnits: unitsOf(said["failed"]), Output: strings.TrimSpace(string(output.kept)),
 	}
 	a.Current, _ = microvm.ParseStorePath(said["current"])
 	a.Code, _ = strconv.Atoi(said["code"])
@@ -114,11 +118,12 @@ const (
 )
 
 // Undo tells the guest to go back at once, also while the switch is under way.
-// It can be repeated. bootID is that of the guest that answers: one that was
-// booted since has nothing to undo.
-func Undo(ctx context.Context, sh Shell, id string) (answer UndoAnswer, bootID string, err error) {
+// It can be repeated. why is noted there, for whoever asks later. bootID is that of
+// the guest that answers: one that was booted since has nothing to undo.
+func Undo(ctx context.Context, sh Shell, id, why string) (answer UndoAnswer, bootID string, err error) {
 	said := map[string]string{}
-	if _, err := run(ctx, sh, call{script: undoScript, name: "undo", said: said, args: []string{id}}); err != nil {
+	why, _, _ = strings.Cut(why, "\n")
+	if _, err := run(ctx, sh, call{script: undoScript, name: "undo", said: said, args: []string{id, fmt.Sprintf("%.500s", why)}}); err != nil {
 		return "", word(said["boot"]), err
 	}
 	switch a := UndoAnswer(said["answer"]); a {
@@ -157,4 +162,21 @@ func FollowUndo(ctx context.Context, sh Shell, id string, offset int64, log io.W
 		return UndoStatus{Confirmed: true}, offset, nil
 	}
 	return UndoStatus{}, offset, fmt.Errorf("the guest's answer is incomplete: it does not say how the undo ended")
+}
+
+// Undone is what a guest knows of a switch, as long as it isn't booted.
+type Undone struct {
+	Previous microvm.StorePath // what ran before it; empty: not known
+	Why      string            // it was undone; empty: it was not, or nobody knows
+	Output   string            // the end of what the switch said, at most 4 KiB
+}
+
+// Why asks the guest what it knows of a switch, and why it was undone.
+func Why(ctx context.Context, sh Shell, id string) (Undone, error) {
+	said := map[string]string{}
+	var output end
+	_, err := run(ctx, sh, call{script: whyScript, name: "why", args: []string{id}, said: said, log: &output, silence: lookSilence})
+	u := Undone{Why: said["why"], Output: strings.TrimSpace(string(output.kept))}
+	u.Previous, _ = microvm.ParseStorePath(said["previous"])
+	return u, err
 }

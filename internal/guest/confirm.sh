@@ -14,7 +14,7 @@ refuse() {
   exit 0
 }
 settled() {
-  if [ "$(readlink "$dir/decided")" = confirm ]; then say confirmed yes; else say undone yes; fi
+  if [ "$(readlink "$dir/decided")" = confirm ]; then say confirmed yes; else say undone yes && tell_why "$dir"; fi
   exit 0
 }
 read -r boot </proc/sys/kernel/random/boot_id

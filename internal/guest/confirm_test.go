@@ -45,11 +45,11 @@ func TestConfirmReadsAnswers(t *testing.T) {
 }
 
 func TestUndoReadsAnswers(t *testing.T) {
-	answer, boot, err := Undo(t.Context(), &scripted{output: "MARKER boot=b2\nMARKER answer=undoing\n"}, "id")
+	answer, boot, err := Undo(t.Context(), &scripted{output: "MARKER boot=b2\nMARKER answer=undoing\n"}, "id", "")
 	if err != nil || answer != Undoing || boot != "b2" {
 		t.Errorf("got %q %q %v", answer, boot, err)
 	}
-	if _, _, err := Undo(t.Context(), &scripted{output: "MARKER answer=perhaps\n"}, "id"); err == nil {
+	if _, _, err := Undo(t.Context(), &scripted{output: "MARKER answer=perhaps\n"}, "id", ""); err == nil {
 		t.Error("an unknown answer was accepted")
 	}
 	for word, want := range map[string]UndoStatus{
@@ -77,7 +77,7 @@ func TestStartArmsTheWayBack(t *testing.T) {
 		if err := Start(t.Context(), g, sw); err != nil {
 			t.Fatal(err)
 		}
-		if got := g.args[len(g.args)-4:]; got[0] != "90" || got[1] != "2" || (got[2] != "") != test.armed {
+		if got := g.args[len(g.args)-5:]; got[0] != "90" || got[1] != "2" || (got[2] != "") != test.armed {
 			t.Errorf("%+v: window %s, limit %s, %d bytes of way back", test, got[0], got[1], len(got[2]))
 		}
 	}

@@ -35,6 +35,38 @@ wait_for_reason() {
   done
 }
 
+# Why the machine goes back, for whoever asks later: a line with the reason, then
+# the end of what the switch has said.
+note_why() {
+  why="nobody confirmed it within $window s"
+  if [ -s "$dir/undo-now" ]; then
+    read -r why <"$dir/undo-now" || :
+  elif [ -e "$dir/undo-now" ]; then
+    why="it was called off"
+  elif [ -e "$dir/overdue" ]; then
+    why="the switch took longer than $limit s"
+  elif [ ! -s "$dir/begun" ]; then
+    why="the switch was never begun"
+  elif [ ! -s "$dir/status" ]; then
+    why="the switch was ended before it was done"
+  fi
+  if [ -s "$dir/status" ] && read -r status <"$dir/status" && [ "$status" != 0 ]; then
+    why="$why; switch-to-configuration had ended with exit status $status"
+  fi
+  { printf '%s\n' "$why" && tail -n 15 "$dir/log"; } >"$dir/why.new" 2>/dev/null
+  mv "$dir/why.new" "$dir/why"
+}
+# What has failed now and had not before the switch; systemd is asked for seconds
+# at most.
+note_failed() {
+  before= new=
+  [ ! -s "$dir/failed" ] || read -r before <"$dir/failed" || :
+  for unit in $(SYSTEMD_BUS_TIMEOUT=10s failed_units); do
+    case " $before " in *" $unit "*) ;; *) new="$new $unit" ;; esac
+  done
+  [ -z "$new" ] || echo "failed units:$new" >>"$dir/why"
+}
+
 # The links as they were; a generation that is neither the new system nor the one
 # noted as the way back is somebody else's.
 restore_profile() {
@@ -99,9 +131,11 @@ if [ "$only" = profile ]; then
   exit 0
 fi
 wait_for_reason
+[ -s "$dir/why" ] || note_why
 claim "$dir" undo || [ "$(readlink "$dir/decided")" = undo ] || exit 0
 [ ! -s "$dir/undo.status" ] || exit 0
 exec >>"$dir/undo.log" 2>&1
+grep -q '^failed units:' "$dir/why" 2>/dev/null || note_failed
 at guest-undo
 # It may hold NixOS's lock; and a switch that is yet to begin sees the decision.
 systemctl stop "ferry-switch-$id" 2>/dev/null

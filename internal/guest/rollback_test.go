@@ -46,6 +46,8 @@ func (g fakeGuest) write(path, content string) {
 	}
 }
 
+func (g fakeGuest) remove(name string) { _ = os.Remove(filepath.Join(g.dir, "run/id", name)) }
+
 func (g fakeGuest) read(path string) string {
 	b, _ := os.ReadFile(filepath.Join(g.dir, path))
 	return string(b)
@@ -78,7 +80,44 @@ func TestUndoForgetsUnitsThatItRemoved(t *testing.T) {
 func TestUndoForgetsNothingElse(t *testing.T) {
 	g := newFakeGuest(t, "real.service loaded failed failed A service\n")
 	g.goBack()
-	if asked := g.read("asked"); strings.Contains(asked, "reset-failed") || strings.Count(asked, "\n") != 2 {
+	if asked := g.read("asked"); strings.Contains(asked, "reset-failed") || strings.Count(asked, "\n") != 3 {
 		t.Errorf("systemctl was asked:\n%s", asked)
+	}
+}
+
+// "The guest has undone the switch by itself" said neither why nor what had failed.
+func TestUndoSaysWhy(t *testing.T) {
+	const units = "bad.service loaded failed failed bad.service\n"
+	for _, c := range []struct {
+		name   string
+		change func(fakeGuest)
+		says   string
+	}{
+		{"an operator says so", func(g fakeGuest) { g.write("run/id/undo-now", "no route to web\n") }, "no route to web; switch-to-configuration had ended with exit status 4"},
+		{"nobody confirms", func(g fakeGuest) {
+			g.remove("undo-now")
+			g.write("run/id/status", "0\n")
+			g.write("run/id/deadline", "0\n")
+		}, "nobody confirmed it within 60 s"},
+		{"too slow", func(g fakeGuest) {
+			g.remove("undo-now")
+			g.remove("status")
+			g.write("run/id/note", strings.Replace(g.read("run/id/note"), "60 0 0", "60 3 0", 1))
+		}, "the switch took longer than 3 s"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			g := newFakeGuest(t, units)
+			g.write("run/id/log", "restarting nginx\nno such table\n")
+			c.change(g)
+			g.goBack()
+			if got, want := g.read("run/id/why"), c.says+"\nrestarting nginx\nno such table\nfailed units: bad.service\n"; got != want {
+				t.Errorf("got %q, wanted %q", got, want)
+			}
+			const m = "ferry-m"
+			out, err := exec.Command("sh", "-c", strings.ReplaceAll(whole(whyScript), "/run/ferry/", g.dir+"/run/"), "ferry", m, "id").Output()
+			if err != nil || !strings.Contains(string(out), m+" why="+c.says+"\n") || !strings.Contains(string(out), "no such table") || !strings.Contains(string(out), m+" previous="+g.dir) {
+				t.Errorf("asked later: %q, %v", out, err)
+			}
+		})
 	}
 }

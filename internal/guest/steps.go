@@ -6,6 +6,7 @@ type Step string
 
 // The steps, in their order. The scripts name them with `at`.
 const (
+	StepClaim       Step = "guest-claim"    // the turn to switch this machine is taken
 	StepRegister    Step = "guest-register" // the closure is registered with the guest's Nix
 	StepArm         Step = "guest-arm"      // the way back is noted and watches
 	StepProfile     Step = "guest-profile"  // the system profile
@@ -19,7 +20,7 @@ const (
 // Steps are all steps of a live switch and its undo in the guest.
 func Steps() []Step {
 	return []Step{
-		StepRegister, StepArm, StepProfile, StepSwitch, StepConfirm,
+		StepClaim, StepRegister, StepArm, StepProfile, StepSwitch, StepConfirm,
 		StepUndo, StepUndoProfile, StepUndoSwitch,
 	}
 }

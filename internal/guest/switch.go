@@ -5,7 +5,9 @@ import (
 	_ "embed" // the scripts
 	"fmt"
 	"io"
+	"regexp"
 	"strconv"
+	"strings"
 	"time"
 
 	"ferry/internal/microvm"
@@ -39,6 +41,8 @@ type Switch struct {
 	// before it goes back by itself. Limit is how long the switch may take
 	// before it does; 0: as long as it wants. Both are rounded up to seconds.
 	Window, Limit time.Duration
+	// By is who switches, for others who want to: user@machine.
+	By string
 	// NoRollback: the guest never goes back by itself, and can't be told to.
 	NoRollback bool
 }
@@ -49,9 +53,33 @@ type RefusedError struct{ Reason string }
 
 func (e *RefusedError) Error() string { return "the guest refused: " + e.Reason }
 
+// LockedError says that somebody else switches the guest, or has not confirmed that
+// yet. Nothing is left of the attempt.
+type LockedError struct {
+	ID string // of the other deployment
+	By string // user@machine; empty: not known
+}
+
+func (e *LockedError) Error() string {
+	if e.By == "" {
+		return fmt.Sprintf("deployment %.64q is neither confirmed nor undone yet", e.ID)
+	}
+	return fmt.Sprintf("%.100q switches the guest, deployment %.64q", e.By, e.ID)
+}
+
+// lockedBy reads `ID:PID:START:BY`.
+func lockedBy(turn string) *LockedError {
+	words := append(strings.SplitN(turn, ":", 4), "", "", "")
+	return &LockedError{ID: words[0], By: words[3]}
+}
+
+// oddInTurn is what a name has that can't be in a turn.
+var oddInTurn = regexp.MustCompile(`[^A-Za-z0-9@._-]+`)
+
 // Start begins the switch and returns once it is under way in a unit of its
 // own, with the way back armed before anything is changed. The error is a
-// *RefusedError where the guest would not; after another one call Undo.
+// *RefusedError where the guest would not, a *LockedError where somebody else
+// switches it; after another one call Undo.
 func Start(ctx context.Context, sh Shell, s Switch) error {
 	reg := s.RegInfo
 	switch {
@@ -68,9 +96,12 @@ func Start(ctx context.Context, sh Shell, s Switch) error {
 	said := map[string]string{}
 	_, err := run(ctx, sh, call{
 		script: switchScript, name: "switch", said: said, stdin: s.Registration,
-		args: []string{string(s.System), s.Action, s.ID, s.HostName, reg, seconds(s.Window), seconds(s.Limit), back, string(s.Token)},
+		args: []string{string(s.System), s.Action, s.ID, s.HostName, reg, seconds(s.Window), seconds(s.Limit), back, string(s.Token),
+			fmt.Sprintf("%.100s", oddInTurn.ReplaceAllString(s.By, "?"))},
 	})
 	switch {
+	case said["locked"] != "":
+		return lockedBy(said["locked"])
 	case said["refused"] != "":
 		return &RefusedError{Reason: said["refused"]}
 	case err != nil:

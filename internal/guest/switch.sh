@@ -3,16 +3,16 @@
 # `-` for standard input, `runner:PATH` for the one that this runner names, or
 # empty for none), seconds to wait for a confirmation once the switch has ended,
 # seconds that the switch may take (0: any), the script that goes back (empty:
-# none), and a path that the host has just made in its store, which must be in ours
-# (empty: none).
+# none), a path that the host has just made in its store, which must be in ours
+# (empty: none), and who switches, for others.
 # The switch and the way back run in units of their own, with their output in
 # files: they outlive the connection and never write into one.
 set -eu
-marker=$1 system=$2 action=$3 id=$4 want=$5 registration=$6 window=$7 limit=$8 rollback=$9 token=${10}
+marker=$1 system=$2 action=$3 id=$4 want=$5 registration=$6 window=$7 limit=$8 rollback=$9 token=${10} by=${11}
 dir=/run/ferry/$id profile=/nix/var/nix/profiles/system armed=
 die() {
   if [ -n "$armed" ]; then
-    : >"$dir/undo-now"
+    oneline "$1" >"$dir/undo-now"
     tries=0
     while [ ! -s "$dir/undo.status" ] && [ "$tries" -lt 150 ]; do
       tries=$((tries + 1))
@@ -20,6 +20,11 @@ die() {
     done
   fi
   say refused "$1"
+  exit 0
+}
+# Somebody else switches this machine: nothing of this attempt is left.
+busy() {
+  say locked "$1"
   exit 0
 }
 umask 077
@@ -56,10 +61,14 @@ until visible; do
   fi
   sleep 0.25 2>/dev/null || sleep 1
 done
+mkdir -p /run/ferry
+at guest-claim
+started $$
+take "$id:$$:$start:$by" || busy "${holder:-unknown}"
 # What others have settled goes; what they have not must not be disturbed.
 for other in /run/ferry/*; do
   [ -d "$other" ] && [ "$other" != "$dir" ] || continue
-  ! undecided "$other" || die "deployment ${other##*/} is neither confirmed nor undone yet"
+  ! undecided "$other" || busy "${other##*/}:::"
   [ -s "$other/status" ] || ! systemctl is-active --quiet "ferry-switch-${other##*/}" || continue
   rm -rf "$other"
 done

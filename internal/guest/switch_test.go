@@ -19,13 +19,13 @@ func TestSwitchOfAnotherHostsGuest(t *testing.T) {
 	g.write("new/bin/switch-to-configuration", "#!/bin/sh\n")
 	g.write("new/sw/bin/nix-store", "#!/bin/sh\ncat >"+g.dir+"/loaded\n")
 	g.write("token", "")
-	script := strings.NewReplacer("/run/ferry/", g.dir+"/switches/", "/run/current-system", g.dir+"/current-system",
+	script := strings.NewReplacer("/run/ferry/", g.dir+"/switches/", "mkdir -p /run/ferry\n", "mkdir -p "+g.dir+"/switches\n", "/run/current-system", g.dir+"/current-system",
 		"/nix/var/nix/profiles/system", g.dir+"/profile").Replace(whole(switchScript))
 	for token, want := range map[string]string{
 		"token": "the way back could not be armed", "gone": g.dir + "/gone, which the host has just made, is not here",
 	} {
 		g.write("loaded", "")
-		cmd := exec.Command("sh", "-c", script, "ferry", "MARK", filepath.Join(g.dir, "new"), "test", "new", "", "-", "60", "0", "exit 0", filepath.Join(g.dir, token))
+		cmd := exec.Command("sh", "-c", script, "ferry", "MARK", filepath.Join(g.dir, "new"), "test", "new", "", "-", "60", "0", "exit 0", filepath.Join(g.dir, token), "ann@laptop")
 		cmd.Env = []string{"PATH=" + filepath.Join(g.dir, "bin") + ":/usr/bin:/bin"}
 		cmd.Stdin = strings.NewReader("registration")
 		out, err := cmd.CombinedOutput()

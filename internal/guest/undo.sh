@@ -1,8 +1,8 @@
-# Asks for the undo of the switch ID. Arguments: marker, deployment id. Can be
+# Asks for the undo of the switch ID. Arguments: marker, deployment id, why. Can be
 # repeated. Says `nothing` where there is nothing to undo, and sees to it that a
 # switch whose start is still on its way finds itself called off.
 set -eu
-marker=$1 id=$2
+marker=$1 id=$2 why=$3
 dir=/run/ferry/$id
 umask 077
 read -r boot </proc/sys/kernel/random/boot_id
@@ -13,7 +13,7 @@ if [ -s "$dir/rollback" ]; then
     say answer confirmed
     exit 0
   fi
-  : >"$dir/undo-now"
+  [ -s "$dir/undo-now" ] || oneline "$why" >"$dir/undo-now"
   [ -s "$dir/undo.status" ] || systemctl is-active --quiet "ferry-rollback-$id" || arm "$id" || :
   say answer undoing
 elif claim "$dir" undo || [ "$(readlink "$dir/decided")" = undo ]; then

@@ -15,8 +15,8 @@ func (g fakeGuest) begin(sleep string) string {
 	g.write("bin/id", "#!/bin/sh\necho 0\n")
 	g.write("bin/systemd-run", "#!/bin/sh\necho \"$*\" >>"+g.dir+"/started\n")
 	g.write("bin/sleep", "#!/bin/sh\n"+sleep)
-	script := strings.NewReplacer("/run/ferry/", g.dir+"/run2/").Replace(whole(switchScript))
-	cmd := exec.Command("sh", "-c", script, "ferry", "MARK", filepath.Join(g.dir, "new"), "dry-activate", "id", "", filepath.Join(g.dir, "registration"), "60", "0", "", "")
+	script := strings.NewReplacer("/run/ferry/", g.dir+"/run2/", "mkdir -p /run/ferry\n", "mkdir -p "+g.dir+"/run2\n").Replace(whole(switchScript))
+	cmd := exec.Command("sh", "-c", script, "ferry", "MARK", filepath.Join(g.dir, "new"), "dry-activate", "id", "", filepath.Join(g.dir, "registration"), "60", "0", "", "", "ann@laptop")
 	cmd.Env = append(os.Environ(), "PATH="+g.dir+"/bin:"+os.Getenv("PATH"))
 	out, err := cmd.CombinedOutput()
 	if err != nil {

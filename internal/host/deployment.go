@@ -21,6 +21,9 @@ type deployment struct {
 	note vmstate.Note
 	unit hostapi.UnitState // when the live switch was announced
 	say  func(string)      // tells the operator
+	// baselined yields whether the guest was in reach when the deployment began; nil:
+	// nobody has asked.
+	baselined chan *vmstate.LastResort
 	// undone is what further requests are answered with, once the session has
 	// undone its deployment.
 	undone *hostapi.Failure

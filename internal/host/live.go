@@ -17,7 +17,7 @@ func (d *deployment) activate(ctx context.Context, req hostapi.ActivateRequest) 
 	if err != nil {
 		return nil, err
 	}
-	d.note.Activating, d.note.Runner, d.note.Commit = true, req.Runner, req.Commit
+	d.note.Activating, d.note.Runner, d.note.Commit, d.note.LastResort = true, req.Runner, req.Commit, d.lastResort(seen.Unit)
 	if err := step.Do(step.Activate, d.putNote); err != nil {
 		return nil, err
 	}

@@ -68,6 +68,7 @@ func (s *session) prepare(ctx context.Context, req hostapi.PrepareRequest) (*hos
 		return nil, err
 	}
 	s.work = s.take(vm, lock, note)
+	s.work.baseline(ctx, req.Guest)
 	for _, line := range said {
 		vm.Log(d.ID).Append(line)
 	}

@@ -103,7 +103,7 @@ func (s *session) takeOver(ctx context.Context, vm vmstate.VM, req hostapi.Resum
 	}
 	if left.Known() && ((left.Phase == "" && left.Activating) || left.Awaits(vm.Now()) > 0) {
 		s.work = s.take(vm, lock, *left)
-		return nil
+		return s.work.putBack(ctx)
 	}
 	defer lock.Release()
 	how := s.srv.settling(vm, left, settle.Attached, s.say)

@@ -21,6 +21,7 @@ type Server struct {
 	units unitManager
 	nix   nixTool
 
+	lookout lookout
 	noUnits error  // why units is nil
 	others  Others // of a session
 }

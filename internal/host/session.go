@@ -147,6 +147,8 @@ func (s *session) answer(ctx context.Context, req hostapi.Request) (any, error) 
 		})
 	case req.Undo != nil:
 		return s.holding(req.Undo.Name, func(d *deployment) (any, error) { return d.undo(ctx, *req.Undo) })
+	case req.Reboot != nil:
+		return s.holding(req.Reboot.Name, func(d *deployment) (any, error) { return d.reboot(ctx, *req.Reboot) })
 	case req.Resume != nil:
 		return s.resume(ctx, *req.Resume)
 	case req.Underway != nil:

@@ -49,6 +49,14 @@ func (s settling) settle(ctx context.Context) error {
 		return err
 	}
 	s.vm = s.srv.see.VM(s.vm.Name()) // in the state directory that was found
+	if s.note.LastResort != nil {
+		if err := s.note.LastResort.PutBack(s.vm, seen.Current); err != nil {
+			return err
+		}
+		if seen, err = s.srv.see.Locate(ctx, s.vm.Name()); err != nil {
+			return err
+		}
+	}
 	world := s.srv.world(seen)
 	verdict := s.chosen(settle.Judge(s.note, world, s.by), world)
 	switch verdict {

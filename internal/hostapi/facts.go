@@ -79,8 +79,11 @@ type UnitState struct {
 	Killed string `json:"killed,omitempty"`
 }
 
-// Up reports whether the unit's main process runs.
-func (u UnitState) Up() bool { return u.ActiveState == "active" }
+// Up reports whether the unit's main process runs, also while it reads its
+// configuration again.
+func (u UnitState) Up() bool {
+	return u.ActiveState == "active" || u.ActiveState == "reloading" || u.ActiveState == "refreshing"
+}
 
 // Stopped reports whether somebody stopped the unit, or nobody started it.
 func (u UnitState) Stopped() bool { return u.ActiveState == "inactive" }

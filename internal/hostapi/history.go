@@ -110,11 +110,8 @@ func Reason(text string) string {
 // Runs: there is a VM that a restart would end. One that systemd starts again and
 // again, or whose start is only queued, does not run.
 func (u UnitState) Runs() bool {
-	switch u.ActiveState {
-	case "active", "reloading":
-		return true
-	case "activating":
+	if u.ActiveState == "activating" {
 		return u.SubState != "auto-restart" && u.SubState != "queued"
 	}
-	return false
+	return u.Up()
 }

@@ -38,6 +38,7 @@ type Request struct {
 	Commit   *CommitRequest   `json:"commit,omitempty"`
 	Finish   *FinishRequest   `json:"finish,omitempty"`
 	Undo     *UndoRequest     `json:"undo,omitempty"`
+	Reboot   *RebootRequest   `json:"reboot,omitempty"`
 	Resume   *ResumeRequest   `json:"resume,omitempty"`
 	Underway *UnderwayRequest `json:"underway,omitempty"`
 	Rollback *RollbackRequest `json:"rollback,omitempty"`
@@ -156,6 +157,9 @@ type PrepareRequest struct {
 	GuestSystem microvm.StorePath   `json:"guestSystem,omitempty"` // what the guest says it runs
 	WaitSeconds int                 `json:"waitSeconds,omitempty"` // for the lock
 	Settle      SettleChoice        `json:"settle,omitempty"`
+	// Guest is where the guest takes logins: whether the host can connect there is
+	// noted, see RebootRequest.
+	Guest *GuestDoor `json:"guest,omitempty"`
 }
 
 // SettleChoice is what becomes of an earlier deployment that was left unfinished,

@@ -54,7 +54,7 @@ func TestConfirmAgainstExpiry(t *testing.T) {
 		if err != nil || st.Confirmed != a.Confirmed || (a.Undone && st.Code != 0) {
 			t.Errorf("race %d: %+v but the undo %+v, %v\n%s", i, a, st, err, log.String())
 		}
-		if answer, _, err := guest.Undo(t.Context(), sh, id); err != nil || (answer == guest.UndoConfirmed) != a.Confirmed {
+		if answer, _, err := guest.Undo(t.Context(), sh, id, ""); err != nil || (answer == guest.UndoConfirmed) != a.Confirmed {
 			t.Errorf("race %d: %+v but asked for the undo %s, %v", i, a, answer, err)
 		}
 		if undone := output(t, world.guest1, "sh", "-c", `[ -e "$0/undo.log" ] && echo undone || :`, "/run/ferry/"+id) != ""; undone == a.Confirmed {
@@ -72,7 +72,7 @@ func TestConfirmAgainstExpiry(t *testing.T) {
 func TestCalledOffSwitchNeverBegins(t *testing.T) {
 	_, _ = newLive(t, "calledoff")
 	sh, system := inside{world.guest1}, microvm.StorePath(runningSystem(t, world.guest1))
-	if answer, _, err := guest.Undo(t.Context(), sh, "late"); err != nil || answer != guest.UndoNothing {
+	if answer, _, err := guest.Undo(t.Context(), sh, "late", ""); err != nil || answer != guest.UndoNothing {
 		t.Fatalf("%s, %v", answer, err)
 	}
 	var refused *guest.RefusedError

@@ -17,7 +17,7 @@ func allTrials() []trial {
 	for _, st := range step.All() {
 		for _, f := range []fault{helperKilled, hostKilled, connectionCut} {
 			all = append(all, trial{
-				way: wayTo(st), step: string(st), where: onHost, fault: f,
+				way: wayTo(st), step: string(st), where: onHost, fault: f, once: st == step.Reboot,
 				unnoted: st == step.Lock || st == step.Note,
 			})
 		}
@@ -41,6 +41,8 @@ func wayTo(s step.Step) *way {
 	switch {
 	case slices.Contains([]step.Step{step.Activate, step.Running}, s):
 		return &switched
+	case s == step.Reboot:
+		return &vanished
 	case s == step.Await:
 		return &answered
 	case slices.Contains([]step.Step{step.Undo, step.UndoLink, step.UndoGen, step.UndoRest, step.UndoUnit}, s):

@@ -78,3 +78,13 @@ var takenBack = way{
 	},
 	onFirst: bootContainer,
 }
+
+// vanished is a live switch whose check takes the guest's network away, which the
+// undo does not bring back: the host restarts it as a last resort.
+var vanished = way{
+	name: "live-gone", machine: container, on: "host1", target: "box",
+	args:    []string{"--confirm-timeout=3s", "--check-command=ip link set host0 down; false"},
+	module:  switched.module,
+	bad:     switched.module,
+	onFirst: bootContainer,
+}

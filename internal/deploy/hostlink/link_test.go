@@ -58,7 +58,7 @@ func (s *fakeSession) Registration(context.Context, microvm.StorePath) (io.Reade
 func (s *fakeSession) Call(_ context.Context, req hostapi.Request, answer any) error {
 	h := s.h
 	kind := map[bool]string{req.Probe != nil: "probe", req.Check != nil: "check", req.Observe != nil: "observe", req.Commit != nil: "commit",
-		req.Finish != nil: "finish", req.Undo != nil: "undo", req.Resume != nil: "resume"}[true]
+		req.Finish != nil: "finish", req.Undo != nil: "undo", req.Reboot != nil: "reboot", req.Resume != nil: "resume"}[true]
 	h.said = append(h.said, kind)
 	if kind == "resume" {
 		*answer.(*hostapi.Resumed) = h.resumed
@@ -134,6 +134,10 @@ func TestAskingOverALostConnection(t *testing.T) {
 		}
 		return err
 	}
+	reboot := func(ctx context.Context, l *Link) error {
+		_, err := l.Reboot(ctx, hostapi.RebootRequest{ID: "id"})
+		return err
+	}
 	observe := func(ctx context.Context, l *Link) error { l.Observed(ctx, "/s", false); return nil }
 	check := func(ctx context.Context, l *Link) error {
 		return l.Check(ctx, health.Checks{TCP: []string{"a:1"}}, time.Now().Add(time.Minute))
@@ -160,6 +164,10 @@ func TestAskingOverALostConnection(t *testing.T) {
 		{name: "undo", do: undo, said: "undo"},
 		{name: "undo never arrived", do: undo, answers: []string{"lost"}, said: "undo dial resume undo"},
 		{name: "undo was made", do: undo, answers: []string{"lost"}, resumed: hostapi.Resumed{Outcome: hostapi.OutcomeRolledBack}, said: "undo dial resume", err: "cause"},
+		{name: "reboot", do: reboot, said: "reboot"},
+		{name: "reboot, lost twice", do: reboot, answers: []string{"lost", "lost"}, said: "reboot dial resume reboot dial resume reboot"},
+		{name: "reboot, lost again and again", do: reboot, answers: []string{"lost", "lost", "lost", "lost", "lost"}, err: "gone: "},
+		{name: "reboot, and it has ended", do: reboot, answers: []string{"lost"}, resumed: hostapi.Resumed{Outcome: hostapi.OutcomeInterrupted}, said: "reboot dial resume", err: "has ended meanwhile"},
 		{name: "observe", do: observe, answers: []string{"lost"}, said: "observe dial resume observe"},
 		{name: "check", do: check, answers: []string{"lost"}, said: "check dial resume check"},
 		{name: "check fails", do: check, answers: []string{"fails"}, said: "check", err: "no"},

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 	"time"
 
 	"ferry/internal/guest"
@@ -82,7 +83,7 @@ func (f follower) theUndo(ctx context.Context, id string) (guest.UndoStatus, err
 			if status, offset, err = guest.FollowUndo(ctx, sh, id, offset, log); err != nil || !status.Died {
 				return err
 			}
-			if _, _, err = guest.Undo(ctx, sh, id); err != nil {
+			if _, _, err = guest.Undo(ctx, sh, id, ""); err != nil {
 				return err
 			}
 		}
@@ -162,5 +163,29 @@ func (e earlier) awaitBoth(ctx context.Context) error {
 	if err == nil && status.Rebooting {
 		err = fmt.Errorf("the guest at %s boots, to undo an earlier switch: run again when it is up", e.door.Address)
 	}
+	if err == nil && !status.Confirmed && !status.Lost {
+		e.tellWhy(ctx)
+	}
 	return err
+}
+
+// tellWhy says why the guest has undone the earlier switch, where it knows.
+func (e earlier) tellWhy(ctx context.Context) {
+	if u, err := guest.Why(ctx, e.conn, e.facts.Armed); err == nil && u.Why != "" {
+		e.report.Warn("the guest has undone the switch of deployment %s: %.500s", e.facts.Armed, u.Why)
+	}
+}
+
+// UndoneByItself says of a switch that the guest has undone it, why, and what the
+// switch had said at its end.
+func UndoneByItself(target, why, output string) error {
+	message := fmt.Sprintf("the guest at %s has undone the switch by itself", target)
+	if why != "" {
+		message += fmt.Sprintf(": %.500s", why)
+	}
+	lines := strings.Split(strings.TrimSpace(output), "\n")
+	if len(lines) == 1 && lines[0] == "" {
+		lines = nil
+	}
+	return &hostapi.Failure{Kind: hostapi.KindFailed, Message: message, Log: lines[max(0, len(lines)-maxTail):]}
 }

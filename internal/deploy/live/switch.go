@@ -26,6 +26,10 @@ type Host interface {
 	// Observed is told what the guest runs, so that it is kept there; failed: the
 	// switch to it did. What can't be told is only reported.
 	Observed(ctx context.Context, system microvm.StorePath, failed bool)
+	// Reboot restarts the VM as a last resort, where the host finds that it must.
+	Reboot(ctx context.Context, ran microvm.StorePath) (hostapi.Rebooted, error)
+	// Named is the host for people; empty: it is not known.
+	Named() string
 }
 
 // Terms say what confirms a switch, and what becomes of one that isn't.
@@ -70,6 +74,8 @@ type Outcome struct {
 	Open   bool
 	State  string // how things are, unless it is confirmed
 	BootID string // of the guest as it was seen afterwards; empty: it was not
+	// LastResort: the host has restarted the VM.
+	LastResort bool
 }
 
 // course is a switch under way.
@@ -77,6 +83,9 @@ type course struct {
 	Switch
 	follower
 	state string // how things are
+	// began is when the switch began, ended when it was seen to have ended; zero: it
+	// was not.
+	began, ended time.Time
 }
 
 func (s Switch) course() *course {
@@ -129,7 +138,17 @@ func (c *course) start(ctx context.Context) error {
 	what := c.What
 	what.Window = c.Terms.Within + hostapi.Grace(c.Terms.Within)
 	what.Limit, what.NoRollback = c.Terms.ActivationLimit, c.Terms.NoRollback
-	return guest.Start(ctx, c.Conn, what)
+	c.began = time.Now()
+	err := guest.Start(ctx, c.Conn, what)
+	var locked *guest.LockedError
+	if errors.As(err, &locked) {
+		c.state = "nothing was changed"
+		return &hostapi.Failure{
+			Kind: hostapi.KindLocked, Message: fmt.Sprintf("the guest at %s is locked: %v", c.Door.Address, err),
+			Hint: "wait until that is confirmed or undone, and run again",
+		}
+	}
+	return err
 }
 
 // seeThrough follows a switch to its end and confirms it.
@@ -138,7 +157,8 @@ func (c *course) seeThrough(ctx context.Context) (guest.ConfirmAnswer, error) {
 		return guest.ConfirmAnswer{}, err
 	}
 	within := c.Terms.Within
-	until := time.Now().Add(within)
+	c.ended = time.Now()
+	until := c.ended.Add(within)
 	if !c.Terms.NoRollback {
 		c.state = fmt.Sprintf("the guest undoes the switch by itself at %s if nobody confirms it; `current` on the host is unchanged; running the same command again settles it",
 			until.Add(hostapi.Grace(within)).Format(time.TimeOnly))
@@ -185,6 +205,8 @@ func (c *course) confirm(ctx context.Context, until time.Time) (guest.ConfirmAns
 		switch {
 		case err == nil && a.Confirmed:
 			return a, nil
+		case err == nil && a.Undone:
+			return a, UndoneByItself(c.Door.Address.String(), a.Why, a.Output)
 		case err == nil:
 			last = c.Door.Refusal(a, c.What.System)
 		case ctx.Err() == nil:
@@ -204,10 +226,11 @@ func (c *course) confirm(ctx context.Context, until time.Time) (guest.ConfirmAns
 // decided ends a switch: kept, left or undone.
 func (c *course) decided(ctx context.Context, a guest.ConfirmAnswer, err error) Outcome {
 	var refused *guest.RefusedError
+	var locked *hostapi.Failure
 	switch {
 	case err == nil:
 		return confirmed(a.BootID)
-	case errors.As(err, &refused): // nothing is left of the attempt
+	case errors.As(err, &refused), errors.As(err, &locked) && locked.Kind == hostapi.KindLocked: // nothing is left of the attempt
 		return Outcome{Verdict: Left, Err: err, State: c.state}
 	case c.Terms.NoRollback:
 		return c.leave(ctx, err)

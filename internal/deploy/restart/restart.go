@@ -29,6 +29,9 @@ type Units struct {
 	Known  bool
 }
 
+// New is for a VM that has never run: nothing in it can have failed before.
+func New() Units { return Units{Known: true} }
+
 // UnitsOf asks a guest for them.
 func UnitsOf(ctx context.Context, d live.Door) Units {
 	ctx, cancel := context.WithTimeout(ctx, asked)

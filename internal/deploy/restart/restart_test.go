@@ -121,3 +121,14 @@ func (gone) Close() error { return nil }
 func (gone) Run(context.Context, remote.Command) error {
 	return &remote.ConnectError{Kind: remote.Dropped, Host: "web"}
 }
+
+// On a first deployment nothing has failed before, so units that fail count.
+func TestFailedUnitsCountInANewVM(t *testing.T) {
+	for _, accept := range []bool{false, true} {
+		g := &booting{answers: []string{"confirmed=yes"}}
+		b := Booting{Door: live.Door{Dial: g.dial}, System: system, Within: Within, Before: New(), AcceptFailedUnits: accept}
+		if _, err := b.Await(t.Context()); err != nil || (g.args[2] == "yes") != accept || g.args[3] != "" {
+			t.Errorf("accepted %t: asked %q, %v", accept, g.args, err)
+		}
+	}
+}

@@ -14,6 +14,7 @@ const (
 	Pending  Step = "pending"  // roots for what will be copied and built
 	Build    Step = "build"    // the build or download, rooted as `pending`
 	Activate Step = "activate" // a live switch was announced
+	Reboot   Step = "reboot"   // the unit is restarted as a last resort
 	Guard    Step = "guard"    // the unit that undoes what is left unfinished
 	WayBack  Step = "way-back" // what an undo needs is made
 	Roots    Step = "roots"    // the VM's directory and the roots of its links
@@ -38,7 +39,7 @@ const (
 // All are the steps of build, commit, activation and undo on the host.
 func All() []Step {
 	return []Step{
-		Lock, Note, Pending, Build, Activate, Guard, WayBack,
+		Lock, Note, Pending, Build, Activate, Reboot, Guard, WayBack,
 		Roots, Record, Profile, Old, Current, Flake, Running,
 		Restart, Check, Await, History, Forget,
 		Undo, UndoLink, UndoGen, UndoRest, UndoUnit,

@@ -36,9 +36,10 @@ type Note struct {
 	Why           string        `json:"why,omitempty"`       // it is being undone
 	LastError     string        `json:"lastError,omitempty"` // of an undo that goes on
 	// UndoStarted is how an undo's start of what ran before has ended: it is made once.
-	UndoStarted *UndoStart `json:"undoStarted,omitempty"`
-	Outcome     string     `json:"outcome,omitempty"` // once it is done
-	Killed      string     `json:"killed,omitempty"`  // what ran before, in words
+	UndoStarted *UndoStart  `json:"undoStarted,omitempty"`
+	Outcome     string      `json:"outcome,omitempty"`    // once it is done
+	Killed      string      `json:"killed,omitempty"`     // what ran before, in words
+	LastResort  *LastResort `json:"lastResort,omitempty"` // of a live switch
 }
 
 // Known reports whether this program understands the note.
