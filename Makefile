@@ -5,6 +5,9 @@ GO ?= go
 # a failure.
 FUZZTIME ?= 10000x
 
+# So many random histories of a VM are tried (internal/host/model_test.go).
+HISTORIES ?= 2000
+
 # In so many labs the end-to-end tests run side by side.
 LABS ?= 2
 
@@ -27,6 +30,7 @@ test-all: test ## all tests, all faults, and each fuzz target for a while (root,
 .PHONY: unit
 unit: ## the tests that need nothing but Go
 	$(GO) test ./...
+	$(GO) test -tags model -run TestRandomHistories ./internal/host -model.runs=$(HISTORIES)
 
 .PHONY: lab-core
 lab-core: ## the end-to-end tests that `make test` runs, in the lab (root, Debian)
@@ -55,6 +59,8 @@ lint: ## formatting, vet, builds for other platforms, staticcheck, module file
 	@unformatted=$$(gofmt -l cmd internal test); [ -z "$$unformatted" ] || { echo "not gofmt-clean:"; echo "$$unformatted"; exit 1; }
 	$(GO) vet ./...
 	$(GO) vet -tags lab ./...
+	$(GO) vet -tags faults ./...
+	$(GO) vet -tags model ./internal/host/...
 	GOOS=darwin GOARCH=arm64 $(GO) build -o /dev/null ./cmd/ferry
 	GOOS=linux GOARCH=arm64 $(GO) build -o /dev/null ./cmd/ferry-helper
 	$(GO) tool staticcheck -tags lab ./...
