@@ -225,7 +225,19 @@ func valid(t *testing.T, h *lab.Machine, p string) {
 // connections counts the connections that a machine's sshd has accepted.
 func connections(t *testing.T, m *lab.Machine) int {
 	t.Helper()
-	n, err := strconv.Atoi(output(t, m, "sh", "-c", `journalctl -q -o cat -u ssh.service | grep -c '^Connection from ' || :`))
+	return logged(t, m, "Connection from")
+}
+
+// logins is how many of them have let somebody in: a host also finds out whether it
+// could connect to its guest.
+func logins(t *testing.T, m *lab.Machine) int {
+	t.Helper()
+	return logged(t, m, "Accepted")
+}
+
+func logged(t *testing.T, m *lab.Machine, begins string) int {
+	t.Helper()
+	n, err := strconv.Atoi(output(t, m, "sh", "-c", `journalctl -q -o cat -u ssh.service | grep -c "^$1 " || :`, "count", begins))
 	if err != nil {
 		t.Fatal(err)
 	}

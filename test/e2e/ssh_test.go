@@ -91,10 +91,10 @@ func TestDeploymentNeedsOneConnection(t *testing.T) {
 
 	live, _ := newLive(t, "connlive")
 	live.write("connlive.nix", liveModule("connlive", "second"))
-	hostBefore, guestBefore := connections(t, world.host1), connections(t, world.guest1)
+	hostBefore, guestBefore := connections(t, world.host1), logins(t, world.guest1)
 	live.deploy(deploy.OutcomeSwitched, "rebuild", "connlive")
-	if h, g := connections(t, world.host1)-hostBefore, connections(t, world.guest1)-guestBefore; h != 1 || g != 2 {
-		t.Errorf("a live switch made %d connections to the host and %d to the guest", h, g)
+	if h, g := connections(t, world.host1)-hostBefore, logins(t, world.guest1)-guestBefore; h != 1 || g != 2 {
+		t.Errorf("a live switch made %d connections to the host and %d logins to the guest", h, g)
 	}
 }
 
