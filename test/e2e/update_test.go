@@ -153,8 +153,8 @@ func TestUpdateAll(t *testing.T) {
 		want(3, "10.23.0.99", "a1: unchanged")
 	// Of all VMs, those that the file names; one that was named must be in it.
 	file := c.put("built.json", `{"a1": "`+runner+`"}`)
-	op.ferry("update", "--all", "--host", "root@host1", "--from", file).want(0, "a1: unchanged", "b1: skipped: there is no build", "c1: skipped")
-	op.ferry("update", "b1", "--host", "root@host1", "--from", file).want(1, "does not name b1")
+	op.ferry("update", "--all", "--host", "root@host1", "--allow-http", "--from", file).want(0, "a1: unchanged", "b1: skipped: there is no build", "c1: skipped")
+	op.ferry("update", "b1", "--host", "root@host1", "--allow-http", "--from", file).want(1, "does not name b1")
 }
 
 const hostsOnly = `{ hosts.host1.address = "root@host1"; hosts.host2.address = "root@host2"; }`
