@@ -143,6 +143,8 @@ func TestTargetWithoutTheStore(t *testing.T) {
 	in := newInfra(t, "", map[string]string{"host2": liveModule("host2", "first")})
 	in.ferry("install", "host2", toHost1).want(0)
 	onHost(t, world.host1, "host2").systemctl("start")
+	// Its file is there once it runs: what changes from here on is ferry's.
+	output(t, world.host1, "timeout", "60", "sh", "-c", "until [ -s /var/lib/microvms/host2/host2.pid ]; do sleep 0.1; done")
 	in.write("host2.nix", liveModule("host2", "second"))
 	in.refuses([]badInput{{"rebuild", "rebuild host2 root@host1 root@host2", 1, []string{"does not see the host's /nix/store", hint, "--restart=always", "nothing was changed"}}})
 	in.ferry("install", "host2", toHost1).want(0)
