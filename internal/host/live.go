@@ -8,6 +8,7 @@ import (
 	"ferry/internal/host/vmstate"
 	"ferry/internal/hostapi"
 	"ferry/internal/microvm"
+	"ferry/internal/nix"
 )
 
 // activate is the point from which an operator that vanishes leaves the new
@@ -28,12 +29,20 @@ func (d *deployment) activate(ctx context.Context, req hostapi.ActivateRequest) 
 	return &d.unit, nil
 }
 
-// token adds a file that nobody could know of to the store.
-func (s *Server) token(ctx context.Context, req hostapi.TokenRequest) (microvm.StorePath, error) {
+// token adds a file that nobody could know of to the store. While the session has a
+// deployment, that keeps it: rooted before it is there, since a collector may be at
+// work.
+func (s *session) token(ctx context.Context, req hostapi.TokenRequest) (microvm.StorePath, error) {
 	if !hostapi.TokenName.MatchString(req.Name) {
 		return "", hostapi.Refuse(fmt.Sprintf("%.80q is not the name of a token", req.Name), "")
 	}
-	return s.nix.AddFile(ctx, req.Name, []byte(req.Name+"\n"))
+	content := []byte(req.Name + "\n")
+	if s.busy() {
+		if err := s.work.vm.Roots().ExpectToken(nix.FilePath(req.Name, content)); err != nil {
+			return "", err
+		}
+	}
+	return s.srv.nix.AddFile(ctx, req.Name, content)
 }
 
 // observe notes what the guest runs.

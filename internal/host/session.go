@@ -156,7 +156,7 @@ func (s *session) answer(ctx context.Context, req hostapi.Request) (any, error) 
 	case req.Rollback != nil:
 		return s.srv.manage().RollbackTarget(ctx, *req.Rollback)
 	case req.Token != nil:
-		return s.srv.token(ctx, *req.Token)
+		return s.token(ctx, *req.Token)
 	case req.Check != nil:
 		return struct{}{}, s.check(ctx, *req.Check)
 	}

@@ -59,6 +59,9 @@ func (r Roots) Expect(runner microvm.StorePath, drvs []microvm.StorePath) error 
 // ExpectEvaluated roots a derivation that was evaluated on the host.
 func (r Roots) ExpectEvaluated(drv microvm.StorePath) error { return r.expectDrv("evaluated", drv) }
 
+// ExpectToken roots a file of the host's making, like a derivation.
+func (r Roots) ExpectToken(token microvm.StorePath) error { return r.expectDrv("token", token) }
+
 func (r Roots) expectDrv(which string, drv microvm.StorePath) error {
 	return replaceLink(r.Path(), "pending-drv-"+which, string(drv))
 }
