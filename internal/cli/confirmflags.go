@@ -19,7 +19,9 @@ up and, where TARGET is known, the guest run what it booted. The checks of
 --check-tcp, --check-http and --check-command, or of ` + "`health`" + ` in the flake's ` + "`ferry`" + `
 output, must pass too. Whatever fails, or isn't confirmed in time, is undone:
 the VM goes back to what ran before, by itself if need be, and the exit code
-is 4.`
+is 4. A guest that nobody can reach after it has undone a live switch is restarted
+by its host, once, where the host could connect to it before. Where what ran before
+does not run again, the exit code is 1.`
 
 // confirmOptions say what shows that a deployment is well.
 type confirmOptions struct {

@@ -36,8 +36,9 @@ assigns to the host, else the one in the VM's ` + "`flake`" + ` file, on the hos
 --check nothing is evaluated and no Nix runs.
 
 States: running, stopped, failed, starting, stopping; unconfirmed: a deployment
-was cut off while it switched the guest; no VM: a directory without a VM. Where
-some hosts or flakes can't be asked, the others are listed.`,
+was cut off, is being undone, or may still be confirmed; unknown: systemd does not
+answer; no VM: a directory without a VM. Where some hosts or flakes can't be asked,
+the others are listed.`,
 		Example: `  ferry list
   ferry list root@server
   ferry list server1 server2 --check

@@ -28,8 +28,10 @@ func (h *Helper) settle() *cobra.Command {
 		Short: "Undo or finish what interrupted deployments have left, on this host",
 		Long: `Undoes or finishes, for every VM of this machine, what a deployment has left that
 was interrupted: its process was killed, or the machine went down. Deployments
-that are under way, or whose confirmation is still awaited, are left alone. A
-unit on hosts set up by ferry does this at every start of the machine.`,
+that are under way, or whose confirmation is still awaited, are left alone. One
+whose runner runs since somebody else has started it, or the machine, is kept where
+its checks pass; else this fails, and the next deployment decides (--settle). A unit
+on hosts set up by ferry does this at every start of the machine.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			srv, err := host.NewServer(cmd.Context(), vmstate.DefaultLayout(), h.Err)
