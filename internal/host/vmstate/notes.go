@@ -57,10 +57,12 @@ func (n Notes) Left() *Note {
 }
 
 // PutDeployment has the note on disk when it returns, without the secrets of checks.
-func (n Notes) PutDeployment(note *Note) error {
+func (n Notes) PutDeployment(note *Note) error { return n.put(noteDeployment, note) }
+
+func (n Notes) put(file string, note *Note) error {
 	open := *note
 	open.Commit = note.Commit.Open()
-	return n.write(noteDeployment, &open)
+	return n.write(file, &open)
 }
 
 // ToStart reports whether ferry has wanted the VM up since that time, in vain.
