@@ -172,6 +172,7 @@ func TestStoppedOnAFullDiskItStaysStopped(t *testing.T) {
 				h.expire()
 			}
 			free := h.Fill()
+			h.Units.Asked = func() error { h.Refill(); return nil }
 			if undone {
 				_ = c.ask(hostapi.Request{Undo: &hostapi.UndoRequest{Name: web, Why: "the page is not there"}}, nil)
 				c.leave()
@@ -190,12 +191,16 @@ func TestStoppedOnAFullDiskItStaysStopped(t *testing.T) {
 			if h.Link(web, "current") != string(hosttest.RunnerA) {
 				t.Errorf("current is %s", h.Link(web, "current"))
 			}
+			h.Units.Asked = nil
 			free()
 			if err := h.guardian().stand(t.Context()); err != nil {
 				t.Fatal(err)
 			}
 			if got := len(h.Units.Starts) - starts; got > 0 || len(h.entries("one")) != 1 {
 				t.Errorf("%d starts, history %+v", got, h.entries("one"))
+			}
+			if e := h.lastEntry(); !strings.HasSuffix(e.Error, "the previous runner is current again, and the VM was not started") {
+				t.Errorf("the history says %q", e.Error)
 			}
 			h.wantNothingLeft()
 		})
