@@ -49,7 +49,7 @@ func (s settling) settle(ctx context.Context) error {
 		return err
 	}
 	s.vm = s.srv.see.VM(s.vm.Name()) // in the state directory that was found
-	if s.note.LastResort != nil {
+	if s.note.Known() && s.note.LastResort != nil {
 		if err := s.note.LastResort.PutBack(s.vm, seen.Current); err != nil {
 			return err
 		}
