@@ -77,11 +77,23 @@ func (s settling) settle(ctx context.Context) error {
 	if errors.As(err, &foreign) { // installed since it was looked at
 		entry.Settled, entry.Error, err = hostapi.SettledSuperseded, s.note.Why+"; "+settle.SupersededBy(microvm.StorePath(foreign.Found)), nil
 	}
-	if err != nil {
+	if err == nil {
+		entry.Ended = time.Now().UTC()
+		err = closeDeployment(s.vm, entry)
+	}
+	return s.inVain(err)
+}
+
+// inVain notes for people why a deployment is not settled.
+func (s settling) inVain(err error) error {
+	if err == nil || s.note.Phase == "" || s.note.LastError == err.Error() {
 		return err
 	}
-	entry.Ended = time.Now().UTC()
-	return closeDeployment(s.vm, entry)
+	s.note.LastError = err.Error()
+	if perr := s.vm.Notes().PutDeployment(s.note); perr != nil {
+		s.log(perr.Error())
+	}
+	return err
 }
 
 // chosen is the verdict where somebody says what shall become of the deployment.
