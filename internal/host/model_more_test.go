@@ -62,7 +62,7 @@ func (d *modelDisk) free() {
 }
 
 func (m *model) fill() {
-	if m.disk.small && m.disk.give == nil {
+	if _, err := os.Stat(m.h.Layout.Lib); err == nil && m.disk.small && m.disk.give == nil {
 		m.disk.give = m.h.Fill()
 		m.say("the disk is full")
 	}

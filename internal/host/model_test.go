@@ -225,7 +225,13 @@ func systemOf(r microvm.StorePath) microvm.StorePath {
 }
 
 // build has a runner in the store.
-func (m *model) build(r microvm.StorePath) { m.h.MakeRunner(r, systemOf(r), "-m 512M") }
+func (m *model) build(r microvm.StorePath) {
+	if m.inStore(r) && m.inStore(systemOf(r)) {
+		return
+	}
+	m.disk.free() // without space nothing is built
+	m.h.MakeRunner(r, systemOf(r), "-m 512M")
+}
 
 func (m *model) inStore(p microvm.StorePath) bool {
 	_, err := os.Lstat(filepath.Join(m.h.Layout.Root, string(p)))
@@ -261,7 +267,7 @@ func (m *model) deployment(s *session, id string, made microvm.StorePath, how ho
 	_, err := m.ask(s, hostapi.Request{Prepare: &hostapi.PrepareRequest{
 		Name: web, Runner: made, Derivations: []microvm.StorePath{drv(made)}, Settle: choice,
 		Deployment: hostapi.Deployment{ID: id, By: "ann@laptop", Started: m.clock.now.Wall},
-		Guest: m.door(how),
+		Guest:      m.door(how),
 	}})
 	if err != nil {
 		return
@@ -330,13 +336,15 @@ func (m *model) microvmUpdate() {
 	if _, err := os.Stat(dir); err != nil {
 		return
 	}
-	m.build(r)
+	tmp := filepath.Join(dir, "current.tmp")
+	if m.build(r); os.Symlink(string(r), tmp) != nil {
+		m.say("microvm -u: no space")
+		return
+	}
 	_ = os.Remove(filepath.Join(dir, "old"))
 	if now := m.link("current"); now != "" {
 		_ = os.Symlink(string(now), filepath.Join(dir, "old"))
 	}
-	tmp := filepath.Join(dir, "current.tmp")
-	_ = os.Symlink(string(r), tmp)
 	_ = os.Rename(tmp, filepath.Join(dir, "current"))
 	m.say("microvm -u: %s", r)
 	m.legit, m.last.id = []microvm.StorePath{r}, ""

@@ -67,7 +67,7 @@ func (s settling) settle(ctx context.Context) error {
 	case settle.AskGuest:
 		return nil
 	}
-	if last := s.vm.History().Last(); last != nil && last.ID == s.note.ID { // killed between the entry and the end
+	if s.vm.History().Entry(s.note.ID) != nil { // killed between the entry and the end
 		return s.vm.Forget()
 	}
 	s.log("deployment " + s.note.ID + " by " + s.note.By + " was interrupted")

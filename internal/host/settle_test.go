@@ -12,6 +12,7 @@ import (
 
 	"ferry/internal/host/hosttest"
 	"ferry/internal/host/protocol"
+	"ferry/internal/host/vmstate"
 	"ferry/internal/hostapi"
 	"ferry/internal/microvm"
 )
@@ -248,5 +249,43 @@ func TestForeignOld(t *testing.T) {
 			t.Errorf("%+v, history %+v", f, h.lastEntry())
 		}
 		s.abandon()
+	}
+}
+
+// A deployment that its history has is only forgotten, whatever was told to the unit
+// since.
+func TestWhatTheHistoryHasIsNotToldTwice(t *testing.T) {
+	h := twoRunners(t)
+	h.leaveAt(hostapi.ActivateRestart, hostapi.PhaseCommit)
+	left := h.Layout.VM(web).Notes().Left()
+	for _, id := range []string{left.ID, "a-stop"} {
+		if err := h.Layout.VM(web).History().Append(hostapi.HistoryEntry{Deployment: hostapi.Deployment{ID: id}, Outcome: hostapi.OutcomeInterrupted}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := h.guardOnce(); err != nil || len(h.entries(left.ID)) != 1 || h.Layout.VM(web).Notes().Left() != nil {
+		t.Errorf("%v, history %+v", err, h.entries(left.ID))
+	}
+}
+
+// What somebody has installed while a new VM is undone keeps its roots.
+func TestUndoOfANewVMLeavesTheRootsOfWhatIsInstalledSince(t *testing.T) {
+	h := twoRunners(t)
+	vm := h.Layout.VM(web)
+	if err := vm.Withdraw(&vmstate.Snapshot{Directory: true}); err != nil {
+		t.Fatal(err)
+	}
+	root := filepath.Join(h.Layout.MicrovmRoots(), string(web))
+	if _, err := os.Lstat(root); err != nil {
+		t.Error(err)
+	}
+	if err := os.Remove(filepath.Join(vm.Path(), "current")); err != nil {
+		t.Fatal(err)
+	}
+	if err := vm.Withdraw(&vmstate.Snapshot{Directory: true}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := os.Lstat(root); err == nil {
+		t.Errorf("%s is left", root)
 	}
 }
