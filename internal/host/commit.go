@@ -150,7 +150,9 @@ func (d *deployment) startUnit(ctx context.Context, req hostapi.CommitRequest) (
 	if err != nil {
 		return unit, err
 	}
-	d.note.Invocation, d.note.Restarts, d.note.Killed = unit.InvocationID, unit.Restarts, unit.Killed
+	if err := d.started(unit); err != nil {
+		return unit, err
+	}
 	if err := step.Do(step.Check, func() error { return d.prove(ctx, req) }); err != nil {
 		return unit, err
 	}
@@ -161,15 +163,27 @@ func (d *deployment) startUnit(ctx context.Context, req hostapi.CommitRequest) (
 	return unit, step.Do(step.Await, func() error { return d.phase(hostapi.PhaseAwait) })
 }
 
+// started notes the unit's start, without which a stop by somebody else can't be told:
+// also for an undo that has no space.
+func (d *deployment) started(unit hostapi.UnitState) error {
+	d.note.Invocation, d.note.Restarts, d.note.Killed = unit.InvocationID, unit.Restarts, unit.Killed
+	err := d.putNote()
+	if d.note.Reversible() {
+		err = errors.Join(err, d.vm.Notes().SpareUndo(&d.note))
+	}
+	return err
+}
+
 // prove makes the checks while the unit is watched.
 func (d *deployment) prove(ctx context.Context, req hostapi.CommitRequest) error {
 	if req.Confirm.Checks.Empty() {
 		return nil
 	}
 	ctx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
-	began := time.Now()
+	began, watched := time.Now(), make(chan struct{})
+	defer func() { cancel(nil); <-watched }()
 	go func() {
+		defer close(watched)
 		tick := time.NewTicker(unitPoll)
 		defer tick.Stop()
 		for {

@@ -70,7 +70,7 @@ func (d *deployment) giveUp(ctx context.Context, cause error) error {
 		return cause
 	}
 	failure := *asFailure(cause)
-	if foreign != nil { // `current` and the unit are theirs; the generation is not
+	if foreign != nil && foreign.Supersedes() { // `current` and the unit are theirs; the generation is not
 		return d.yield(&failure, foreign, d.vm.Profile().Restore(d.note.Before, d.note.Runner))
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), undoTimeout)

@@ -21,6 +21,12 @@ import (
 func (h *testHost) expired() {
 	h.T.Helper()
 	h.await(60).leave()
+	h.expire()
+}
+
+// expire has the time for the answer be over.
+func (h *testHost) expire() {
+	h.T.Helper()
 	left, err := h.Layout.VM(web).Notes().Deployment()
 	if err != nil {
 		h.T.Fatal(err)
@@ -149,6 +155,56 @@ func TestSessionUndoesOnAFullDisk(t *testing.T) {
 		t.Errorf("history: %+v, %d more starts", got, len(h.Units.Starts)-starts)
 	}
 	h.wantNothingLeft()
+}
+
+// Somebody who stops a VM has the last word on it, also where there is no space to
+// note how far its undo is, and whichever process goes on with that.
+func TestStoppedOnAFullDiskItStaysStopped(t *testing.T) {
+	if !hosttest.SmallDisk(t) {
+		return
+	}
+	for name, undone := range map[string]bool{"before it is undone": false, "once it was": true} {
+		t.Run(name, func(t *testing.T) {
+			h := twoRunners(t)
+			c := h.await(60)
+			if !undone {
+				c.leave()
+				h.expire()
+			}
+			free := h.Fill()
+			h.Units.Asked = func() error { h.Refill(); return nil }
+			if undone {
+				_ = c.ask(hostapi.Request{Undo: &hostapi.UndoRequest{Name: web, Why: "the page is not there"}}, nil)
+				c.leave()
+			}
+			h.Units.State.ActiveState, h.Units.State.SubState, h.Units.State.Result = "inactive", "dead", "success"
+			starts := len(h.Units.Starts)
+			for range 3 {
+				again := h.guardian() // which remembers nothing
+				if over, err := again.look(t.Context()); over {
+					t.Fatalf("it is over without history: %v", err)
+				}
+			}
+			if got := len(h.Units.Starts) - starts; got > 0 {
+				t.Errorf("%d starts of what somebody has stopped", got)
+			}
+			if h.Link(web, "current") != string(hosttest.RunnerA) {
+				t.Errorf("current is %s", h.Link(web, "current"))
+			}
+			h.Units.Asked = nil
+			free()
+			if err := h.guardian().stand(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			if got := len(h.Units.Starts) - starts; got > 0 || len(h.entries("one")) != 1 {
+				t.Errorf("%d starts, history %+v", got, h.entries("one"))
+			}
+			if e := h.lastEntry(); !strings.HasSuffix(e.Error, "the previous runner is current again, and the VM was not started") {
+				t.Errorf("the history says %q", e.Error)
+			}
+			h.wantNothingLeft()
+		})
+	}
 }
 
 // Without space for what an undo needs nothing is changed in the first place.

@@ -97,7 +97,11 @@ func (g *guardian) look(ctx context.Context) (over bool, err error) {
 	case left.Awaits(g.vm.Now()) > 0, g.vm.Lock().Holder() != nil:
 		return false, errBusy // not connected to anything meanwhile
 	}
-	if err := g.settle(ctx); err != nil {
+	err = g.settle(ctx)
+	if errors.Is(err, errBusy) && !left.Known() { // it was asked, which takes a process
+		err = errors.New("a newer version of ferry has not settled it yet")
+	}
+	if err != nil {
 		return false, err
 	}
 	if _, over, err := g.note(); over || err != nil {

@@ -1,14 +1,18 @@
 package host
 
 import (
-	"ferry/internal/host/hosttest"
-
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
+	"ferry/internal/host/hosttest"
+	"ferry/internal/host/vmstate"
 	"ferry/internal/hostapi"
 )
 
@@ -113,5 +117,68 @@ func TestGuardOnlyWatchesASessionAtWork(t *testing.T) {
 	}
 	if err := g.stand(t.Context()); err != nil || looks != 3 {
 		t.Errorf("%v after %d looks", err, looks)
+	}
+}
+
+// Why a deployment is not settled, the note says: no two tries of a program that
+// fails for the same reason write it, and none makes it look younger than it is.
+func TestNotesSayWhyTheyAreNotSettled(t *testing.T) {
+	h := twoRunners(t)
+	h.leaveAt(hostapi.ActivateRestart, hostapi.PhaseRestart)
+	notes := h.Layout.VM(web).Notes()
+	left := notes.Left()
+	left.Version, left.Boot = 0, ""
+	left.Commit.Confirm.Checks.HTTP = []string{"http://127.0.0.1:1/"}
+	left.Commit.Confirm.Withheld = []string{"command"}
+	if err := notes.PutDeployment(left); err != nil {
+		t.Fatal(err)
+	}
+	long := time.Now().Add(-24 * 365 * 10 * time.Hour) // before this machine has booted
+	if err := os.Chtimes(notes.Path(), long, long); err != nil {
+		t.Fatal(err)
+	}
+	starts := len(h.Units.Starts)
+	for range 3 {
+		over, err := h.guardian().look(t.Context())
+		if over || !hostapi.IsRefused(err) {
+			t.Fatalf("%v, %v", over, err)
+		}
+		if left := notes.Left(); left.LastError != err.Error() {
+			t.Errorf("the note says %q, not %v", left.LastError, err)
+		}
+	}
+	if got := len(h.Units.Starts); got != starts || h.Link(web, "current") != string(hosttest.RunnerB) {
+		t.Errorf("%d starts, current %s", got-starts, h.Link(web, "current"))
+	}
+}
+
+// A note that a later ferry has taken over is its own: to ask it takes a process, so
+// that is done ever more slowly.
+func TestGuardAsksALaterFerryEverMoreSlowly(t *testing.T) {
+	h := twoRunners(t)
+	h.leaveAt(hostapi.ActivateRestart, hostapi.PhaseRestart)
+	const script = "#!/bin/sh\nexit 0\n"
+	h.Write("newer/helper", script)
+	path := filepath.Join(h.Layout.Root, "newer/helper")
+	if err := os.Chmod(path, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	sum := sha256.Sum256([]byte(script))
+	notes := h.Layout.VM(web).Notes()
+	left := notes.Left()
+	left.Version, left.Helper = vmstate.NoteVersion+1, &vmstate.Helper{Path: path, SHA256: hex.EncodeToString(sum[:])}
+	if err := notes.PutDeployment(left); err != nil {
+		t.Fatal(err)
+	}
+	g := h.guardian()
+	var waited []time.Duration
+	g.pause = func(_ context.Context, d time.Duration) error {
+		if waited = append(waited, d); len(waited) == 3 {
+			return errors.New("enough")
+		}
+		return nil
+	}
+	if err := g.stand(t.Context()); err == nil || waited[0] < guardRetry || waited[2] <= waited[1] {
+		t.Errorf("waited %v, %v", waited, err)
 	}
 }

@@ -2,6 +2,7 @@ package host
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"ferry/internal/host/step"
@@ -89,9 +90,14 @@ func (i installation) moveLinks(ctx context.Context, previous microvm.StorePath)
 	return step.Do(step.Current, func() error { return i.vm.MoveLink("current", i.req.Runner, previous) })
 }
 
-// moveOld makes `old` what is still current.
+// moveOld makes `old` what is still current. One that somebody else has made stays
+// where there is no way back from the installation.
 func (i installation) moveOld(previous microvm.StorePath) error {
-	return i.vm.MoveLink("old", previous, i.before.Old)
+	err := i.vm.MoveLink("old", previous, i.before.Old)
+	if foreign := (*vmstate.ForeignLinkError)(nil); i.req.Activation == hostapi.ActivateLive && errors.As(err, &foreign) {
+		return nil
+	}
+	return err
 }
 
 // moveProfile makes the runner the VM's newest generation, or goes to the

@@ -46,7 +46,7 @@ func TestRandomHistories(t *testing.T) {
 		t.Setenv("TMPDIR", "/dev/shm") // each change waits for its disk
 	}
 	for i := range uint64(*modelRuns) {
-		ok := t.Run(fmt.Sprint(seed+i), func(t *testing.T) { runModel(t, seed+i) })
+		ok := t.Run(fmt.Sprint(seed+i), func(t *testing.T) { tryHistory(t, seed+i, false) })
 		if !ok {
 			t.Fatalf("seed %d failed", seed+i)
 		}
@@ -77,13 +77,17 @@ type model struct {
 		made, prev microvm.StorePath
 	}
 	stopped bool // somebody has stopped it, and nobody has started it since
+
+	meddling bool // somebody is at work between two steps
+	silent   bool // the guest is out of the host's reach
+	disk     modelDisk
 }
 
 // killed is how a process ends in the middle.
 type killed struct{}
 
-func runModel(t *testing.T, seed uint64) {
-	m := &model{t: t, h: newTestHost(t), rng: rand.New(rand.NewPCG(seed, 0)), guards: map[string]*guardian{}, killIn: -1}
+func tryHistory(t *testing.T, seed uint64, small bool) {
+	m := &model{t: t, disk: modelDisk{small: small}, h: newTestHost(t), rng: rand.New(rand.NewPCG(seed, 0)), guards: map[string]*guardian{}, killIn: -1}
 	m.clock = m.h.setClock()
 	m.units = &modelUnits{m: m, state: hostapi.UnitState{LoadState: "loaded", ActiveState: "inactive"}}
 	step.Before = m.before
@@ -122,6 +126,7 @@ func (m *model) before(s step.Step) {
 	if m.killIn > 0 {
 		m.killIn--
 	}
+	m.between()
 }
 
 // mayDie does what one process does, which may be killed at any step.
@@ -175,7 +180,12 @@ func (m *model) turn() {
 
 // disturb is what others do, without asking ferry.
 func (m *model) disturb() {
-	switch m.rng.IntN(7) {
+	switch m.rng.IntN(9) {
+	case 7:
+		m.fill()
+	case 8:
+		m.disk.free()
+		m.olderNote()
 	case 0, 1:
 		m.microvmUpdate()
 	case 2:
@@ -196,8 +206,9 @@ func (m *model) disturb() {
 
 // server is one with a connection of its own to systemd.
 func (m *model) server() *Server {
-	units := *m.units.m.units
-	return newServer(m.h.Layout, &connection{modelUnits: m.units, epoch: units.reexec}, m.h.Nix)
+	srv := newServer(m.h.Layout, &connection{modelUnits: m.units, epoch: m.units.reexec}, m.h.Nix)
+	srv.lookout = m.lookout()
+	return srv
 }
 
 func (m *model) link(name string) microvm.StorePath { return microvm.StorePath(m.h.Link(web, name)) }
@@ -214,7 +225,13 @@ func systemOf(r microvm.StorePath) microvm.StorePath {
 }
 
 // build has a runner in the store.
-func (m *model) build(r microvm.StorePath) { m.h.MakeRunner(r, systemOf(r), "-m 512M") }
+func (m *model) build(r microvm.StorePath) {
+	if m.inStore(r) && m.inStore(systemOf(r)) {
+		return
+	}
+	m.disk.free() // without space nothing is built
+	m.h.MakeRunner(r, systemOf(r), "-m 512M")
+}
 
 func (m *model) inStore(p microvm.StorePath) bool {
 	_, err := os.Lstat(filepath.Join(m.h.Layout.Root, string(p)))
@@ -250,6 +267,7 @@ func (m *model) deployment(s *session, id string, made microvm.StorePath, how ho
 	_, err := m.ask(s, hostapi.Request{Prepare: &hostapi.PrepareRequest{
 		Name: web, Runner: made, Derivations: []microvm.StorePath{drv(made)}, Settle: choice,
 		Deployment: hostapi.Deployment{ID: id, By: "ann@laptop", Started: m.clock.now.Wall},
+		Guest:      m.door(how),
 	}})
 	if err != nil {
 		return
@@ -272,6 +290,10 @@ func (m *model) deployment(s *session, id string, made microvm.StorePath, how ho
 		}
 		if m.chance(20) {
 			return // the operator is gone, only the guest knows
+		}
+		if m.chance(20) {
+			m.lastResort(s, id)
+			return
 		}
 	}
 	if m.chance(20) {
@@ -314,13 +336,15 @@ func (m *model) microvmUpdate() {
 	if _, err := os.Stat(dir); err != nil {
 		return
 	}
-	m.build(r)
+	tmp := filepath.Join(dir, "current.tmp")
+	if m.build(r); os.Symlink(string(r), tmp) != nil {
+		m.say("microvm -u: no space")
+		return
+	}
 	_ = os.Remove(filepath.Join(dir, "old"))
 	if now := m.link("current"); now != "" {
 		_ = os.Symlink(string(now), filepath.Join(dir, "old"))
 	}
-	tmp := filepath.Join(dir, "current.tmp")
-	_ = os.Symlink(string(r), tmp)
 	_ = os.Rename(tmp, filepath.Join(dir, "current"))
 	m.say("microvm -u: %s", r)
 	m.legit, m.last.id = []microvm.StorePath{r}, ""
@@ -349,7 +373,7 @@ func (m *model) life() {
 		_, err := m.server().manage().Live(context.Background(), web, verb, hostapi.Claim{By: "bob@desk"}, func(l string) { m.say("  %s", l) })
 		m.say("ferry %s: %v", verb, err)
 		if err == nil {
-			m.stopped = verb == hostapi.ActionStop
+			m.stopped = verb == hostapi.ActionStop && !m.startUnsaid()
 		}
 	})
 	m.units.by = ""
@@ -433,9 +457,13 @@ func (m *model) rewriteNote() {
 	if err != nil {
 		return
 	}
+	if m.chance(30) {
+		m.newerNote(left)
+		return
+	}
 	left.Version, left.Boot, left.DeadlineSince, left.Restarts, left.Helper = 0, "", 0, 0, nil
 	if err := notes.PutDeployment(left); err != nil {
-		m.t.Fatal(err)
+		return // no space
 	}
 	m.say("the note of %s is of an older ferry", left.ID)
 }
@@ -529,6 +557,9 @@ const everything = 1 << 20
 // quiet lets all that is under way come to its end, and looks at what is left.
 func (m *model) quiet() {
 	m.say("quiet")
+	m.disk.free()
+	m.silent, m.meddling = false, true
+	m.olderNote()
 	m.clock.pass(24 * time.Hour)
 	for range 5 {
 		for id, g := range m.guards {
@@ -675,7 +706,7 @@ func (u *modelUnits) stop(who string) {
 	u.m.stopped = true
 	// Killed just before it told the unit, a deployment can't tell this stop from a
 	// start of its own that failed for a unit which the VM needs.
-	if left := u.m.h.Layout.VM(web).Notes().Left(); left != nil && left.Phase == hostapi.PhaseRestart && left.Invocation == "" {
+	if u.m.startUnsaid() {
 		u.m.stopped = false
 	}
 	u.m.say("%s", who)
@@ -735,6 +766,7 @@ func (c *connection) Run(_ context.Context, n microvm.Name, how hostapi.Activati
 		return hostapi.UnitState{}, &hostapi.Failure{Kind: hostapi.KindUnit, Message: "it does not stay up"}
 	}
 	c.begin(current, 0)
+	c.m.silent = false
 	return c.state, nil
 }
 

@@ -136,7 +136,12 @@ func (d *deployment) restartOnce(ctx context.Context, seen hostapi.VMState) erro
 	}
 	_, err := d.srv.units.Run(ctx, d.vm.Name(), hostapi.ActivateRestart, d.log)
 	if l.Boots != seen.Current {
-		err = errors.Join(err, d.vm.MoveLink("current", seen.Current, l.Boots))
+		back := d.vm.MoveLink("current", seen.Current, l.Boots)
+		l.Back = back == nil
+		if perr := d.putNote(); perr != nil {
+			d.log(perr.Error())
+		}
+		err = errors.Join(err, back)
 	}
 	if err != nil {
 		return err

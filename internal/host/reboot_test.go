@@ -210,6 +210,42 @@ func TestLastResortGivesCurrentBack(t *testing.T) {
 	}
 }
 
+// Once it has, somebody may install what was booted: that stays. What a later ferry has
+// noted is left to that one.
+func TestLastResortTakesNothingBackLater(t *testing.T) {
+	made := func() *switching {
+		s := newSwitching(t, &door{answers: []bool{true, false}}, func(h *testHost, _ *hostapi.PrepareRequest, _ *hostapi.CommitRequest) {
+			h.deploy(hosttest.RunnerB, hostapi.ActivateNone)
+		})
+		if got := s.reboot(hosttest.SystemA); got.Runner != hosttest.RunnerA || s.Link(web, "current") != string(hosttest.RunnerB) {
+			t.Fatalf("%+v, current %s", got, s.Link(web, "current"))
+		}
+		return s
+	}
+	stop := func(s *switching) {
+		if _, err := s.machine().Live(t.Context(), web, hostapi.ActionStop, hostapi.Claim{By: "bob@desk"}, func(string) {}); err != nil {
+			t.Fatal(err)
+		}
+		if s.Link(web, "current") != string(hosttest.RunnerA) {
+			t.Errorf("current is %s", s.Link(web, "current"))
+		}
+	}
+	over := made()
+	over.dep.abandon()
+	if err := over.dep.vm.PutLink("current", hosttest.RunnerA); err != nil { // `microvm -u`
+		t.Fatal(err)
+	}
+	stop(over)
+
+	newer := made()
+	newer.dep.note.LastResort.Back, newer.dep.note.Phase = false, "later"
+	if err := errors.Join(newer.dep.putNote(), newer.dep.vm.PutLink("current", hosttest.RunnerA)); err != nil {
+		t.Fatal(err)
+	}
+	newer.dep.lock.Release()
+	stop(newer)
+}
+
 // Only sshd counts as a guest that answers: something else may listen there, and a
 // hypervisor may accept connections for a guest that is gone.
 func TestKnock(t *testing.T) {

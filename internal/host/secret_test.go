@@ -21,7 +21,7 @@ func TestSecretsOfChecksAreInNoFile(t *testing.T) {
 	none := func(when string) {
 		t.Helper()
 		err := filepath.WalkDir(h.Layout.Root, func(path string, d fs.DirEntry, err error) error {
-			if err != nil || !d.Type().IsRegular() {
+			if err != nil || !d.Type().IsRegular() || d.Name() == "helper" { // this test's own program
 				return err
 			}
 			if b, err := os.ReadFile(path); err == nil && strings.Contains(string(b), "hunter2") {
@@ -57,6 +57,7 @@ func TestSecretsOfChecksAreInNoFile(t *testing.T) {
 	}
 	short := secret
 	short.Seconds = 1 // the check fails: nobody listens there
+	h.Units.Asked = func() error { none("the commit is under way"); return nil }
 	if err := c.ask(hostapi.Request{Commit: commitB(short)}, nil); err == nil {
 		t.Error("a check passed that nothing answers")
 	}

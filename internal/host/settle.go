@@ -49,7 +49,7 @@ func (s settling) settle(ctx context.Context) error {
 		return err
 	}
 	s.vm = s.srv.see.VM(s.vm.Name()) // in the state directory that was found
-	if s.note.LastResort != nil {
+	if s.note.Known() && s.note.LastResort != nil {
 		if err := s.note.LastResort.PutBack(s.vm, seen.Current); err != nil {
 			return err
 		}
@@ -67,7 +67,7 @@ func (s settling) settle(ctx context.Context) error {
 	case settle.AskGuest:
 		return nil
 	}
-	if last := s.vm.History().Last(); last != nil && last.ID == s.note.ID { // killed between the entry and the end
+	if s.vm.History().Entry(s.note.ID) != nil { // killed between the entry and the end
 		return s.vm.Forget()
 	}
 	s.log("deployment " + s.note.ID + " by " + s.note.By + " was interrupted")
@@ -77,11 +77,23 @@ func (s settling) settle(ctx context.Context) error {
 	if errors.As(err, &foreign) { // installed since it was looked at
 		entry.Settled, entry.Error, err = hostapi.SettledSuperseded, s.note.Why+"; "+settle.SupersededBy(microvm.StorePath(foreign.Found)), nil
 	}
-	if err != nil {
+	if err == nil {
+		entry.Ended = time.Now().UTC()
+		err = closeDeployment(s.vm, entry)
+	}
+	return s.inVain(err)
+}
+
+// inVain notes for people why a deployment is not settled.
+func (s settling) inVain(err error) error {
+	if err == nil || s.note.Phase == "" || s.note.LastError == err.Error() {
 		return err
 	}
-	entry.Ended = time.Now().UTC()
-	return closeDeployment(s.vm, entry)
+	s.note.LastError = err.Error()
+	if perr := s.vm.Notes().PutDeployment(s.note); perr != nil {
+		s.log(perr.Error())
+	}
+	return err
 }
 
 // chosen is the verdict where somebody says what shall become of the deployment.

@@ -2,6 +2,8 @@ package host
 
 import (
 	"context"
+	"errors"
+	"io"
 	"os"
 	"path/filepath"
 	"slices"
@@ -9,6 +11,8 @@ import (
 	"testing"
 
 	"ferry/internal/host/hosttest"
+	"ferry/internal/host/protocol"
+	"ferry/internal/host/vmstate"
 	"ferry/internal/hostapi"
 	"ferry/internal/microvm"
 )
@@ -198,5 +202,90 @@ func (h *testHost) wantEntry(id string, settled hostapi.Settled, says string) {
 	}
 	if _, err := os.Lstat(filepath.Join(h.Layout.VM(web).Roots().Path(), "pending")); err == nil {
 		h.T.Error("a pending root is still there")
+	}
+}
+
+// meddler changes something of the VM just before a commit moves its links.
+type meddler struct {
+	nixTool
+	meddle func()
+}
+
+func (m meddler) SetProfile(ctx context.Context, profile string, p microvm.StorePath) error {
+	m.meddle()
+	return m.nixTool.SetProfile(ctx, profile, p)
+}
+
+// Somebody else's `old` is no installation: a restart is undone, and a live switch,
+// which the guest has confirmed, is installed all the same. That link stays.
+func TestForeignOld(t *testing.T) {
+	for how, current := range map[hostapi.Activation]microvm.StorePath{hostapi.ActivateRestart: hosttest.RunnerA, hostapi.ActivateLive: hosttest.RunnerB} {
+		h := twoRunners(t)
+		h.MakeRunner(hosttest.RunnerC, hosttest.SystemC, "-m 512M")
+		srv := h.server()
+		srv.nix = meddler{h.Nix, func() {
+			if err := h.Layout.VM(web).PutLink("old", hosttest.RunnerC); err != nil {
+				t.Error(err)
+			}
+		}}
+		s := &session{srv: srv, out: protocol.NewWriter(io.Discard)}
+		ask := func(req hostapi.Request) error { _, err := s.answer(t.Context(), req); return err }
+		err := ask(hostapi.Request{Prepare: &hostapi.PrepareRequest{Name: web, Runner: hosttest.RunnerB, Deployment: hostapi.Deployment{ID: "two", By: "ann@laptop"}}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		req := commitB(hostapi.Confirmation{})
+		if req.Activation = how; how == hostapi.ActivateLive {
+			req.GuestSystem = hosttest.SystemB
+			if err := ask(hostapi.Request{Activate: &hostapi.ActivateRequest{Name: web, Runner: req.Runner, Commit: req}}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		err = ask(hostapi.Request{Commit: req})
+		if (err == nil) != (how == hostapi.ActivateLive) || h.Link(web, "current") != string(current) || h.Link(web, "old") != string(hosttest.RunnerC) {
+			t.Errorf("%s: current %s, old %s, %v", how, h.Link(web, "current"), h.Link(web, "old"), err)
+		}
+		if f := (*hostapi.Failure)(nil); errors.As(err, &f) && (!f.RolledBack || h.lastEntry().Settled != "" || strings.Contains(f.State, "superseded")) {
+			t.Errorf("%+v, history %+v", f, h.lastEntry())
+		}
+		s.abandon()
+	}
+}
+
+// A deployment that its history has is only forgotten, whatever was told to the unit
+// since.
+func TestWhatTheHistoryHasIsNotToldTwice(t *testing.T) {
+	h := twoRunners(t)
+	h.leaveAt(hostapi.ActivateRestart, hostapi.PhaseCommit)
+	left := h.Layout.VM(web).Notes().Left()
+	for _, id := range []string{left.ID, "a-stop"} {
+		if err := h.Layout.VM(web).History().Append(hostapi.HistoryEntry{Deployment: hostapi.Deployment{ID: id}, Outcome: hostapi.OutcomeInterrupted}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := h.guardOnce(); err != nil || len(h.entries(left.ID)) != 1 || h.Layout.VM(web).Notes().Left() != nil {
+		t.Errorf("%v, history %+v", err, h.entries(left.ID))
+	}
+}
+
+// What somebody has installed while a new VM is undone keeps its roots.
+func TestUndoOfANewVMLeavesTheRootsOfWhatIsInstalledSince(t *testing.T) {
+	h := twoRunners(t)
+	vm := h.Layout.VM(web)
+	if err := vm.Withdraw(&vmstate.Snapshot{Directory: true}); err != nil {
+		t.Fatal(err)
+	}
+	root := filepath.Join(h.Layout.MicrovmRoots(), string(web))
+	if _, err := os.Lstat(root); err != nil {
+		t.Error(err)
+	}
+	if err := os.Remove(filepath.Join(vm.Path(), "current")); err != nil {
+		t.Fatal(err)
+	}
+	if err := vm.Withdraw(&vmstate.Snapshot{Directory: true}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := os.Lstat(root); err == nil {
+		t.Errorf("%s is left", root)
 	}
 }

@@ -210,13 +210,13 @@ func TestEndlessAnswersEnd(t *testing.T) {
 		"a line without end": {"x", "sends a line of more than 1 MiB"},
 	} {
 		out := &repeated{text: c.line}
-		killed := false
+		var killed atomic.Bool
 		p := peer(nopCloser{io.Discard}, out)
-		p.Kill = func() { killed = true }
+		p.Kill = func() { killed.Store(true) }
 		s := newSession(p, nil, limits{chatter: 1 << 20, line: 1 << 20})
 		err := s.Stream(t.Context(), hostapi.Request{}, Items{Each: func(json.RawMessage) error { return nil }, Most: 10, Bytes: 2 << 20}, nil)
-		if err == nil || IsLost(err) || !strings.HasPrefix(err.Error(), "root@host1 "+c.says) || strings.Contains(err.Error(), "bufio") || !killed {
-			t.Errorf("%s: %v, killed %v", name, err, killed)
+		if err == nil || IsLost(err) || !strings.HasPrefix(err.Error(), "root@host1 "+c.says) || strings.Contains(err.Error(), "bufio") || !killed.Load() {
+			t.Errorf("%s: %v, killed %v", name, err, killed.Load())
 		}
 		out.end()
 	}

@@ -5,7 +5,6 @@ package hosttest
 import (
 	"bytes"
 	"errors"
-	"fmt"
 	"io/fs"
 	"os"
 	"os/exec"
@@ -72,25 +71,35 @@ func (h *Host) Fill() (free func()) {
 	if err := h.pin(dir); err != nil {
 		h.T.Fatal(err)
 	}
-	big, err := os.Create(filepath.Join(dir, "big"))
+	h.Refill()
+	return func() {
+		if err := os.RemoveAll(dir); err != nil {
+			h.T.Fatal(err)
+		}
+	}
+}
+
+// Refill takes what has become free since Fill.
+func (h *Host) Refill() {
+	h.T.Helper()
+	dir := filepath.Join(h.Layout.Root, "filler")
+	big, err := os.OpenFile(filepath.Join(dir, "big"), os.O_WRONLY|os.O_APPEND|os.O_CREATE, 0o600)
 	if err != nil {
 		h.T.Fatal(err)
 	}
+	defer big.Close()
+	var f *os.File
 	for i := 0; err == nil && i < 10_000; i++ {
-		err = os.WriteFile(filepath.Join(dir, fmt.Sprint(i)), nil, 0o644)
+		if f, err = os.CreateTemp(dir, ""); err == nil {
+			err = f.Close()
+		}
 	}
 	var werr error
 	for i := 0; werr == nil && i < 10_000; i++ {
 		_, werr = big.Write(make([]byte, 4096))
 	}
-	_ = big.Close()
 	if !errors.Is(err, syscall.ENOSPC) || !errors.Is(werr, syscall.ENOSPC) {
 		h.T.Fatalf("the disk is not full: %v, %v", err, werr)
-	}
-	return func() {
-		if err := os.RemoveAll(dir); err != nil {
-			h.T.Fatal(err)
-		}
 	}
 }
 

@@ -172,6 +172,15 @@ func TestListUnfinishedDeployments(t *testing.T) {
 	if v.State != hostapi.StateUnconfirmed || len(v.Problems) != 1 || !strings.Contains(v.Problems[0], "ann@laptop") {
 		t.Errorf("cut off: %+v", v)
 	}
+	for _, phase := range []hostapi.Phase{hostapi.PhaseUndo, hostapi.PhaseRestart} {
+		work.Phase, work.LastError = phase, "no space left"
+		if err := h.Layout.VM(web).Notes().PutDeployment(&work); err != nil {
+			t.Fatal(err)
+		}
+		if v := list(h, f)["web"]; len(v.Problems) != 1 || !strings.HasSuffix(v.Problems[0], ": no space left") {
+			t.Errorf("not settled, %s: %q", phase, v.Problems)
+		}
+	}
 	lock, err := h.Layout.VM(web).Lock().Take(t.Context(), hostapi.Lock{By: "bob@laptop", Deployment: "two", Since: time.Now()})
 	if err != nil {
 		t.Fatal(err)

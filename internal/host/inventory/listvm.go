@@ -161,8 +161,12 @@ func (l *Lister) unfinished(disk vmstate.VM, v *hostapi.Listed) {
 		v.Problem("deployment %s by %s was cut off; a newer version of ferry began it", left.ID, left.By)
 	case awaits > 0:
 		v.Problem("deployment %s by %s may be confirmed until %s, then it is undone", left.ID, left.By, now.Wall.Add(awaits).Local().Format(time.TimeOnly))
+	case left.Phase == hostapi.PhaseUndo && left.LastError != "":
+		v.Problem("deployment %s by %s is being undone: %s; not done yet: %s", left.ID, left.By, hostapi.Reason(left.Why), hostapi.Reason(left.LastError))
 	case left.Phase == hostapi.PhaseUndo:
 		v.Problem("deployment %s by %s is being undone: %s", left.ID, left.By, hostapi.Reason(left.Why))
+	case left.LastError != "":
+		v.Problem("deployment %s by %s was cut off and is not settled: %s", left.ID, left.By, hostapi.Reason(left.LastError))
 	default:
 		v.Problem("deployment %s by %s was cut off; the next one settles it", left.ID, left.By)
 	}

@@ -22,6 +22,8 @@ type LastResort struct {
 	// names before and afterwards.
 	Boots   microvm.StorePath `json:"boots,omitempty"`
 	Current microvm.StorePath `json:"current,omitempty"`
+	// Back: it names Current again, so that what it names from now on is somebody's wish.
+	Back bool `json:"back,omitempty"`
 	// Ran is what the guest ran before, Why says in words how that differs.
 	Ran microvm.StorePath `json:"ran,omitempty"`
 	Why string            `json:"why,omitempty"`
@@ -30,7 +32,7 @@ type LastResort struct {
 // PutBack gives `current` back what it named before a restart with another runner,
 // where that was broken off. Somebody else's `current` is left alone.
 func (l *LastResort) PutBack(vm VM, current microvm.StorePath) error {
-	if l == nil || l.Made.IsZero() || l.Boots == l.Current || current != l.Boots {
+	if l == nil || l.Made.IsZero() || l.Back || l.Boots == l.Current || current != l.Boots {
 		return nil
 	}
 	return vm.MoveLink("current", l.Current, l.Boots)

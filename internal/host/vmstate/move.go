@@ -26,6 +26,9 @@ func (e *ForeignLinkError) Error() string {
 	return fmt.Sprintf("somebody else has put %s in the place of %s meanwhile", e.Found, e.Link)
 }
 
+// Supersedes: something else was installed.
+func (e *ForeignLinkError) Supersedes() bool { return filepath.Base(e.Link) == "current" }
+
 // MoveLink makes a link of the VM's directory point to p, provided that it names
 // one of from now, or p already; the empty path stands for no link. Tools that
 // know no lock may change it at the same moment, so the new link and the one that

@@ -34,7 +34,7 @@ type Note struct {
 	// DeadlineSince is the deadline in nanoseconds since Boot, which is what counts.
 	DeadlineSince time.Duration `json:"deadlineSince,omitempty"`
 	Why           string        `json:"why,omitempty"`       // it is being undone
-	LastError     string        `json:"lastError,omitempty"` // of an undo that goes on
+	LastError     string        `json:"lastError,omitempty"` // why it is not settled yet
 	// UndoStarted is how an undo's start of what ran before has ended: it is made once.
 	UndoStarted *UndoStart  `json:"undoStarted,omitempty"`
 	Outcome     string      `json:"outcome,omitempty"`    // once it is done

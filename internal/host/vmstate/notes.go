@@ -23,6 +23,9 @@ const (
 	noteUnsure     = "unsure.json" // a live switch that nobody saw the end of
 )
 
+// noBoot stands for the boot of a note that does not say it and is older than this one.
+const noBoot = "unknown"
+
 // Notes are what ferry notes of a VM: the deployment that is under way, the
 // records of its runners, that it is to be up.
 type Notes struct{ vm VM }
@@ -38,6 +41,7 @@ func (n Notes) Deployment() (*Note, error) {
 		return nil, err
 	}
 	if note.Version == 0 && note.Boot == "" {
+		note.Boot = noBoot // for good: whoever writes it again makes the file younger
 		if fi, err := os.Stat(n.Path()); err == nil {
 			if now := n.vm.layout.Now(); now.wrote(fi.ModTime()) {
 				note.Boot = now.Boot
@@ -57,10 +61,12 @@ func (n Notes) Left() *Note {
 }
 
 // PutDeployment has the note on disk when it returns, without the secrets of checks.
-func (n Notes) PutDeployment(note *Note) error {
+func (n Notes) PutDeployment(note *Note) error { return n.put(noteDeployment, note) }
+
+func (n Notes) put(file string, note *Note) error {
 	open := *note
 	open.Commit = note.Commit.Open()
-	return n.write(noteDeployment, &open)
+	return n.write(file, &open)
 }
 
 // ToStart reports whether ferry has wanted the VM up since that time, in vain.

@@ -40,8 +40,12 @@ func (v VM) removeFiles(keepData bool) error {
 }
 
 // Withdraw removes what was made for a VM that was new. Its directory stays if
-// it was there before, or if the VM has put something there.
+// it was there before, or if the VM has put something there; all of it does if
+// somebody has installed something since, which these roots keep.
 func (v VM) Withdraw(b *Snapshot) error {
+	if _, err := os.Lstat(filepath.Join(v.Path(), "current")); err == nil {
+		return nil
+	}
 	if !b.Directory {
 		_ = v.removeIn("booted") // where microvm-set-booted@ could not
 		_ = os.Remove(v.Path())

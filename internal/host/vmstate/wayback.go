@@ -17,8 +17,9 @@ import (
 // too, these names can't be guessed.
 const (
 	sparePrefix = ".ferry-undo-"
-	spareNote   = sparePrefix + "note"   // deployment.json in phase undo
-	spareDown   = sparePrefix + "failed" // the same, and the start of what ran before has failed
+	spareNote   = sparePrefix + "note"    // deployment.json in phase undo
+	spareUp     = sparePrefix + "started" // the same, and what ran before was started
+	spareDown   = sparePrefix + "failed"  // the same, and the start of what ran before has failed
 )
 
 // spareName is a new name for something in the place of an entry; spares finds them.
@@ -53,7 +54,7 @@ func (v VM) PrepareUndo(note *Note) error {
 	for _, step := range []func() error{
 		func() error { return v.spareEntries(b, note.Commit.UpdateFlake != "") },
 		func() error { return v.Profile().spare(b) },
-		func() error { return v.Notes().spare(note) },
+		func() error { return v.Notes().SpareUndo(note) },
 	} {
 		if err := step(); err != nil {
 			return fmt.Errorf("making what an undo needs: %w", err)
@@ -108,16 +109,31 @@ func (p Profile) spare(b *Snapshot) error {
 	})
 }
 
-// spare makes the notes that an undo puts in the place of the deployment's.
-func (n Notes) spare(note *Note) error {
+// SpareUndo makes the notes that an undo puts in the place of the deployment's, from
+// what is known by now: what they lack, nobody knows who finds them.
+func (n Notes) SpareUndo(note *Note) error {
 	undo := *note
-	undo.Phase, undo.Why = hostapi.PhaseUndo, unsaid
-	if err := n.write(spareNote, &undo); err != nil {
-		return err
-	}
+	undo.Phase, undo.Why, undo.UndoStarted = hostapi.PhaseUndo, unsaid, nil
+	up := NewUndoStart(n.vm.Now(), note.Before.Boots(), nil)
 	down := NewUndoStart(n.vm.Now(), note.Before.Boots(), errors.New(unsaid))
-	undo.UndoStarted = &down
-	return n.write(spareDown, &undo)
+	for _, start := range []*UndoStart{nil, &up, &down} {
+		undo.UndoStarted = start
+		if err := n.put(spareOf(start), &undo); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// spareOf is the spare note for what has become of the start of what ran before.
+func spareOf(start *UndoStart) string {
+	switch {
+	case start == nil:
+		return spareNote
+	case start.Failed():
+		return spareDown
+	}
+	return spareUp
 }
 
 // PutUndo notes that all is undone from here on, and how the start of what ran
@@ -128,10 +144,7 @@ func (n Notes) PutUndo(note *Note) error {
 	if err == nil {
 		return nil
 	}
-	spare := spareNote
-	if note.UndoStarted.Failed() {
-		spare = spareDown
-	}
+	spare := spareOf(note.UndoStarted)
 	if n.says(noteDeployment, note) {
 		return nil
 	}
@@ -153,7 +166,7 @@ func (n Notes) PutUndo(note *Note) error {
 func (n Notes) says(file string, note *Note) bool {
 	var there Note
 	return n.read(file, &there) == nil && there.ID == note.ID && there.Phase == note.Phase &&
-		there.UndoStarted.Failed() == note.UndoStarted.Failed()
+		spareOf(there.UndoStarted) == spareOf(note.UndoStarted)
 }
 
 // UndoStart is the start of what ran before, in an undo, once that has ended.
