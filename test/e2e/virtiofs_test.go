@@ -35,6 +35,7 @@ func TestVirtiofsdIsLedNowhere(t *testing.T) {
 	if got := in.op("curl", "-sS", "--retry", "60", "--retry-all-errors", "--retry-delay", "1", "--max-time", "20", "http://files/"); !strings.Contains(got, "Files") {
 		t.Errorf("the page is %s", got)
 	}
+	in.op("timeout", "120", "sh", "-c", "until ssh root@files true; do sleep 1; done") // the page may be first
 	if got := in.op("ssh", "root@files", "findmnt -no FSTYPE /nix/.ro-store || grep ro-store /proc/mounts"); !strings.Contains(got, "virtiofs") {
 		t.Errorf("the guest's store is %s", got)
 	}
