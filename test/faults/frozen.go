@@ -1,0 +1,52 @@
+//go:build lab
+
+package main
+
+import (
+	"context"
+
+	"ferry/internal/guest"
+	"ferry/internal/host/step"
+)
+
+// connectionFrozen stops every connection of the machine: nothing arrives, nothing
+// is sent and nothing closes. Only new connections are served.
+var connectionFrozen = fault{name: "connection frozen", inflict: func(ctx context.Context, s *subject, h held) error {
+	if _, err := s.on(ctx, h.where, stopScript); err != nil {
+		return err
+	}
+	return s.letGo(ctx, h.where)
+}}
+
+// frozenTrials freeze the connection at every step. It stays frozen until ferry has
+// ended, and is then closed as a network that forgets it would.
+func frozenTrials() []trial {
+	var trials []trial
+	add := func(w *way, step string, where place, unnoted bool) {
+		t := trial{
+			way: w, step: step, where: where, fault: connectionFrozen, unnoted: unnoted,
+			env: []string{"NIX_SSHOPTS=-o ServerAliveInterval=1 -o ServerAliveCountMax=5"},
+			after: func(ctx context.Context, s *subject) error {
+				_, err := s.on(ctx, where, cutScript)
+				return err
+			},
+		}
+		if w.target != "" {
+			t.args = []string{"--confirm-timeout=10s"}
+		}
+		trials = append(trials, t)
+	}
+	for _, st := range step.All() {
+		add(wayTo(st), string(st), onHost, noteless(st))
+	}
+	for _, st := range guest.Steps() {
+		add(wayInto(st), string(st), inGuest, false)
+	}
+	return trials
+}
+
+// stopScript freezes every SSH connection of the machine.
+const stopScript = `for p in /proc/[0-9]*; do
+	read -r comm <"$p/comm" 2>/dev/null && [ "$comm" = sshd-session ] && kill -s STOP "${p#/proc/}"
+done
+exit 0`
