@@ -49,4 +49,4 @@ func frozenTrials() []trial {
 const stopScript = `for p in /proc/[0-9]*; do
 	read -r comm <"$p/comm" 2>/dev/null && [ "$comm" = sshd-session ] && kill -s STOP "${p#/proc/}"
 done
-exit 0`
+:`

@@ -33,11 +33,8 @@ func stoppedTrial() trial {
 	return trial{
 		way: &answered, step: string(step.Await), where: onHost, ends: "A", down: true, args: []string{"--confirm-timeout=3s"},
 		fault: fault{name: "stopped before the guard", killsFerry: true, inflict: func(ctx context.Context, s *subject, h held) error {
-			// The operator is there until it is noted that an answer is awaited.
-			if err := s.signalFerry(ctx, "STOP"); err != nil {
-				return err
-			}
-			if _, err := s.on(ctx, onHost, `systemctl kill --signal=STOP 'ferry-guard-*'`); err != nil {
+			// The operator is there, and mute, until it is noted that an answer is awaited.
+			if _, err := s.on(ctx, onHost, stopScript+"\nsystemctl kill --signal=STOP 'ferry-guard-*'"); err != nil {
 				return err
 			}
 			if err := s.letGo(ctx, h.where); err != nil {
@@ -47,6 +44,9 @@ func stoppedTrial() trial {
 				return err
 			}
 			if err := s.signalFerry(ctx, "KILL"); err != nil {
+				return err
+			}
+			if _, err := s.on(ctx, onHost, cutScript); err != nil {
 				return err
 			}
 			if _, err := s.on(ctx, onHost, overdueScript, s.name); err != nil {
