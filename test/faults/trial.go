@@ -209,7 +209,7 @@ func (a *attempt) settled(ctx context.Context) error {
 		return errors.Join(fmt.Errorf("ferry goes on working on the host: %w", err), agree())
 	}
 	switch {
-	case a.t.down:
+	case a.t.down && a.again == nil:
 		if now, err := a.invocation(ctx); err != nil || now != "" {
 			a.violation("the VM was stopped, and runs again (%v)", err)
 		}
