@@ -25,7 +25,7 @@ func foreignTrials() []trial {
 	var trials []trial
 	for _, st := range []step.Step{step.Await, step.UndoLink} {
 		trials = append(trials, trial{
-			way: wayTo(st), step: string(st), where: onHost, fault: updated, ends: foreign, says: "superseded",
+			way: wayTo(st), step: string(st), where: onHost, fault: updated, ends: foreign, says: "superseded", args: hasty(wayTo(st)),
 			cleanup: func(context.Context, *subject) error { return nil }, // the subject is given up
 		})
 	}

@@ -18,21 +18,29 @@ var connectionFrozen = fault{name: "connection frozen", inflict: func(ctx contex
 	return s.letGo(ctx, h.where)
 }}
 
+// impatient has the operator's ssh notice within seconds that nothing comes any more.
+var impatient = []string{"NIX_SSHOPTS=-o ServerAliveInterval=1 -o ServerAliveCountMax=3"}
+
+// hasty are arguments for a deployment whose guest will not be seen in time.
+func hasty(w *way) []string {
+	if w == &vanished || w.target == "" {
+		return nil
+	}
+	return []string{"--confirm-timeout=10s"}
+}
+
 // frozenTrials freeze the connection at every step. It stays frozen until ferry has
 // ended, and is then closed as a network that forgets it would.
 func frozenTrials() []trial {
 	var trials []trial
 	add := func(w *way, step string, where place, unnoted bool) {
 		t := trial{
-			way: w, step: step, where: where, fault: connectionFrozen, unnoted: unnoted,
-			env: []string{"NIX_SSHOPTS=-o ServerAliveInterval=1 -o ServerAliveCountMax=5"},
+			way: w, step: step, where: where, fault: connectionFrozen, unnoted: unnoted, env: impatient, args: hasty(w),
+			once: w == &vanished, // as the other faults of this step
 			after: func(ctx context.Context, s *subject) error {
 				_, err := s.on(ctx, where, cutScript)
 				return err
 			},
-		}
-		if w.target != "" {
-			t.args = []string{"--confirm-timeout=10s"}
 		}
 		trials = append(trials, t)
 	}

@@ -19,7 +19,7 @@ func systemdTrials() []trial {
 	}}
 	var trials []trial
 	for _, st := range []step.Step{step.Current, step.Restart, step.Check, step.Await, step.UndoLink, step.UndoUnit} {
-		trials = append(trials, trial{way: wayTo(st), step: string(st), where: onHost, fault: hostRebooted})
+		trials = append(trials, trial{way: wayTo(st), step: string(st), where: onHost, fault: hostRebooted, args: hasty(wayTo(st))})
 	}
 	for st, ends := range map[step.Step]string{step.Restart: "B", step.Check: "B", step.Await: "B", step.UndoUnit: "A"} {
 		trials = append(trials, trial{way: wayTo(st), step: string(st), where: onHost, fault: reexecuted, ends: ends})
