@@ -21,7 +21,11 @@ func systemdTrials() []trial {
 	for _, st := range []step.Step{step.Current, step.Restart, step.Check, step.Await, step.UndoLink, step.UndoUnit} {
 		trials = append(trials, trial{way: wayTo(st), step: string(st), where: onHost, fault: hostRebooted, args: hasty(wayTo(st))})
 	}
-	for st, ends := range map[step.Step]string{step.Restart: "B", step.Check: "B", step.Await: "B", step.UndoUnit: "A"} {
+	for _, st := range []step.Step{step.Restart, step.Check, step.Await, step.UndoUnit} {
+		ends := "B"
+		if wayTo(st).bad != nil {
+			ends = "A"
+		}
 		trials = append(trials, trial{way: wayTo(st), step: string(st), where: onHost, fault: reexecuted, ends: ends})
 	}
 	return append(trials, stoppedTrial())
