@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"ferry/internal/lab"
 )
@@ -51,6 +52,26 @@ var (
 		}
 		if err := s.host.Kill(ctx); err != nil {
 			return err
+		}
+		return s.host.Start(ctx)
+	}}
+	// The shutdown tells everybody to end before it kills them.
+	hostRebooted = fault{name: "host rebooted", killsHost: true, inflict: func(ctx context.Context, s *subject, _ held) error {
+		// Who is held goes on when the shutdown has begun, which may end this script.
+		_, cut := s.on(ctx, onHost, `systemctl reboot && until [ "$(systemctl is-system-running)" = stopping ]; do sleep 0.05; done; rm -f /run/ferry-hold`)
+		err := until(ctx, time.Minute, func() error {
+			if s.host.Running() {
+				return fmt.Errorf("%s does not go down (%w)", s.host.Name, cut)
+			}
+			return nil
+		})
+		if err != nil {
+			return err
+		}
+		if s.way.machine == container {
+			if err := s.guest.Kill(ctx); err != nil {
+				return err
+			}
 		}
 		return s.host.Start(ctx)
 	}}

@@ -14,7 +14,8 @@ import (
 
 // namedTrials are the faults besides those that every step is tried with.
 func namedTrials() []trial {
-	return slices.Concat(diskFullTrials(), storeTrials(), operatorTrials(), healthTrials(), guestTrials())
+	return slices.Concat(diskFullTrials(), storeTrials(), operatorTrials(), healthTrials(), guestTrials(),
+		frozenTrials(), systemdTrials(), foreignTrials())
 }
 
 // building takes two seconds to build, enough to be disturbed.
@@ -69,7 +70,7 @@ exit 1`, s.name)
 	return nil
 }
 
-// operatorTrials are those in which the operator's side goes away or freezes.
+// operatorTrials are those in which the operator's side goes away.
 func operatorTrials() []trial {
 	killed := fault{name: "operator killed", killsFerry: true, inflict: func(ctx context.Context, s *subject, h held) error {
 		if err := s.signalFerry(ctx, "KILL"); err != nil {
@@ -79,12 +80,6 @@ func operatorTrials() []trial {
 	}}
 	interrupted := fault{name: "Ctrl-C", interrupts: true, inflict: func(ctx context.Context, s *subject, h held) error {
 		if err := s.signalFerry(ctx, "INT"); err != nil {
-			return err
-		}
-		return s.letGo(ctx, h.where)
-	}}
-	frozen := fault{name: "connection frozen", inflict: func(ctx context.Context, s *subject, h held) error {
-		if _, err := s.on(ctx, h.where, stopScript); err != nil {
 			return err
 		}
 		return s.letGo(ctx, h.where)
@@ -99,23 +94,8 @@ func operatorTrials() []trial {
 			trial{way: &switched, step: string(guest.StepSwitch), where: inGuest, fault: f},
 		)
 	}
-	thaw := func(where place) func(context.Context, *subject) error {
-		return func(ctx context.Context, s *subject) error {
-			_, err := s.on(ctx, where, cutScript)
-			return err
-		}
-	}
-	return append(trials,
-		trial{way: &restarted, step: string(step.Restart), where: onHost, fault: frozen, after: thaw(onHost)},
-		trial{way: &switched, step: string(guest.StepSwitch), where: inGuest, fault: frozen, after: thaw(inGuest)},
-	)
+	return trials
 }
-
-// stopScript freezes every SSH connection of the machine.
-const stopScript = `for p in /proc/[0-9]*; do
-	read -r comm <"$p/comm" 2>/dev/null && [ "$comm" = sshd-session ] && kill -s STOP "${p#/proc/}"
-done
-exit 0`
 
 // healthTrials check the VM at an endpoint that misbehaves. It answers from the
 // host itself; what matters is what the check makes of it.

@@ -20,7 +20,7 @@ type row struct {
 	Fault      string   `json:"fault"`
 	Machine    string   `json:"machine"` // what the VM is: process, container or QEMU
 	Host       string   `json:"host"`
-	End        string   `json:"end"`      // A: the old state, B: the new one, ?: neither
+	End        string   `json:"end"`      // A: the old state, B: the new one, F: another one, which somebody else has made, ?: none of these
 	ExitCode   int      `json:"exitCode"` // of the ferry that was disturbed; -1: it was killed
 	Seconds    float64  `json:"seconds"`  // until all was settled
 	Total      float64  `json:"total"`    // with the runs that followed, seconds
@@ -116,7 +116,7 @@ func (r *report) close(cpu time.Duration) int {
 // invariants are what is checked after every fault, in words.
 var invariants = [...]string{
 	"`current`, `old` and what runs are valid and rooted",
-	"the VM runs, wholly in the old state (A) or the new one (B)",
+	"the VM runs, wholly in the old state (A) or the new one (B), or with what somebody else has installed meanwhile (F)",
 	"ferry ended in time, and its exit code and message say which",
 	"no lock, unit, temporary file or pending root is left",
 	"the same command again converges",

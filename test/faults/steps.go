@@ -18,17 +18,13 @@ func allTrials() []trial {
 		for _, f := range []fault{helperKilled, hostKilled, connectionCut} {
 			all = append(all, trial{
 				way: wayTo(st), step: string(st), where: onHost, fault: f, once: st == step.Reboot,
-				unnoted: st == step.Lock || st == step.Note,
+				unnoted: noteless(st),
 			})
 		}
 	}
 	for _, step := range guest.Steps() {
-		way := &switched
-		if strings.HasPrefix(string(step), string(guest.StepUndo)) {
-			way = &takenBack
-		}
 		for _, f := range []fault{scriptKilled, guestKilled, hostKilled, connectionCut} {
-			all = append(all, trial{way: way, step: string(step), where: inGuest, fault: f})
+			all = append(all, trial{way: wayInto(step), step: string(step), where: inGuest, fault: f})
 		}
 	}
 	return slices.Concat(all, namedTrials(), qemuTrials())
@@ -50,3 +46,14 @@ func wayTo(s step.Step) *way {
 	}
 	return &restarted
 }
+
+// wayInto is a deployment that reaches a step in the guest.
+func wayInto(s guest.Step) *way {
+	if strings.HasPrefix(string(s), string(guest.StepUndo)) {
+		return &takenBack
+	}
+	return &switched
+}
+
+// noteless: before this step the host knows nothing of the deployment.
+func noteless(s step.Step) bool { return s == step.Lock || s == step.Note }

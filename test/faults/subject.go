@@ -25,6 +25,9 @@ type subject struct {
 	name string
 	dir  string // of its flake, on the operator
 	rev  int
+	// foreign is the runner that somebody else has made current in the midst of a
+	// deployment.
+	foreign string
 }
 
 // tooLong is when a run of ferry counts as hanging, in patience.
@@ -110,13 +113,18 @@ func (s *subject) pidFile() string { return "/run/faults-" + s.name }
 
 // ferry runs ferry on the operator, in a process group of its own.
 func (s *subject) ferry(ctx context.Context, args ...string) *ran {
+	return s.ferryWith(ctx, nil, args...)
+}
+
+// ferryWith is ferry with an environment.
+func (s *subject) ferryWith(ctx context.Context, env []string, args ...string) *ran {
 	ctx, cancel := lab.WithPatience(ctx, tooLong)
 	defer cancel()
 	var out, errs bytes.Buffer
 	began := time.Now()
 	err := s.operator.Run(ctx, lab.Cmd{
 		Args: slices.Concat([]string{"setsid", "--wait", "sh", "-c", `echo $$ >"$0" && exec "$@"`, s.pidFile(), "ferry"}, args),
-		Dir:  s.dir, Stdout: &out, Stderr: &errs,
+		Dir:  s.dir, Env: env, Stdout: &out, Stderr: &errs,
 	})
 	r := &ran{stdout: out.String(), stderr: errs.String(), took: time.Since(began), hung: ctx.Err() != nil}
 	_ = json.Unmarshal(out.Bytes(), &r.result)

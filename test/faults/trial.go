@@ -29,13 +29,16 @@ type trial struct {
 	// when all has been checked; the subject is given up then.
 	before, after, cleanup func(ctx context.Context, s *subject) error
 	args                   []string // besides the way's
-	// ends is the only state that it may end in; empty: either.
+	env                    []string // of the ferry that is disturbed
+	// ends is the only state that it may end in; empty: A or B.
 	ends string
 	says string // what ferry must say; empty: nothing in particular
 	// unnoted: the host knows nothing of the deployment yet.
 	unnoted bool
 	// once: what can't come up is not tried a second time, where that takes long.
 	once bool
+	// down: somebody has stopped the VM, which is to stay so until somebody starts it.
+	down bool
 }
 
 func (t trial) String() string {
@@ -138,7 +141,7 @@ func (a *attempt) run(ctx context.Context) error {
 		}
 	}
 	done := make(chan *ran, 1)
-	go func() { done <- a.ferry(ctx, a.command()...) }()
+	go func() { done <- a.ferryWith(ctx, a.t.env, a.command()...) }()
 	err := a.inflictOn(ctx, done)
 	a.ran = <-done
 	if a.t.after != nil {
@@ -205,7 +208,12 @@ func (a *attempt) settled(ctx context.Context) error {
 	if err != nil {
 		return errors.Join(fmt.Errorf("ferry goes on working on the host: %w", err), agree())
 	}
-	if !a.nobodyStarts() {
+	switch {
+	case a.t.down && a.again == nil:
+		if now, err := a.invocation(ctx); err != nil || now != "" {
+			a.violation("the VM was stopped, and runs again (%v)", err)
+		}
+	case !a.nobodyStarts():
 		if err := a.up(ctx); err != nil {
 			a.violation("%v", err)
 		}
