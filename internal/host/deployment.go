@@ -85,13 +85,15 @@ func (d *deployment) giveUp(ctx context.Context, cause error) error {
 		return d.yield(&failure, foreign, nil)
 	case errors.As(err, &down):
 		failure.State = down.Error()
-		return d.ended(&failure, d.entry(hostapi.OutcomeRolledBack, failure.Message+"; "+failure.State, hostapi.SettledUndone))
+		entry = d.entry(hostapi.OutcomeRolledBack, failure.Message+"; "+failure.State, hostapi.SettledUndone)
+		entry.Down = true
+		return d.ended(&failure, entry)
 	case err != nil:
 		failure.State = fmt.Sprintf("it could not be undone: %v; the host tries again, see journalctl -u %s", err, GuardUnit(d.note.ID))
 		d.letGo()
 		return &failure
 	}
-	failure.State, failure.RolledBack = state, entry.Outcome == hostapi.OutcomeRolledBack
+	failure.State, failure.RolledBack = state, entry.Outcome == hostapi.OutcomeRolledBack && d.ranBefore()
 	return d.ended(&failure, entry)
 }
 
@@ -108,11 +110,17 @@ func (d *deployment) yield(failure *hostapi.Failure, foreign *vmstate.ForeignLin
 
 // ended writes how the deployment has ended into the history.
 func (d *deployment) ended(failure *hostapi.Failure, entry hostapi.HistoryEntry) error {
-	entry.Down = entry.Outcome == hostapi.OutcomeRolledBack && !failure.RolledBack
 	if err := d.close(entry); err != nil {
 		failure.State += fmt.Sprintf(" (the history could not be written: %v)", err)
 	}
 	return failure
+}
+
+// ranBefore: an undo could start what ran before, and had to start nothing else in
+// its place.
+func (d *deployment) ranBefore() bool {
+	b := d.note.Before
+	return !b.Unit.Up() || d.vm.Startable(b) == b.Boots()
 }
 
 // takeBack undoes what the world lets be undone. The state says how things are.

@@ -117,6 +117,26 @@ func TestUndoStartsWhatIsStillThere(t *testing.T) {
 	}
 }
 
+// Where something else had to be started than what ran, nobody is told that all is as
+// before.
+func TestUndoWithAnotherRunnerIsNotRolledBack(t *testing.T) {
+	h := bootedEarlier(t)
+	c := h.awaitD()
+	if err := h.Layout.VM(web).Roots().DropPending(); err != nil {
+		t.Fatal(err)
+	}
+	h.Collect(web)
+	err := c.ask(hostapi.Request{Undo: &hostapi.UndoRequest{Name: web, Why: "it is not well"}}, nil)
+	var f *hostapi.Failure
+	if !errors.As(err, &f) || f.RolledBack || !strings.Contains(f.State, "is gone from the store") {
+		t.Errorf("got %+v", err)
+	}
+	c.leave()
+	if e := h.lastEntry(); e.Down || h.Link(web, "booted") != string(hosttest.RunnerC) {
+		t.Errorf("booted %s, history: %+v", h.Link(web, "booted"), e)
+	}
+}
+
 // A path that Nix does not know keeps no deployment from being better than it.
 func TestWayBackWithoutWhatNixDoesNotKnow(t *testing.T) {
 	h := bootedEarlier(t)
