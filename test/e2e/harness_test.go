@@ -232,7 +232,7 @@ func connections(t *testing.T, m *lab.Machine) int {
 // could connect to its guest.
 func logins(t *testing.T, m *lab.Machine) int {
 	t.Helper()
-	return logged(t, m, "Accepted")
+	return logged(t, m, "Accepted publickey for")
 }
 
 func logged(t *testing.T, m *lab.Machine, begins string) int {
