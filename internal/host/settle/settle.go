@@ -124,6 +124,8 @@ func rules() []rule {
 		{Wait, func(c claim) bool { return c.alone() && c.note.Awaits(c.world.Now) > 0 }},
 		{UndoLinks, func(c claim) bool { return c.by == Boot && !c.world.Unit.Runs() }},
 		{Unconfirmed, func(c claim) bool { return c.by == Next && c.startedBy() == ours && c.runsOurs() }},
+		// A new VM that is half uninstalled: nothing would keep what runs.
+		{Undo, func(c claim) bool { return c.by == Next && c.startedBy() == ours && c.world.Current == "" }},
 		{UndoLinks, func(c claim) bool { return c.by == Next && c.world.Unit.Runs() }},
 	}
 }

@@ -288,6 +288,12 @@ func TestNewVM(t *testing.T) {
 			t.Errorf("current %q: %q instead of %q", current, got, want)
 		}
 	}
+	// Half uninstalled, it is not left running: nothing would keep it.
+	n.Phase, n.Invocation = hostapi.PhaseUndo, "ours"
+	if got := Judge(n, World{Now: now, Unit: units()["ours"]}, Next); got != Undo {
+		t.Errorf("half uninstalled: %q", got)
+	}
+	n.Phase, n.Invocation = hostapi.PhaseCommit, ""
 	// Whoever stops it needs it to be there.
 	if got := Judge(n, World{Now: now, Current: made, Unit: hostapi.UnitState{ActiveState: "active"}}, Life); got != Unconfirmed {
 		t.Errorf("stopped by hand: %q", got)
