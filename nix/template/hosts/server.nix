@@ -1,0 +1,19 @@
+# What a NixOS server needs to run the MicroVMs: a bridge that they join.
+{ ... }:
+{
+  ferry.host.enable = true;
+
+  networking.useNetworkd = true;
+  systemd.network = {
+    netdevs."20-microvms".netdevConfig = { Kind = "bridge"; Name = "microvms"; };
+    networks."20-microvms" = {
+      matchConfig.Name = "microvms";
+      address = [ "10.0.0.1/24" ];
+      networkConfig.ConfigureWithoutCarrier = true;
+    };
+    networks."21-microvms" = {
+      matchConfig.Name = "vm-*";
+      networkConfig.Bridge = "microvms";
+    };
+  };
+}
