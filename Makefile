@@ -80,8 +80,8 @@ dist: ## dist/: archives for Linux and macOS, Debian's packages, SHA256SUMS; VER
 .PHONY: dist-twice
 dist-twice: ## make dist of the last commit twice, in two directories with nothing in common; fails if the bytes differ
 	@tmp=$$(mktemp -d); trap 'rm -rf "$$tmp"' EXIT; set -e; \
-	for n in 1 2; do \
-	  git clone -q . "$$tmp/$$n/ferry$$n"; \
-	  (cd "$$tmp/$$n/ferry$$n" && GOCACHE="$$tmp/$$n/cache" $(MAKE) --no-print-directory dist); \
+	git clone -q . "$$tmp/one"; mkdir "$$tmp/other"; git clone -q "$$tmp/one" "$$tmp/other/ferry"; \
+	for source in "$$tmp/one" "$$tmp/other/ferry"; do \
+	  (cd "$$source" && GOCACHE="$$source.cache" $(MAKE) --no-print-directory dist); \
 	done; \
-	diff "$$tmp/1/ferry1/dist/SHA256SUMS" "$$tmp/2/ferry2/dist/SHA256SUMS"; cat "$$tmp/2/ferry2/dist/SHA256SUMS"
+	diff "$$tmp/one/dist/SHA256SUMS" "$$tmp/other/ferry/dist/SHA256SUMS" && cat "$$tmp/one/dist/SHA256SUMS"

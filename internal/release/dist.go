@@ -131,6 +131,14 @@ func (m *making) one(ctx context.Context, platform, docs string) error {
 	if err := inspect(program, platform); err != nil {
 		return err
 	}
+	has, err := commitIn(program)
+	if err != nil {
+		return err
+	}
+	// Only one who tries something out can do without it.
+	if m.version.tag != "" && has != m.version.commit {
+		return fmt.Errorf("the program is of commit %q, not of %q: make releases in a clone, not in a worktree", has, m.version.commit)
+	}
 	parts := append([]part{{"bin/ferry", program, 0o755}, {"share/doc/ferry/LICENSE", filepath.Join(m.source, "LICENSE"), 0o644}}, below(docs)...)
 	name := fmt.Sprintf("ferry-%s-%s-%s", m.version.file(), system, processor)
 	if err := writeTar(filepath.Join(m.work, name+".tar.gz"), name, parts, m.version.time); err != nil {

@@ -3,6 +3,7 @@ package release
 import (
 	"bytes"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -34,8 +35,29 @@ func TestSameBytesInAnotherDirectory(t *testing.T) {
 		}
 	}
 	same(t, made[0], made[1])
+	sayTheirCommit(t, made[0])
 	if len(made[0]) != 3 || made[0][sums] == nil {
 		t.Errorf("%d files", len(made[0]))
+	}
+}
+
+// The program in an archive says which commit it is of.
+func sayTheirCommit(t *testing.T, files map[string][]byte) {
+	t.Helper()
+	dir := t.TempDir()
+	for name, b := range files {
+		if !strings.HasSuffix(name, ".tar.gz") {
+			continue
+		}
+		cmd := exec.CommandContext(t.Context(), "tar", "-xz", "--strip-components=1", "-C", dir)
+		cmd.Stdin = bytes.NewReader(b)
+		if out, err := cmd.CombinedOutput(); err != nil {
+			t.Fatalf("%v\n%s", err, out)
+		}
+		hash, err := commitIn(filepath.Join(dir, "bin/ferry"))
+		if err != nil || len(hash) != 40 || !strings.Contains(name, hash[:shortHash]) {
+			t.Errorf("%s has a program of the commit %q: %v", name, hash, err)
+		}
 	}
 }
 

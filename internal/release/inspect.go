@@ -1,6 +1,7 @@
 package release
 
 import (
+	"debug/buildinfo"
 	"debug/elf"
 	"debug/macho"
 	"fmt"
@@ -64,4 +65,19 @@ func inspectMachO(program, processor string) error {
 		}
 	}
 	return fmt.Errorf("%s is not signed", program)
+}
+
+// commitIn is the commit that Go has put into a program; empty: none. It knows no
+// worktrees of Git (golang.org/issue/58218).
+func commitIn(program string) (string, error) {
+	info, err := buildinfo.ReadFile(program)
+	if err != nil {
+		return "", err
+	}
+	for _, s := range info.Settings {
+		if s.Key == "vcs.revision" {
+			return s.Value, nil
+		}
+	}
+	return "", nil
 }

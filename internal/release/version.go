@@ -16,6 +16,7 @@ type version struct {
 	tag    string    // what ferry says of itself; empty: no release
 	number string    // 1.2.0, 1.2.0~rc.1, 0~git20261124124418.3146ebc8d6af: Debian's, and sorts as Debian sorts
 	time   time.Time // of the commit; files of packages are of that time
+	commit string    // empty: the source is not in version control
 }
 
 // file is the version in names of files, which browsers and shells take as it is.
@@ -48,7 +49,7 @@ const (
 // name finds what a build of the commit is called. What lies between two releases
 // sorts between them.
 func (c commit) name() version {
-	v := version{tag: c.tag, time: c.time}
+	v := version{tag: c.tag, time: c.time, commit: c.hash}
 	base := c.tag
 	if base == "" {
 		base = c.nearest
