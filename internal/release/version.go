@@ -114,7 +114,7 @@ func look(ctx context.Context, dir string) (commit, error) {
 		return c, fmt.Errorf("reading the commit %q: %w", head, err)
 	}
 	c.time = time.Unix(seconds, 0)
-	changes, err := git(ctx, dir, "status", "--porcelain")
+	changes, err := git(ctx, dir, "status", "--porcelain", "--untracked-files=normal")
 	if err != nil {
 		return c, err
 	}

@@ -152,6 +152,9 @@ func TestVersionWithoutARepository(t *testing.T) {
 // repository puts files into dir and commits them, with the same hash wherever.
 func repository(t *testing.T, dir string, files map[string]string) string {
 	t.Helper()
+	if _, err := exec.LookPath("git"); err != nil {
+		t.Skip("no git here")
+	}
 	for name, content := range files {
 		file := filepath.Join(dir, name)
 		if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
