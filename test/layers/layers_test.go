@@ -30,6 +30,7 @@ var order = []string{
 	"internal/helper",
 	"internal/microvmcmd",
 	"internal/cmdline",
+	"internal/doctor",
 	"internal/manage",
 	"internal/deploy",
 	"internal/timers",
@@ -57,12 +58,15 @@ var order = []string{
 // rooms are packages inside a layer, from the top down, that have an order among
 // themselves as well.
 var rooms = []string{
+	"internal/doctor/visit",
+	"internal/doctor",
 	"internal/deploy",
 	"internal/deploy/hostlink",
 	"internal/deploy/restart",
 	"internal/deploy/live",
 	"internal/deploy/transfer",
 	"internal/deploy/memory",
+	"internal/host/examine",
 	"internal/host/setup",
 	"internal/host",
 	"internal/host/manage",
@@ -81,7 +85,7 @@ var starts = map[string]string{"cmd/ferry": "internal/cli", "cmd/ferry-helper": 
 
 // notOnHosts is what the host's program must not contain: SSH, deployments, the
 // operator's commands.
-var notOnHosts = []string{"internal/cli", "internal/manage", "internal/deploy", "internal/update", "internal/flakeupdate",
+var notOnHosts = []string{"internal/cli", "internal/doctor", "internal/manage", "internal/deploy", "internal/update", "internal/flakeupdate",
 	"internal/hydra", "internal/fetch", "internal/guest", "internal/remote", "internal/helperbin", "internal/remembered"}
 
 // lab is beside the order: it may import everything, and ferry nothing of it.

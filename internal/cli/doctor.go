@@ -1,0 +1,217 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"ferry/internal/cmdline"
+	"ferry/internal/doctor"
+	"ferry/internal/doctor/visit"
+	"ferry/internal/manage"
+	"ferry/internal/microvm"
+	"ferry/internal/nix"
+	"ferry/internal/ui"
+)
+
+// doctorOptions are those of `ferry doctor`.
+type doctorOptions struct {
+	place      placeOptions
+	targetSudo bool
+	timeout    int
+}
+
+func (a *app) doctorCommand() *cobra.Command {
+	var o doctorOptions
+	cmd := &cobra.Command{
+		Use:   "doctor [HOST [TARGET]]",
+		Short: "Check this machine, a host and a guest for what would make a deployment fail",
+		Long: `Checks this machine, and HOST (an address, a name of ferry.hosts in the flake, or
+` + "`local`" + `), and the system inside a VM at TARGET (an address, or a VM of ferry.vms):
+Nix, SSH, login shells, sudo, disks, units, owners, and what was left unfinished.
+Each finding has its cure. With --verbose what is well is printed, too.
+
+Nothing is changed, and nothing of the helper stays on HOST. Nothing waits for
+ever: what can't be found out is reported as unknown. The exit code is 1 where a
+deployment would fail. What each check means: docs/doctor.md.`,
+		Example: `  ferry doctor
+  ferry doctor server
+  ferry doctor server web
+  ferry doctor root@server root@web.example.com --json`,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			switch {
+			case len(args) > 2:
+				return &cmdline.UsageError{Err: errors.New("doctor takes a host and a target"), Next: "usage: " + cmd.UseLine()}
+			case o.timeout < 1 || o.timeout > 3600:
+				return &cmdline.UsageError{Err: fmt.Errorf("--timeout must be from 1 to 3600 seconds, not %d", o.timeout), Next: "usage: " + cmd.UseLine()}
+			}
+			return a.runDoctor(cmd.Context(), &o, args)
+		},
+	}
+	o.place.addFlakeFlags(cmd)
+	cmd.Flags().BoolVar(&o.targetSudo, "target-sudo", false, "become root in the guest with sudo")
+	cmd.Flags().IntVar(&o.timeout, "timeout", int(visit.DefaultLimit.Seconds()), "seconds that a login, and then its shell, may take")
+	return cmd
+}
+
+// flakeLimit bounds the evaluation of the flake's `ferry` output.
+const flakeLimit = 3 * time.Minute
+
+func (a *app) runDoctor(ctx context.Context, o *doctorOptions, args []string) error {
+	return a.withManager(ctx, &o.place, func(m *manage.Manager) error {
+		v := &visit.Visit{Nix: &nix.Nix{Program: "nix"}, SocketDir: m.SocketDir, AskPassword: m.AskPassword, Limit: time.Duration(o.timeout) * time.Second}
+		fl := visit.Flake{There: m.HasFlake()}
+		if fl.There {
+			within, cancel := context.WithTimeout(ctx, flakeLimit)
+			fl.Fleet, fl.Err = m.Fleet(within)
+			cancel()
+		}
+		patient, err := patientsOf(ctx, m, o, args, fl)
+		if err != nil {
+			return err
+		}
+		all := v.Operator(ctx, fl)
+		if err := a.showFindings(all); err != nil {
+			return err
+		}
+		found, err := a.examineAway(ctx, v, patient)
+		if err != nil {
+			return err
+		}
+		if all = append(all, found...); ctx.Err() != nil {
+			return ctx.Err()
+		}
+		return a.verdict(all)
+	})
+}
+
+// patients are the machines besides this one.
+type patients struct {
+	host, guest *visit.Machine
+	vm          string // its name, where the flake knows it
+}
+
+func patientsOf(ctx context.Context, m *manage.Manager, o *doctorOptions, args []string, fl visit.Flake) (patients, error) {
+	var p patients
+	if len(args) == 0 {
+		return p, nil
+	}
+	place, err := m.Place(ctx, args[0], o.place.hostSudo)
+	if err != nil {
+		return p, err
+	}
+	p.host = &visit.Machine{Name: place.String(), Address: place.Address, Sudo: place.Sudo}
+	if len(args) == 1 {
+		return p, nil
+	}
+	guest := &visit.Machine{Name: args[1], Sudo: o.targetSudo}
+	p.guest = guest
+	if vm := fl.Fleet.VMs[microvm.Name(args[1])]; vm.Target != nil {
+		guest.Address, guest.Sudo, p.vm = *vm.Target, guest.Sudo || vm.TargetSudo, args[1]
+		return p, nil
+	}
+	if guest.Address, err = targetAddress(args[1]); err != nil {
+		return p, err
+	}
+	for name, vm := range fl.Fleet.VMs {
+		if vm.Target != nil && *vm.Target == guest.Address {
+			p.vm, guest.Sudo = string(name), guest.Sudo || vm.TargetSudo
+		}
+	}
+	return p, nil
+}
+
+// examineAway looks at the other machines, and prints what is found there.
+func (a *app) examineAway(ctx context.Context, v *visit.Visit, p patients) ([]doctor.Finding, error) {
+	if p.host == nil {
+		return nil, nil
+	}
+	var target *microvm.Address
+	if p.guest != nil {
+		target = &p.guest.Address
+	}
+	seen := v.Host(ctx, *p.host, target)
+	if err := a.showFindings(seen.Found); err != nil || p.guest == nil || ctx.Err() != nil {
+		return seen.Found, err
+	}
+	found := v.Guest(ctx, *p.guest, p.vm, seen.Facts)
+	return append(seen.Found, found...), a.showFindings(found)
+}
+
+func (a *app) showFindings(found []doctor.Finding) error {
+	if !a.ui.JSON {
+		return a.ui.Text(findingsText(found, a.ui.Verbose))
+	}
+	for _, f := range found {
+		if err := a.ui.Data(f); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// findingsText is for people: what is well only where that is asked for, and what is
+// unknown for one reason in one line.
+func findingsText(found []doctor.Finding, verbose bool) string {
+	var b strings.Builder
+	why := map[string][]string{}
+	for _, f := range found {
+		if f.Severity == doctor.Unknown {
+			why[f.Text] = append(why[f.Text], f.What)
+		}
+	}
+	for _, f := range found {
+		what := f.What
+		switch {
+		case f.Severity == doctor.OK && !verbose:
+			continue
+		case f.Severity == doctor.Unknown && why[f.Text] == nil:
+			continue // said already
+		case f.Severity == doctor.Unknown:
+			what, why[f.Text] = strings.Join(why[f.Text], ", "), nil
+		}
+		where := string(f.Where)
+		if f.Machine != "" {
+			where += " " + f.Machine
+		}
+		fmt.Fprintf(&b, "%-8s %s: %s: %s\n", f.Severity, ui.Clean(where), what, inOneLine(f.Text))
+		if f.Cure != "" {
+			fmt.Fprintf(&b, "         → %s\n", inOneLine(f.Cure))
+		}
+	}
+	return b.String()
+}
+
+func inOneLine(s string) string { return strings.Join(strings.Fields(ui.Clean(s)), " ") }
+
+// verdict is an error where a deployment would fail.
+func (a *app) verdict(found []doctor.Finding) error {
+	if n := doctor.Problems(found); n > 0 {
+		return &doctorError{problems: n}
+	}
+	well := 0
+	for _, f := range found {
+		if f.Severity == doctor.OK {
+			well++
+		}
+	}
+	a.ui.Step("doctor", "no problem found: %d of %d checks are well", well, len(found))
+	return nil
+}
+
+// doctorError says that a deployment would fail.
+type doctorError struct{ problems int }
+
+func (e *doctorError) Error() string {
+	if e.problems == 1 {
+		return "a deployment would fail: 1 problem"
+	}
+	return fmt.Sprintf("a deployment would fail: %d problems", e.problems)
+}
+
+// Hint is what to do next.
+func (e *doctorError) Hint() string { return "docs/doctor.md says what each check means" }
