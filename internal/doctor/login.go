@@ -66,7 +66,7 @@ func JudgeLogin(where Where, machine string, l remote.Login, limit time.Duration
 	quiet := "have its start-up files (~/.bashrc, ~/.profile, /etc/profile.d and the like) return early in shells that are not interactive: case $- in *i*) ;; *) return ;; esac"
 	switch {
 	case l.Endless:
-		s.add("login-endless", Problem, quiet, "its login shell prints without end before a command (more than %d KiB, beginning with %q)", l.Noise>>10, firstLine(l.First))
+		s.add("login-endless", Problem, quiet, "its login shell prints without end before a command: %d KiB until it was ended, beginning with %q", l.Noise>>10, firstLine(l.First))
 		return s.found
 	case l.Late:
 		s.add("login-slow", Problem, quiet+"; look what they wait for", "its login shell has not come to a command within %s%s", limit, afterNoise(l))

@@ -99,7 +99,11 @@ func (s *sheet) space(what string, d hostapi.Disk, done map[string]bool) {
 
 // machineParts are systemd, KVM and sshd.
 func (s *sheet) machineParts(f HostFacts) {
-	if s.known(f, hostapi.LookSystemd, "systemd") {
+	if why, silent := f.Unknown[hostapi.LookSystemd]; silent {
+		s.add("systemd", Problem, "a host runs MicroVMs by systemd; systemctl is-system-running there says how it is", "%s", why)
+	} else if f.Systemd == "" {
+		s.unknown("systemd", "the host does not say its version")
+	} else {
 		s.ok("systemd", "systemd %s", f.Systemd)
 	}
 	if s.known(f, hostapi.LookKVM, "kvm") {

@@ -10,6 +10,9 @@ import (
 func (s *sheet) stateDir(f HostFacts) {
 	if s.known(f, hostapi.LookState, "state-dir", "owners") {
 		switch {
+		case f.State.Path == "":
+			s.unknown("state-dir", "the host does not say where VMs are")
+			s.unknown("owners", "the host does not say where VMs are")
 		case f.State.Mode == "":
 			s.ok("state-dir", "%s is not there yet", f.State.Path)
 			s.ok("owners", "there are no VMs yet")

@@ -109,14 +109,22 @@ func (s *sheet) compared(f HostFacts, cure string) {
 			other = append(other, name)
 		}
 	}
-	switch {
-	case len(missing) > 0:
-		s.add("setup", Warning, cure, "parts of `ferry host setup` are missing: %s", few(missing))
-	case len(other) > 0:
-		s.add("setup", Note, cure, "it was set up by another version of ferry, and differs in: %s", few(other))
-	case len(edited) > 0:
-		s.add("setup", Note, "to adapt a unit use `systemctl edit`; move a changed file away and run `ferry host setup` for ferry's", "not as ferry has them, and left so: %s", few(edited))
-	default:
-		s.ok("setup", "all that `ferry host setup` makes is there")
+	var parts []string
+	severity := Note
+	if len(missing) > 0 {
+		severity = Warning
+		parts = append(parts, "parts of `ferry host setup` are missing: "+few(missing))
 	}
+	if len(other) > 0 {
+		parts = append(parts, "another version of ferry has set it up, and made these otherwise: "+few(other))
+	}
+	if len(edited) > 0 {
+		parts = append(parts, "not as ferry has them, and left as they are: "+few(edited))
+		cure += ". What was changed stays: to adapt a unit use `systemctl edit`, or move the changed file away for ferry's"
+	}
+	if len(parts) == 0 {
+		s.ok("setup", "all that `ferry host setup` makes is there")
+		return
+	}
+	s.add("setup", severity, cure, "%s", strings.Join(parts, "; "))
 }

@@ -11,6 +11,8 @@ import (
 type ExamineRequest struct {
 	// Door is where a guest takes SSH connections, if that is to be tried from here.
 	Door *GuestDoor `json:"door,omitempty"`
+	// Seconds is how long the looks may take together; 0: as the host thinks right.
+	Seconds int `json:"seconds,omitempty"`
 }
 
 // Examined is a host as it is, without a verdict. What could not be found out is

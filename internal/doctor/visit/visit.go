@@ -23,8 +23,10 @@ import (
 const DefaultLimit = remote.AnswerLimit
 
 const (
-	// lookLimit is for what is asked of the helper and of Nix here.
+	// lookLimit is for what is asked of Nix here, and of a guest.
 	lookLimit = 45 * time.Second
+	// helperHaste is how much sooner the helper ends its looks than it is given up.
+	helperHaste = 4 * time.Second
 	// shortLimit is for a program here that answers at once.
 	shortLimit = 15 * time.Second
 	// askLimit is for a login with questions to whoever sits at the terminal.
@@ -178,13 +180,14 @@ func (v *Visit) examine(ctx context.Context, m Machine, e *entered, target *micr
 	f := doctor.HostFacts{Machine: m.Name, Login: e.login, Target: target != nil}
 	var req hostapi.ExamineRequest
 	req.Door, f.NoDoor = v.door(ctx, target)
-	within, cancel := context.WithTimeout(ctx, lookLimit)
+	req.Seconds = max(1, int((v.Limit - helperHaste).Seconds()))
+	within, cancel := context.WithTimeout(ctx, v.Limit)
 	defer cancel()
 	f.Asked = time.Now()
 	err = s.Call(within, hostapi.Request{Commands: hostapi.Commands{Examine: &req}}, &f.Examined)
 	f.Answered = time.Now()
 	if err != nil && within.Err() != nil && ctx.Err() == nil {
-		err = fmt.Errorf("it has not answered within %s", lookLimit)
+		err = fmt.Errorf("it has not answered within %s", v.Limit)
 	}
 	found = append(found, doctor.JudgeHelper(m.Name, err)...)
 	if err != nil {

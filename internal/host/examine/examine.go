@@ -13,7 +13,7 @@ import (
 )
 
 const (
-	// limit is for each look: a disk of another machine that is gone, for one, keeps
+	// limit is for all looks, which are made at once: a disk of another machine that is gone, for one, keeps
 	// whoever asks for it.
 	limit = 20 * time.Second
 	// maxNames bounds every list of an answer.
@@ -50,6 +50,9 @@ func (h Host) Examine(ctx context.Context, req hostapi.ExamineRequest) *hostapi.
 	looks := h.looks
 	if looks == nil {
 		looks = append(h.machine(req), h.ofUnits(units, err)...)
+	}
+	if req.Seconds > 0 && h.limit == 0 {
+		h.limit = min(time.Duration(req.Seconds)*time.Second, limit)
 	}
 	h.run(ctx, looks, e)
 	return e
