@@ -80,9 +80,12 @@ func JudgeLogin(where Where, machine string, l remote.Login, limit time.Duration
 	}
 	s.ok("login-shell", "commands run as %s", l.User)
 	s.ok("login-endless", "its login shell comes to the command")
-	if l.Noise > 0 {
+	switch {
+	case l.Noise > 0 && where == Guest:
+		s.add("login-noise", Note, quiet, "its login shell prints %d bytes before a command (%q)", l.Noise, firstLine(l.First))
+	case l.Noise > 0:
 		s.add("login-noise", Problem, quiet, "its login shell prints %d bytes before a command (%q), which breaks Nix's own connections", l.Noise, firstLine(l.First))
-	} else {
+	default:
 		s.ok("login-noise", "its login shell prints nothing")
 	}
 	if l.After > slowLogin {

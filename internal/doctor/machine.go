@@ -1,6 +1,8 @@
 package doctor
 
 import (
+	"cmp"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -16,85 +18,74 @@ const (
 )
 
 func (s *sheet) disks(f HostFacts) {
-	whats := map[string]string{"store": "store", "state": "state", "ferry": "state"}
-	if !s.known(f, hostapi.LookDisks, "store-disk", "store-space", "state-disk", "state-space") {
+	if s.known(f, hostapi.LookDisks, "store-disk", "store-space", "state-disk", "state-space") {
+		s.place("store", disksFor(f.Disks, "store"))
+		s.place("state", disksFor(f.Disks, "state", "ferry"))
+	}
+}
+
+// disksFor are the first that are named for each use.
+func disksFor(all []hostapi.Disk, uses ...string) []hostapi.Disk {
+	var disks []hostapi.Disk
+	for _, use := range uses {
+		if i := slices.IndexFunc(all, func(d hostapi.Disk) bool { return d.Use == use }); i >= 0 {
+			disks = append(disks, all[i])
+		}
+	}
+	return disks
+}
+
+// place judges the file systems of something that is written to.
+func (s *sheet) place(what string, disks []hostapi.Disk) {
+	why := "the host does not say"
+	i := slices.IndexFunc(disks, func(d hostapi.Disk) bool { return d.Why != "" })
+	if i >= 0 {
+		why = disks[i].Why
+	}
+	if len(disks) == 0 || i >= 0 {
+		s.unknown(what+"-disk", why)
+		s.unknown(what+"-space", why)
 		return
 	}
-	done := map[string]bool{}
-	for _, d := range f.Disks {
-		what, ours := whats[d.Use]
-		if !ours {
-			continue
-		}
-		if d.Why != "" {
-			s.unknown(what+"-disk", d.Why)
-			s.unknown(what+"-space", d.Why)
-			done[what] = true
-			continue
-		}
-		if d.ReadOnly {
-			s.add(what+"-disk", Problem, "mount -o remount,rw, after dmesg has said why it is read-only", "%s is read-only", d.Path)
-			done[what+"-disk"] = true
-		}
-		s.space(what, d, done)
+	if i := slices.IndexFunc(disks, func(d hostapi.Disk) bool { return d.ReadOnly }); i >= 0 {
+		s.add(what+"-disk", Problem, "mount -o remount,rw, after dmesg has said why it is read-only", "%s is read-only", disks[i].Path)
+	} else {
+		s.ok(what+"-disk", "it can be written")
 	}
-	for _, what := range []string{"store", "state"} {
-		if done[what] {
-			continue
-		}
-		if !has(f.Disks, what) {
-			s.unknown(what+"-disk", "the host does not say")
-			s.unknown(what+"-space", "the host does not say")
-			continue
-		}
-		if !done[what+"-disk"] {
-			s.ok(what+"-disk", "it can be written")
-		}
-		if !done[what+"-space"] {
-			s.ok(what+"-space", "%s left", amount(free(f.Disks, what)))
-		}
-	}
+	s.space(what, slices.MaxFunc(disks, func(a, b hostapi.Disk) int {
+		return cmp.Or(cmp.Compare(urgency(what, a), urgency(what, b)), cmp.Compare(b.Free, a.Free))
+	}))
 }
 
-func has(disks []hostapi.Disk, use string) bool {
-	for _, d := range disks {
-		if d.Use == use {
-			return true
-		}
+// urgency is 2 where a deployment fails for lack of room, 1 where it may.
+func urgency(what string, d hostapi.Disk) int {
+	full, low := uint64(stateFull), uint64(stateLow)
+	if what == "store" {
+		full, low = storeFull, storeLow
 	}
-	return false
-}
-
-func free(disks []hostapi.Disk, use string) uint64 {
-	for _, d := range disks {
-		if d.Use == use {
-			return d.Free
-		}
+	switch {
+	case d.Free < full, d.Inodes > 0 && d.FreeInodes < fewInodes:
+		return 2
+	case d.Free < low, d.Inodes > 0 && d.FreeInodes < d.Inodes/100:
+		return 1
 	}
 	return 0
 }
 
-// space judges one file system; of the two with ferry's own files the first that is
-// short is enough.
-func (s *sheet) space(what string, d hostapi.Disk, done map[string]bool) {
-	full, low := uint64(stateFull), uint64(stateLow)
+func (s *sheet) space(what string, d hostapi.Disk) {
 	cure := "free some space there"
 	if what == "store" {
-		full, low = storeFull, storeLow
 		cure = "nix-collect-garbage -d on the host (what VMs run and their generations stay), or a larger disk"
 	}
-	severity := OK
+	severity := []Severity{OK, Warning, Problem}[urgency(what, d)]
 	switch {
-	case d.Free < full, d.Inodes > 0 && d.FreeInodes < fewInodes:
-		severity = Problem
-	case d.Free < low, d.Inodes > 0 && d.FreeInodes < d.Inodes/100:
-		severity = Warning
+	case severity == OK:
+		s.ok(what+"-space", "%s left", amount(d.Free))
+	case d.Inodes > 0:
+		s.add(what+"-space", severity, cure, "%s has %s and %d inodes left", d.Path, amount(d.Free), d.FreeInodes)
+	default:
+		s.add(what+"-space", severity, cure, "%s has %s left", d.Path, amount(d.Free))
 	}
-	if severity == OK || done[what+"-space"] {
-		return
-	}
-	done[what+"-space"] = true
-	s.add(what+"-space", severity, cure, "%s has %s and %d inodes left", d.Path, amount(d.Free), d.FreeInodes)
 }
 
 // machineParts are systemd, KVM and sshd.
