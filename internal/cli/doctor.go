@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -15,7 +14,7 @@ import (
 	"ferry/internal/manage"
 	"ferry/internal/microvm"
 	"ferry/internal/nix"
-	"ferry/internal/ui"
+	"ferry/internal/remote"
 )
 
 // doctorOptions are those of `ferry doctor`.
@@ -35,8 +34,8 @@ func (a *app) doctorCommand() *cobra.Command {
 Nix, SSH, login shells, sudo, disks, units, owners, and what was left unfinished.
 Each finding has its cure. With --verbose what is well is printed, too.
 
-Nothing is changed, and nothing of the helper stays on HOST. Nothing waits for
-ever: what can't be found out is reported as unknown. The exit code is 1 where a
+Nothing is changed, and nothing of the helper stays on HOST. No check waits without
+end: what can't be found out is reported as unknown. The exit code is 1 where a
 deployment would fail. What each check means: docs/doctor.md.`,
 		Example: `  ferry doctor
   ferry doctor server
@@ -75,17 +74,19 @@ func (a *app) runDoctor(ctx context.Context, o *doctorOptions, args []string) er
 			return err
 		}
 		all := v.Operator(ctx, fl)
-		if err := a.showFindings(all); err != nil {
+		if err := a.showFindings(ctx, all); err != nil {
 			return err
 		}
 		found, err := a.examineAway(ctx, v, patient)
 		if err != nil {
 			return err
 		}
-		if all = append(all, found...); ctx.Err() != nil {
-			return ctx.Err()
+		all = append(all, found...)
+		if err := doctor.Verdict(all); err != nil {
+			return err
 		}
-		return a.verdict(all)
+		a.ui.Step("doctor", "no problem found: %d of %d checks are well", doctor.Count(all, doctor.OK), len(all))
+		return nil
 	})
 }
 
@@ -135,16 +136,20 @@ func (a *app) examineAway(ctx context.Context, v *visit.Visit, p patients) ([]do
 		target = &p.guest.Address
 	}
 	seen := v.Host(ctx, *p.host, target)
-	if err := a.showFindings(seen.Found); err != nil || p.guest == nil || ctx.Err() != nil {
+	if err := a.showFindings(ctx, seen.Found); err != nil || p.guest == nil {
 		return seen.Found, err
 	}
 	found := v.Guest(ctx, *p.guest, p.vm, seen.Facts)
-	return append(seen.Found, found...), a.showFindings(found)
+	return append(seen.Found, found...), a.showFindings(ctx, found)
 }
 
-func (a *app) showFindings(found []doctor.Finding) error {
+// showFindings prints nothing of what an interrupted run has not found.
+func (a *app) showFindings(ctx context.Context, found []doctor.Finding) error {
+	if ctx.Err() != nil {
+		return remote.Interrupted(ctx, "")
+	}
 	if !a.ui.JSON {
-		return a.ui.Text(findingsText(found, a.ui.Verbose))
+		return a.ui.Text(doctor.Text(found, a.ui.Verbose))
 	}
 	for _, f := range found {
 		if err := a.ui.Data(f); err != nil {
@@ -153,65 +158,3 @@ func (a *app) showFindings(found []doctor.Finding) error {
 	}
 	return nil
 }
-
-// findingsText is for people: what is well only where that is asked for, and what is
-// unknown for one reason in one line.
-func findingsText(found []doctor.Finding, verbose bool) string {
-	var b strings.Builder
-	why := map[string][]string{}
-	for _, f := range found {
-		if f.Severity == doctor.Unknown {
-			why[f.Text] = append(why[f.Text], f.What)
-		}
-	}
-	for _, f := range found {
-		what := f.What
-		switch {
-		case f.Severity == doctor.OK && !verbose:
-			continue
-		case f.Severity == doctor.Unknown && why[f.Text] == nil:
-			continue // said already
-		case f.Severity == doctor.Unknown:
-			what, why[f.Text] = strings.Join(why[f.Text], ", "), nil
-		}
-		where := string(f.Where)
-		if f.Machine != "" {
-			where += " " + f.Machine
-		}
-		fmt.Fprintf(&b, "%-8s %s: %s: %s\n", f.Severity, ui.Clean(where), what, inOneLine(f.Text))
-		if f.Cure != "" {
-			fmt.Fprintf(&b, "         → %s\n", inOneLine(f.Cure))
-		}
-	}
-	return b.String()
-}
-
-func inOneLine(s string) string { return strings.Join(strings.Fields(ui.Clean(s)), " ") }
-
-// verdict is an error where a deployment would fail.
-func (a *app) verdict(found []doctor.Finding) error {
-	if n := doctor.Problems(found); n > 0 {
-		return &doctorError{problems: n}
-	}
-	well := 0
-	for _, f := range found {
-		if f.Severity == doctor.OK {
-			well++
-		}
-	}
-	a.ui.Step("doctor", "no problem found: %d of %d checks are well", well, len(found))
-	return nil
-}
-
-// doctorError says that a deployment would fail.
-type doctorError struct{ problems int }
-
-func (e *doctorError) Error() string {
-	if e.problems == 1 {
-		return "a deployment would fail: 1 problem"
-	}
-	return fmt.Sprintf("a deployment would fail: %d problems", e.problems)
-}
-
-// Hint is what to do next.
-func (e *doctorError) Hint() string { return "docs/doctor.md says what each check means" }

@@ -300,3 +300,30 @@ func TestRest(t *testing.T) {
 		t.Errorf("%v", made)
 	}
 }
+
+// What is unknown for one reason takes one line, and other machines' words make no
+// lines of their own.
+func TestText(t *testing.T) {
+	found := append([]Finding{
+		{Where: Operator, What: "nix", Severity: OK, Text: "Nix 2.26"},
+		{Where: Host, Machine: "server", What: "vms", Severity: Warning, Text: "web: bad\x1b[2J\nok       host server: all is well", Cure: "look\nthere"},
+	}, Unchecked(Host, "server", "no", "kvm", "sshd")...)
+	found = append(found, Unchecked(Guest, "web", "no", "answer")...)
+	want := `warning  host server: vms: web: bad\x1b[2J ok host server: all is well
+         → look there
+unknown  host server: kvm, sshd: not checked: no
+unknown  guest web: answer: not checked: no
+`
+	if got := Text(found, false); got != want {
+		t.Errorf("got:\n%swant:\n%s", got, want)
+	}
+	if got := Text(found, true); got != "ok       operator: nix: Nix 2.26\n"+want {
+		t.Errorf("got:\n%s", got)
+	}
+	if err := Verdict(found); err != nil {
+		t.Error(err)
+	}
+	if err := Verdict(JudgeHelper("h", errors.New("no"))); err == nil || err.Error() != "a deployment would fail: 1 problem" {
+		t.Errorf("%v", err)
+	}
+}

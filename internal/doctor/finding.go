@@ -126,15 +126,7 @@ func Rest(where Where, made []Finding) []string {
 }
 
 // Problems are how many findings would make a deployment fail.
-func Problems(found []Finding) int {
-	n := 0
-	for _, f := range found {
-		if f.Severity == Problem {
-			n++
-		}
-	}
-	return n
-}
+func Problems(found []Finding) int { return Count(found, Problem) }
 
 func short(s string) string {
 	if len(s) > maxText {
