@@ -126,9 +126,9 @@ func (s *sheet) sshd(d hostapi.ExaminedSSHD) {
 	case d.MaxSessions == 0 && d.MaxStartups == "":
 		s.unknown("sshd", "sshd -T says neither MaxSessions nor MaxStartups")
 	case d.MaxSessions < 2:
-		s.add("sshd", Problem, "MaxSessions 10 in its sshd_config, and reload sshd", "sshd allows %d sessions on one connection (MaxSessions), and a deployment needs several", max(0, d.MaxSessions))
+		s.add("sshd", Problem, "MaxSessions 10 in its sshd_config, and reload sshd", "MaxSessions is %d, and a deployment runs several commands on one connection", max(0, d.MaxSessions))
 	case d.MaxSessions < fewSessions:
-		s.add("sshd", Warning, "MaxSessions 10 in its sshd_config, and reload sshd", "sshd allows %d sessions on one connection (MaxSessions), and ferry uses up to %d", d.MaxSessions, fewSessions)
+		s.add("sshd", Warning, "MaxSessions 10 in its sshd_config, and reload sshd", "MaxSessions is %d, and ferry may run up to %d commands on one connection", d.MaxSessions, fewSessions)
 	case err == nil && startups < fewStartups:
 		s.add("sshd", Note, "MaxStartups 10:30:100 in its sshd_config, and reload sshd", "sshd drops logins at random where more than %d begin at once (MaxStartups %s); ferry tries again", startups, d.MaxStartups)
 	default:

@@ -86,7 +86,7 @@ func (s *sheet) operatorsNix(f OperatorFacts) {
 	switch {
 	case f.StoreErr != nil:
 		s.add("nix-store", Problem, "`nix store info` shows the same error; where there is a daemon: systemctl status nix-daemon", "Nix's store does not open: %v", f.StoreErr)
-	case f.Store == "local" && !f.Writable:
+	case (f.Store == "local" || strings.HasPrefix(f.Store, "local:")) && !f.Writable:
 		s.add("nix-store", Problem, "start Nix's daemon, or use Nix as the user to whom /nix belongs", "Nix uses the store without a daemon, and you may not write it")
 	default:
 		s.ok("nix-store", "the store opens (%s)", f.Store)

@@ -34,7 +34,9 @@ func (v *Visit) Operator(ctx context.Context, fl Flake) []doctor.Finding {
 	within, cancel := context.WithTimeout(ctx, lookLimit)
 	defer cancel()
 	if f.Nix, f.NixErr = v.Nix.Version(within); f.NixErr == nil {
-		f.Store, f.StoreErr = v.Nix.StoreInfo(within)
+		var info nix.StoreInfo
+		info, f.StoreErr = v.Nix.Store(within, "", nil)
+		f.Store = info.URL
 		f.Writable = nix.MayWrite()
 	}
 	f.SSH, f.SSHErr = sshVersion(ctx)
