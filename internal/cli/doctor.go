@@ -131,9 +131,9 @@ func (a *app) examineAway(ctx context.Context, v *visit.Visit, p patients) ([]do
 	if p.host == nil {
 		return nil, nil
 	}
-	var target *microvm.Address
+	var target *visit.Target
 	if p.guest != nil {
-		target = &p.guest.Address
+		target = &visit.Target{Address: p.guest.Address, VM: p.vm}
 	}
 	seen := v.Host(ctx, *p.host, target)
 	if err := a.showFindings(ctx, seen.Found); err != nil || p.guest == nil {

@@ -120,7 +120,14 @@ func TestHost(t *testing.T) {
 		{"setup refuses", "setup", Warning, "old systemd", func(f *HostFacts) { f.Setup = hostapi.ExaminedSetup{Refused: "old systemd"} }},
 		{"microvm.nix's directory", "state-dir", Note, "docs/security.md", func(f *HostFacts) { f.State.Protected = false }},
 		{"no VM yet", "owners", OK, "no VMs", func(f *HostFacts) { f.State.Mode = "" }},
-		{"somebody else's link", "owners", Problem, "takes back", func(f *HostFacts) { f.State.Strays = []string{"/var/lib/microvms/web/current"} }},
+		{"somebody else's link", "owners", Warning, "takes back", func(f *HostFacts) { f.State.Strays = []string{"/var/lib/microvms/web/current (uid 7)"} }},
+		{"somebody else's link in another VM", "owners", Warning, "", func(f *HostFacts) {
+			f.VM, f.State.Strays = "we", []string{"/var/lib/microvms/web/current (uid 7)"}
+		}},
+		{"somebody else's link in the target's VM", "owners", Problem, "", func(f *HostFacts) {
+			f.VM, f.State.Strays = "web", []string{"/var/lib/microvms/web/current (uid 7)"}
+		}},
+		{"the target's VM is somebody else's", "owners", Problem, "", func(f *HostFacts) { f.VM, f.State.Strays = "web", []string{"/var/lib/microvms/web (owner 7)"} }},
 		{"a VM with a problem", "vms", Warning, "web: bad link", func(f *HostFacts) { f.VMs[0].Problem = "bad link" }},
 		{"left", "unsettled", Warning, "web (deployment 1 by her: no room)", func(f *HostFacts) {
 			f.Left.Notes = []hostapi.LeftNote{{VM: "web", Deployment: "1", By: "her", Why: "no room"}, {VM: "db", Deployment: "2", Working: true}}

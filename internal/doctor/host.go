@@ -20,7 +20,8 @@ type HostFacts struct {
 	// NoDoor is why the host was not asked whether it reaches the target; empty where
 	// it was, and where there is no target.
 	NoDoor string
-	Target bool // there is one
+	Target bool   // there is one
+	VM     string // whose it is; empty: not known
 }
 
 // JudgeSessions judges whether a second command runs beside the first.

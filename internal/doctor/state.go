@@ -2,6 +2,8 @@ package doctor
 
 import (
 	"fmt"
+	"slices"
+	"strings"
 
 	"ferry/internal/hostapi"
 )
@@ -35,7 +37,17 @@ func (s *sheet) owners(f HostFacts) {
 		s.ok("owners", "all VMs are root's")
 		return
 	}
-	s.add("owners", Problem, "ferry host setup "+f.Machine+" takes back what is right; look at the rest first", "ferry refuses VMs in which something is not root's: %s", few(f.State.Strays))
+	severity := Warning // deployments of other VMs go well
+	if f.VM != "" && slices.ContainsFunc(f.State.Strays, func(stray string) bool { return isOf(stray, f.State.Path+"/"+f.VM) }) {
+		severity = Problem
+	}
+	s.add("owners", severity, "ferry host setup "+f.Machine+" takes back what is right; look at the rest first", "ferry refuses VMs in which something is not root's: %s", few(f.State.Strays))
+}
+
+// isOf reports whether a stray is a VM's directory, or in it.
+func isOf(stray, dir string) bool {
+	rest, ok := strings.CutPrefix(stray, dir)
+	return ok && (strings.HasPrefix(rest, "/") || strings.HasPrefix(rest, " ("))
 }
 
 func (s *sheet) vms(vms []hostapi.ExaminedVM) {

@@ -95,7 +95,7 @@ func TestDoctorFindsWhatIsWrong(t *testing.T) {
 	}{
 		"store-disk":   {doctor.Problem, "/nix/store is read-only"},
 		"state-space":  {doctor.Problem, "/var/lib/ferry has "},
-		"owners":       {doctor.Problem, "/var/lib/microvms/stray/current"},
+		"owners":       {doctor.Warning, "/var/lib/microvms/stray/current"},
 		"unsettled":    {doctor.Warning, "stray (deployment 20260101T000000-abcdef by her@desk"},
 		"roots":        {doctor.Note, "/nix/var/nix/gcroots/microvm/gone"},
 		"setup":        {doctor.Warning, "missing: ferry-settle.service; not as ferry has them, and left as they are: /etc/systemd/system/microvm@.service (changed since ferry wrote it)"},
@@ -110,7 +110,7 @@ func TestDoctorFindsWhatIsWrong(t *testing.T) {
 		wantFinding(t, found, doctor.Host, what, want.severity, want.text)
 	}
 	wantFinding(t, found, doctor.Guest, "store", doctor.Warning, "does not see")
-	in.ferry("doctor", "root@host2").want(1, "problem  host root@host2: owners: ", "         → ferry host setup root@host2 takes back", hint+"docs/doctor.md").
+	in.ferry("doctor", "root@host2").want(1, "warning  host root@host2: owners: ", "         → ferry host setup root@host2 takes back", hint+"docs/doctor.md").
 		without("ok  ")
 	output(t, world.host2, "mv", "/root/.nix-profile/bin", "/root/.nix-profile/off")
 	defer output(t, world.host2, "mv", "/root/.nix-profile/off", "/root/.nix-profile/bin")

@@ -135,9 +135,14 @@ type Seen struct {
 	Facts *hostapi.Examined // nil: the helper has not answered
 }
 
-// Host looks at a host, and from there at the door of the target, if there is one;
-// noDoor is why it can't.
-func (v *Visit) Host(ctx context.Context, m Machine, target *microvm.Address) Seen {
+// Target is the system inside a VM, and the VM's name where that is known.
+type Target struct {
+	Address microvm.Address
+	VM      string
+}
+
+// Host looks at a host, and from there at the door of the target; nil: there is none.
+func (v *Visit) Host(ctx context.Context, m Machine, target *Target) Seen {
 	m.Where = doctor.Host
 	var not []string
 	if m.Address.Local {
@@ -167,7 +172,7 @@ func whyNot(found []doctor.Finding) string {
 }
 
 // examine asks the helper, which leaves nothing on a host that lacks it.
-func (v *Visit) examine(ctx context.Context, m Machine, e *entered, target *microvm.Address) (*hostapi.Examined, []doctor.Finding) {
+func (v *Visit) examine(ctx context.Context, m Machine, e *entered, target *Target) (*hostapi.Examined, []doctor.Finding) {
 	s, _, err := hostclient.Open(ctx, e.conn, hostclient.Options{NoTrace: true, Program: v.Program, Name: m.Name})
 	if err != nil {
 		return nil, doctor.JudgeHelper(m.Name, err)
@@ -179,7 +184,10 @@ func (v *Visit) examine(ctx context.Context, m Machine, e *entered, target *micr
 	}
 	f := doctor.HostFacts{Machine: m.Name, Login: e.login, Target: target != nil}
 	var req hostapi.ExamineRequest
-	req.Door, f.NoDoor = v.door(ctx, target)
+	if target != nil {
+		f.VM = target.VM
+		req.Door, f.NoDoor = v.door(ctx, target.Address)
+	}
 	req.Seconds = max(1, int((v.Limit - helperHaste).Seconds()))
 	within, cancel := context.WithTimeout(ctx, v.Limit)
 	defer cancel()
@@ -204,13 +212,10 @@ func (v *Visit) second(ctx context.Context, c remote.Conn) error {
 }
 
 // door is where the target takes connections, or why that is not known.
-func (v *Visit) door(ctx context.Context, target *microvm.Address) (*hostapi.GuestDoor, string) {
-	if target == nil {
-		return nil, ""
-	}
+func (v *Visit) door(ctx context.Context, target microvm.Address) (*hostapi.GuestDoor, string) {
 	within, cancel := context.WithTimeout(ctx, shortLimit)
 	defer cancel()
-	host, port, err := remote.Endpoint(within, *target)
+	host, port, err := remote.Endpoint(within, target)
 	if err != nil {
 		return nil, err.Error()
 	}
