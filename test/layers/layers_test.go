@@ -85,7 +85,7 @@ var starts = map[string]string{"cmd/ferry": "internal/cli", "cmd/ferry-helper": 
 
 // notOnHosts is what the host's program must not contain: SSH, deployments, the
 // operator's commands.
-var notOnHosts = []string{"internal/cli", "internal/doctor", "internal/manage", "internal/deploy", "internal/update", "internal/flakeupdate",
+var notOnHosts = []string{"internal/cli", "internal/manage", "internal/deploy", "internal/update", "internal/flakeupdate",
 	"internal/hydra", "internal/fetch", "internal/guest", "internal/remote", "internal/helperbin", "internal/remembered"}
 
 // lab is beside the order: it may import everything, and ferry nothing of it.
