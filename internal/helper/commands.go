@@ -45,7 +45,7 @@ func (h *Helper) session() *cobra.Command {
 			// A connection that breaks must not end what has to be finished; the
 			// end of the input says that nobody listens any more.
 			signal.Ignore(syscall.SIGHUP, syscall.SIGPIPE)
-			others := host.Others{Setup: h.setUp, Timers: setTimers,
+			others := host.Others{Setup: h.setUp, Timers: setTimers, Examine: h.examine,
 				List: func(ctx context.Context, req hostapi.ListRequest) ([]hostapi.Listed, error) {
 					return List(ctx, h.Err, req.Check, req.Except)
 				}}

@@ -4,8 +4,11 @@ import (
 	"context"
 	"encoding/json"
 
+	"ferry/internal/host/examine"
 	"ferry/internal/host/setup"
+	"ferry/internal/host/vmstate"
 	"ferry/internal/hostapi"
+	"ferry/internal/nix"
 	"ferry/internal/timers"
 )
 
@@ -38,4 +41,10 @@ func setTimers(ctx context.Context, set json.RawMessage) (any, error) {
 		return nil, err
 	}
 	return m.Do(ctx, req)
+}
+
+// examine looks at this machine as a deployment would meet it.
+func (h *Helper) examine(ctx context.Context, req hostapi.ExamineRequest) (any, error) {
+	host := examine.Host{Layout: vmstate.DefaultLayout(), Programs: h.Programs, Nix: &nix.Nix{Program: "nix"}}
+	return host.Examine(ctx, req), nil
 }

@@ -18,6 +18,8 @@ type Others struct {
 	List   func(ctx context.Context, req hostapi.ListRequest) ([]hostapi.Listed, error)
 	Setup  func(ctx context.Context, req hostapi.SetupRequest) (any, error)
 	Timers func(ctx context.Context, set json.RawMessage) (any, error)
+	// Examine looks at what a deployment would meet; it needs no systemd that answers.
+	Examine func(ctx context.Context, req hostapi.ExamineRequest) (any, error)
 }
 
 // maxLines bounds how much of a journal or a history is asked for at once.
@@ -26,7 +28,7 @@ const maxLines = 100_000
 // needsUnits: the request can't be answered where systemd does not answer.
 func needsUnits(r hostapi.Request) bool {
 	return r.List == nil && r.Logs == nil && r.History == nil && r.Target == nil && r.Registration == nil &&
-		r.Setup == nil && r.Timers == nil && r.Underway == nil && r.Check == nil && r.Missing == nil && r.Token == nil && len(r.Kinds()) > 0
+		r.Setup == nil && r.Timers == nil && r.Examine == nil && r.Underway == nil && r.Check == nil && r.Missing == nil && r.Token == nil && len(r.Kinds()) > 0
 }
 
 // commands answers what is no part of a deployment.
@@ -76,6 +78,8 @@ func (s commands) answer(ctx context.Context, c hostapi.Commands) (any, error) {
 		return s.srv.others.Setup(ctx, *c.Setup)
 	case c.Timers != nil && s.srv.others.Timers != nil:
 		return s.srv.others.Timers(ctx, c.Timers.Set)
+	case c.Examine != nil && s.srv.others.Examine != nil:
+		return s.srv.others.Examine(ctx, *c.Examine)
 	case c != hostapi.Commands{}:
 		return nil, hostapi.Refuse("this helper does not answer that", "")
 	}

@@ -55,6 +55,15 @@ func (l lookout) reaches(ctx context.Context, door hostapi.GuestDoor, window tim
 	}
 }
 
+// Knock says whether a guest takes SSH connections from here: nil, or why not. It
+// takes seconds at most.
+func Knock(ctx context.Context, door hostapi.GuestDoor) error {
+	if err := validDoor(door); err != nil {
+		return err
+	}
+	return knock(ctx, door)
+}
+
 // knock connects and waits until sshd names itself (RFC 4253, 4.2). Nothing is sent.
 func knock(ctx context.Context, door hostapi.GuestDoor) error {
 	ctx, cancel := context.WithTimeout(ctx, knockLimit)

@@ -25,6 +25,7 @@ type Commands struct {
 	Registration *RegistrationRequest `json:"registration,omitempty"`
 	Setup        *SetupRequest        `json:"setup,omitempty"`
 	Timers       *TimersRequest       `json:"timers,omitempty"`
+	Examine      *ExamineRequest      `json:"examine,omitempty"`
 }
 
 // ListRequest asks for the VMs of the host, a Listed in each item.

@@ -119,6 +119,9 @@ func (m *Manager) PlaceOf(ctx context.Context, vm microvm.Name, word string, sud
 	return Place{Name: fleet.VMs[vm].Host, Address: h.Address, Sudo: sudo || h.Sudo}, nil
 }
 
+// HasFlake reports whether there is a flake to ask for names.
+func (m *Manager) HasFlake() bool { return m.hasFlake() }
+
 // hasFlake reports whether the flake is worth asking: without a `--flake`, there
 // must be a flake.nix in this directory or one above, as Nix looks for it.
 func (m *Manager) hasFlake() bool {

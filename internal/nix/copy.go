@@ -60,6 +60,7 @@ type StoreInfo struct {
 	// Trusted: it takes unsigned paths and settings from us. A store that does
 	// not say is believed to.
 	Trusted bool
+	URL     string // as Nix writes it, such as daemon or local
 }
 
 // Store connects to a store (empty: this machine's) and asks how it takes us.
@@ -74,10 +75,11 @@ func (n *Nix) Store(ctx context.Context, url string, env []string) (StoreInfo, e
 	}
 	var said struct {
 		Trusted json.RawMessage `json:"trusted"` // 2.26: 0, 1; 2.34: false, true
+		URL     string          `json:"url"`
 	}
 	if err := json.Unmarshal(out, &said); err != nil {
 		return StoreInfo{}, fmt.Errorf("read the output of nix store info: %w", err)
 	}
 	not := string(said.Trusted)
-	return StoreInfo{Trusted: not != "0" && not != "false"}, nil
+	return StoreInfo{Trusted: not != "0" && not != "false", URL: said.URL}, nil
 }

@@ -75,6 +75,10 @@ func TestStore(t *testing.T) {
 			t.Errorf("%s: %+v, %v", out, info, err)
 		}
 	}
+	n := nixtest.New(t, nixtest.Call{Args: nixCall("store", "info", "--json"), Stdout: `{"url":"daemon","version":"2.34.0","trusted":true,"new":{}}`})
+	if info, err := n.Store(t.Context(), "", nil); err != nil || info != (nix.StoreInfo{Trusted: true, URL: "daemon"}) {
+		t.Errorf("%+v, %v", info, err)
+	}
 	for name, call := range map[string]nixtest.Call{
 		"no connection": {Args: nixCall("store", "info", "--json"), Stdout: `{"url":"x"}`, Stderr: "error: cannot open connection\n", Exit: 1},
 		"no JSON":       {Args: nixCall("store", "info", "--json"), Stdout: "Store URL: x\n"},
@@ -120,5 +124,12 @@ func TestFlakeArchive(t *testing.T) {
 		if tree, err := nixtest.New(t, call(bad)).FlakeArchive(t.Context(), ".", options); err == nil {
 			t.Errorf("%s: %+v", bad, tree)
 		}
+	}
+}
+
+func TestTrustedUsers(t *testing.T) {
+	n := nixtest.New(t, nixtest.Call{Args: nixCall("config", "show", "trusted-users"), Stdout: "@wheel root\n"})
+	if users, err := n.TrustedUsers(t.Context()); err != nil || !slices.Equal(users, []string{"@wheel", "root"}) {
+		t.Errorf("%q, %v", users, err)
 	}
 }

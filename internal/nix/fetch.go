@@ -120,17 +120,32 @@ func (n *Nix) Signers(ctx context.Context, cache string, p microvm.StorePath) ([
 
 // TrustedKeys are the names of the keys that this machine's Nix trusts.
 func (n *Nix) TrustedKeys(ctx context.Context) ([]string, error) {
-	out, _, err := n.run(ctx, command{program: "nix", args: nixArgs("config", "show", "trusted-public-keys")})
+	words, err := n.setting(ctx, "trusted-public-keys")
 	if err != nil {
 		return nil, err
 	}
 	var names []string
-	for word := range strings.FieldsSeq(string(out)) {
+	for _, word := range words {
 		if name, _, ok := strings.Cut(word, ":"); ok {
 			names = append(names, name)
 		}
 	}
 	return names, nil
+}
+
+// TrustedUsers are those whom this machine's Nix lets do as root does: names, groups
+// behind an @, or * for everybody.
+func (n *Nix) TrustedUsers(ctx context.Context) ([]string, error) {
+	return n.setting(ctx, "trusted-users")
+}
+
+// setting is what this machine's Nix has for a setting that is a list.
+func (n *Nix) setting(ctx context.Context, name string) ([]string, error) {
+	out, _, err := n.run(ctx, command{program: "nix", args: nixArgs("config", "show", name)})
+	if err != nil {
+		return nil, err
+	}
+	return strings.Fields(string(out)), nil
 }
 
 func keyNames(said string) []string {

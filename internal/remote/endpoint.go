@@ -3,7 +3,6 @@ package remote
 import (
 	"context"
 	"fmt"
-	"os"
 	"strconv"
 	"strings"
 
@@ -16,7 +15,7 @@ func Endpoint(ctx context.Context, a microvm.Address) (host string, port int, er
 	if a.Local {
 		return "", 0, fmt.Errorf("%s is this machine", a)
 	}
-	cfg, err := readConfig(ctx, &ssh{addr: a, words: strings.Fields(os.Getenv("NIX_SSHOPTS"))})
+	cfg, err := readConfig(ctx, &ssh{addr: a, words: sshOptions()})
 	if err != nil {
 		return "", 0, err
 	}

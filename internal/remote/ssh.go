@@ -31,7 +31,7 @@ type ssh struct {
 }
 
 func dialSSH(ctx context.Context, o Options) (*ssh, error) {
-	s := &ssh{addr: o.Address, stderr: o.Stderr, words: strings.Fields(os.Getenv("NIX_SSHOPTS")), rmdir: func() {}, limit: o.LoginLimit}
+	s := &ssh{addr: o.Address, stderr: o.Stderr, words: sshOptions(), rmdir: func() {}, limit: o.LoginLimit}
 	parent := o.Dir
 	if parent == "" {
 		var err error
@@ -90,6 +90,9 @@ func (s *ssh) connect(ctx context.Context, parent string, o Options) error {
 	s.master = m
 	return nil
 }
+
+// sshOptions are those that the user has for every ssh of Nix's, and of ferry's.
+func sshOptions() []string { return strings.Fields(os.Getenv("NIX_SSHOPTS")) }
 
 // args are ssh's arguments: ours, the port, the user's, the destination, the
 // command.

@@ -94,6 +94,7 @@ func TestGuestShutsDownOnMicrovmNixHost(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			in, vm := onMicrovmNixHost(t, name, flushing(name), unitLines)
 			asked := "asked by microvm in " + vm.dir() + ","
+			in.ferry("doctor", "root@host1").want(0, "unit-stop: a stop by systemd", "→ stop VMs with `ferry stop`", "state-dir: /var/lib/microvms is not root's alone")
 			in.ferry("stop", name, host1Flag).want(0, "stopped").without("killed")
 			if got := vm.acts(); got != asked+"flushed,stop," {
 				t.Errorf("the stop: %s", got)

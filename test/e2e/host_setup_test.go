@@ -96,10 +96,12 @@ func TestBareDebianBecomesAHostAndIsBareAgain(t *testing.T) {
 
 	in.ferry("host", "setup", "bare", "--dry-run").want(0, "create user microvm", "create directory /var/lib/microvms",
 		"create file /etc/systemd/system/microvm@.service", "+ExecStart=/var/lib/microvms/%i/booted/bin/microvm-run")
+	in.ferry("doctor", "bare").want(1, "host bare: units: there is no microvm@.service", "→ ferry host setup bare", "host bare: users: ")
 	if diff := differences(before, everything(t, bare)); diff != "" {
-		t.Fatalf("a dry run changed:\n%s", diff)
+		t.Fatalf("a dry run, or ferry doctor, changed:\n%s", diff)
 	}
 	in.ferry("host", "setup", "bare").want(0, "set up as a host of MicroVMs", "created user microvm")
+	in.ferry("doctor", "bare").want(0, "no problem found")
 	in.ferry("host", "setup", "deploy@bare", "--host-sudo").want(0, "nothing to do")
 	if got := output(t, bare, "stat", "-c", "%U:%G %a", "/var/lib/microvms"); got != "root:root 755" {
 		t.Errorf("the state directory is %s", got)

@@ -30,6 +30,7 @@ var order = []string{
 	"internal/helper",
 	"internal/microvmcmd",
 	"internal/cmdline",
+	"internal/doctor",
 	"internal/manage",
 	"internal/deploy",
 	"internal/timers",
@@ -57,12 +58,15 @@ var order = []string{
 // rooms are packages inside a layer, from the top down, that have an order among
 // themselves as well.
 var rooms = []string{
+	"internal/doctor/visit",
+	"internal/doctor",
 	"internal/deploy",
 	"internal/deploy/hostlink",
 	"internal/deploy/restart",
 	"internal/deploy/live",
 	"internal/deploy/transfer",
 	"internal/deploy/memory",
+	"internal/host/examine",
 	"internal/host/setup",
 	"internal/host",
 	"internal/host/manage",
