@@ -7,10 +7,12 @@ import (
 	"crypto/sha256"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 )
 
@@ -23,7 +25,15 @@ type Build struct {
 	For     string   // the platform of ferry; empty: this one
 	Helpers []string // the platforms of the helpers in it; none: this one's
 	Version string   // of a release; empty: none
+	Source  Source   // zero: Go asks git, where it can
 	Tags    []string // of both programs
+}
+
+// Source is the commit that is built.
+type Source struct {
+	Commit   string
+	Date     string // of the commit, RFC 3339, UTC
+	Modified bool   // there are changes on top of it
 }
 
 const here = runtime.GOOS + "/" + runtime.GOARCH
@@ -75,17 +85,28 @@ func (b Build) Do(ctx context.Context) error {
 
 func (b Build) compile(ctx context.Context, to, pkg, platform string, more ...string) error {
 	system, processor, _ := strings.Cut(platform, "/")
-	flags := "-s -w"
-	if b.Version != "" {
-		flags += " -X ferry/internal/cmdline.release=" + b.Version
-	}
-	args := append([]string{"build", "-trimpath", "-ldflags", flags, "-tags", strings.Join(b.Tags, ","), "-o", to}, more...)
+	args := append([]string{"build", "-trimpath", "-ldflags", "-s -w" + b.stamp(), "-tags", strings.Join(b.Tags, ","), "-o", to}, more...)
 	cmd := exec.CommandContext(ctx, "go", append(args, pkg)...)
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOOS="+system, "GOARCH="+processor)
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return fmt.Errorf("building %s for %s: %w\n%s", pkg, platform, err, out)
 	}
 	return nil
+}
+
+// stamp is what the programs are told about themselves, as options of the linker.
+func (b Build) stamp() string {
+	told := map[string]string{"release": b.Version, "commit": b.Source.Commit, "date": b.Source.Date}
+	if b.Source.Modified {
+		told["modified"] = "true"
+	}
+	var flags strings.Builder
+	for _, name := range slices.Sorted(maps.Keys(told)) {
+		if told[name] != "" {
+			flags.WriteString(" -X ferry/internal/cmdline." + name + "=" + told[name])
+		}
+	}
+	return flags.String()
 }
 
 // pack puts beside a program what internal/helperbin reads.
