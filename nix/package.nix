@@ -125,10 +125,6 @@ builder {
   # would have to be mended.
   dontStrip = true;
 
-  passthru = {
-    go = if builder == buildGoModule then go else go_latest;
-  };
-
   meta = {
     description = "Deploys NixOS MicroVMs over SSH, and live where it can";
     license = lib.licenses.mit;

@@ -10,6 +10,7 @@ let
     // import ./modules.nix { inherit lib; }
     // {
       types = import ./types.nix { inherit lib; };
+      inherit (lib.types) isOptionType mkOptionType;
     };
 in
 lib
