@@ -17,12 +17,13 @@ let
   system = pkgs.stdenv.hostPlatform.system;
 
   # What has not been set is left to ferry.
-  present = lib.filterAttrsRecursive (_: v: v != null && v != [ ] && v != { });
+  isSet = lib.filterAttrs (_: v: v != null && v != [ ] && v != { });
+  settings = isSet (cfg.settings // { health = isSet cfg.settings.health; });
 
   evaluation = import ../evaluation.nix {
     inherit (cfg) name revision lastModified;
     configuration = { inherit config; };
-    fleet.vms.${cfg.name} = present cfg.settings;
+    fleet.vms.${cfg.name} = settings;
   };
 
   # As the option microvm.deploy.OPTION names it, with microvm.nix's name of the program.
