@@ -7,7 +7,7 @@
   config,
 }:
 let
-  lib = if builtins.pathExists ./lib/default.nix then import ./lib else import ./small-lib.nix;
+  lib = import ./lib;
 
   # What is about a package, and nothing of what builds it.
   about = [
