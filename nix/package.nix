@@ -54,6 +54,10 @@ let
         "cmd"
         "internal"
       ] inside
+      && !under [
+        "cmd/lab"
+        "internal/lab"
+      ] inside
       && !lib.hasSuffix "_test.go" inside
     )
   );

@@ -222,10 +222,10 @@ func misplaced(name string) string {
 	return fmt.Sprintf("%s is not in the order of the layers: put it there, and into docs/architecture.md", name)
 }
 
-// outside are the lab, the build, their commands and the tests of the whole: above
-// everything.
+// outside are the lab, the build, what writes the manual, their commands and the
+// tests of the whole: above everything.
 func outside(name string) bool {
-	return slices.Contains([]string{lab, "internal/release", "cmd/lab", "cmd/build"}, layer(name)) || strings.HasPrefix(name, "test/")
+	return slices.Contains([]string{lab, "internal/release", "cmd/lab", "cmd/build", "cmd/docs"}, layer(name)) || strings.HasPrefix(name, "test/")
 }
 
 // forbidden says why from must not import to.

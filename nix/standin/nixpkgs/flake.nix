@@ -3,20 +3,20 @@
 
   outputs =
     { self }:
+    let
+      lib = import ./lib;
+      systems = [
+        "x86_64-linux"
+        "aarch64-linux"
+        "x86_64-darwin"
+        "aarch64-darwin"
+      ];
+      pkgsFor = system: import ./. { inherit system; };
+    in
     {
-      lib = (import ./default.nix { system = "x86_64-linux"; }).lib;
-      legacyPackages = builtins.listToAttrs (
-        map
-          (system: {
-            name = system;
-            value = import ./default.nix { inherit system; };
-          })
-          [
-            "x86_64-linux"
-            "aarch64-linux"
-            "x86_64-darwin"
-            "aarch64-darwin"
-          ]
-      );
+      lib = lib // {
+        nixosSystem = import ./nixos.nix { inherit lib pkgsFor; };
+      };
+      legacyPackages = lib.genAttrs systems pkgsFor;
     };
 }

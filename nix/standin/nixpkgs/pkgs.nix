@@ -7,7 +7,7 @@
   config,
 }:
 let
-  lib = if builtins.pathExists ./lib/default.nix then import ./lib else import ./small-lib.nix;
+  lib = import ./lib;
 
   # What is about a package, and nothing of what builds it.
   about = [
@@ -55,13 +55,18 @@ let
     run name
       {
         inherit text;
-        meta.mainProgram = name;
+        meta.mainProgram = if path == "" then name else baseNameOf path;
       }
       ''
         mkdir -p "$(dirname "$out${path}")"
         printf '%s' "$text" >"$out${path}"
         chmod 555 "$out${path}"
       '';
+
+  shellSetup = run "stdenv" { } ''
+    mkdir $out
+    echo 'for p in $packages; do export PATH="$p/bin:$PATH"; done' >$out/setup
+  '';
 
   parts = builtins.match "([^-]*)-(.*)" system;
   processor = builtins.head parts;
@@ -138,14 +143,10 @@ in
       removeAttrs args [ "packages" ]
       // {
         inherit packages;
-        stdenv = final.writeShellStdenv;
+        outputs = [ "out" ];
+        stdenv = shellSetup;
       }
     ) "touch $out";
-  writeShellStdenv = run "stdenv" { } ''
-    mkdir $out
-    echo 'for p in $packages; do export PATH="$p/bin:$PATH"; done' >$out/setup
-  '';
-
   bash = debian "bash" [ "bash" ];
   bashInteractive = final.bash;
   coreutils = debian "coreutils" [
