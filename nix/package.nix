@@ -54,6 +54,10 @@ let
         "cmd"
         "internal"
       ] inside
+      && !under [
+        "cmd/lab"
+        "internal/lab"
+      ] inside
       && !lib.hasSuffix "_test.go" inside
     )
   );
@@ -124,10 +128,6 @@ builder {
   # Linked without symbols already, and what strip does to a signed program for macOS
   # would have to be mended.
   dontStrip = true;
-
-  passthru = {
-    go = if builder == buildGoModule then go else go_latest;
-  };
 
   meta = {
     description = "Deploys NixOS MicroVMs over SSH, and live where it can";
