@@ -15,15 +15,25 @@ let
   stateDir = config.microvm.stateDir or "/var/lib/microvms";
   vms = config.microvm.vms or { };
 
+  stat = "${pkgs.coreutils}/bin/stat";
+
   # A runner's scripts run as root only if root made the link that leads to them.
   afterLooking = {
     requires = [ "microvm-set-booted@%i.service" ];
     after = [ "microvm-set-booted@%i.service" ];
   };
+  runs =
+    script:
+    lib.recursiveUpdate afterLooking {
+      serviceConfig = {
+        ExecStartPre = "${pkgs.runtimeShell} -uc '[ \"$$(${stat} -c %%u:%%h \"$$1/booted\")\" = 0:1 ] && exit; echo \"$$1/booted was not made by root: nothing of it is run\" >&2; exit 1' sh ${stateDir}/%i";
+        ExecStart = mkForce "${stateDir}/%i/booted/bin/${script}";
+      };
+    };
   # As root, so not in the VM's directory, where an interpreter takes modules from.
   asRoot =
     script: arg:
-    "+${pkgs.runtimeShell} -c 'cd / || exit; runner=$1/booted; if [ \"$(stat -c %%u:%%h \"$runner\")\" = 0:1 ] && [ -x \"$runner/bin/${script}\" ]; then exec \"$runner/bin/${script}\" ${arg}; fi' sh ${stateDir}/%i";
+    "+${pkgs.runtimeShell} -c 'cd / || exit; runner=$$1/booted; if [ \"$$(${stat} -c %%u:%%h \"$$runner\")\" = 0:1 ] && [ -x \"$$runner/bin/${script}\" ]; then exec \"$$runner/bin/${script}\" ${arg}; fi' sh ${stateDir}/%i";
 
   guestOf =
     name: vm:
@@ -95,6 +105,9 @@ in
     lib.mkMerge [
       {
         # Nothing is left of the protection where it is off.
+        systemd.services."microvm-set-booted@".after = lib.mkIf (!cfg.protectStateDir) [
+          "ferry-unprotect-state-dir.service"
+        ];
         systemd.services.ferry-unprotect-state-dir = lib.mkIf (!cfg.protectStateDir) {
           description = "Give the directory of MicroVMs back to whom it belonged";
           wantedBy = [ "multi-user.target" ];
@@ -171,9 +184,9 @@ in
               };
             };
 
-            "microvm-tap-interfaces@" = afterLooking;
-            "microvm-macvtap-interfaces@" = afterLooking;
-            "microvm-pci-devices@" = afterLooking;
+            "microvm-tap-interfaces@" = runs "tap-up";
+            "microvm-macvtap-interfaces@" = runs "macvtap-up";
+            "microvm-pci-devices@" = runs "pci-setup";
 
             # virtiofsd and its supervisor are root, too, and open names in their working
             # directory: they get one of root's.
@@ -188,7 +201,7 @@ in
             };
 
             "microvm@".serviceConfig = {
-              ExecStartPost = mkForce [ "-${asRoot "microvm-register" "\"$MAINPID\""}" ];
+              ExecStartPost = mkForce [ "-${asRoot "microvm-register" "\"$$MAINPID\""}" ];
               ExecStopPost = mkForce [ (asRoot "microvm-unregister" "") ];
             };
           }

@@ -499,6 +499,18 @@ in
           "microvm-virtiofsd@"
         ];
   }
+  (same "its scripts are those of `booted`, that root has made"
+    [
+      services."microvm-tap-interfaces@".serviceConfig.ExecStart
+      (lib.hasInfix "was not made by root" services."microvm-tap-interfaces@".serviceConfig.ExecStartPre)
+      services."microvm-pci-devices@".serviceConfig.ExecStart
+    ]
+    [
+      "/var/lib/microvms/%i/booted/bin/tap-up"
+      true
+      "/var/lib/microvms/%i/booted/bin/pci-setup"
+    ]
+  )
   (same "virtiofsd runs in a place of its own"
     [
       services."microvm-virtiofsd@".serviceConfig.ExecStart
