@@ -58,7 +58,7 @@ fuzz: ## each fuzz target for FUZZTIME runs (default 10000x)
 
 .PHONY: lint
 lint: ## formatting, vet, builds for other platforms, staticcheck, module file
-	@unformatted=$$(gofmt -l cmd internal test); [ -z "$$unformatted" ] || { echo "not gofmt-clean:"; echo "$$unformatted"; exit 1; }
+	@unformatted=$$(gofmt -l cmd internal test tools); [ -z "$$unformatted" ] || { echo "not gofmt-clean:"; echo "$$unformatted"; exit 1; }
 	$(GO) vet ./...
 	$(GO) vet -tags lab ./...
 	$(GO) vet -tags faults ./...
@@ -68,6 +68,11 @@ lint: ## formatting, vet, builds for other platforms, staticcheck, module file
 	$(GO) tool -modfile=tools/go.mod staticcheck -tags lab ./...
 	$(GO) mod tidy -diff
 	$(GO) mod verify
+	cd tools && $(GO) vet ./... && $(GO) run ./vendorhash -check
+
+.PHONY: vendor-hash
+vendor-hash: ## nix/vendor-hash.nix, after modules or their imports have changed
+	cd tools && $(GO) run ./vendorhash
 
 .PHONY: build
 build: ## bin/ferry, static, with the helpers for hosts in it; GOOS, GOARCH: for another machine; VERSION=TAG: a release

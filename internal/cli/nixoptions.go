@@ -32,6 +32,14 @@ func oneValueOptions() map[string]string {
 	}
 }
 
+// fileOptions are those with two values that only a Nix file takes.
+func fileOptions() map[string]string {
+	return map[string]string{
+		"arg":    "with --file: give its function this argument: NAME EXPRESSION",
+		"argstr": "with --file: give its function this text as an argument: NAME TEXT",
+	}
+}
+
 func flagOptions() map[string]string {
 	return map[string]string{
 		"impure":              "allow impure evaluation (its result is never cached)",
@@ -51,14 +59,14 @@ func flagOptions() map[string]string {
 
 // joinTwoValueOptions turns `--override-input A B` into one argument.
 func joinTwoValueOptions(args []string) []string {
-	two := twoValueOptions()
+	isTwo := func(name string) bool { return contains(twoValueOptions(), name) || contains(fileOptions(), name) }
 	var out []string
 	for i := 0; i < len(args); i++ {
 		if args[i] == "--" {
 			return append(out, args[i:]...)
 		}
 		name, isLong := strings.CutPrefix(args[i], "--")
-		if _, ok := two[name]; !isLong || !ok || i+2 >= len(args) {
+		if !isLong || !isTwo(name) || i+2 >= len(args) {
 			out = append(out, args[i])
 			continue
 		}
@@ -82,6 +90,14 @@ func (n *nixOptions) addFlags(fs *pflag.FlagSet) {
 		fs.Var(&nixValue{to: n, name: name}, name, help)
 		fs.Lookup(name).NoOptDefVal = "true"
 	}
+}
+
+// addFileFlags is for commands that take --file.
+func (n *nixOptions) addFileFlags(fs *pflag.FlagSet) {
+	for name, help := range fileOptions() {
+		fs.Var(&nixValue{to: n, name: name, values: 2}, name, help)
+	}
+	fs.VarP(&nixValue{to: n, name: "include", values: 1}, "include", "I", "add this to the search path of Nix for <…>: PATH or NAME=PATH")
 }
 
 // nixValue is one option of Nix as pflag sees it.

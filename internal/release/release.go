@@ -7,6 +7,7 @@ import (
 	"crypto/sha256"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -24,9 +25,17 @@ type Build struct {
 	For     string   // the platform of ferry; empty: this one
 	Helpers []string // the platforms of the helpers in it; none: this one's
 	Version string   // of a release; empty: none
+	Commit  Commit   // zero: Go asks git, where it can
 	Tags    []string // of both programs
 	Source  string   // ferry's source; empty: the working directory
 	Env     []string // NAME=value, for Go
+}
+
+// Commit is what is built.
+type Commit struct {
+	ID       string
+	Date     string // of the commit, RFC 3339, UTC
+	Modified bool   // there are changes on top of it
 }
 
 const here = runtime.GOOS + "/" + runtime.GOARCH
@@ -82,16 +91,27 @@ func (b Build) Do(ctx context.Context) error {
 
 func (b Build) compile(ctx context.Context, to, pkg, platform string, more ...string) error {
 	system, processor, _ := strings.Cut(platform, "/")
-	flags := "-s -w"
-	if b.Version != "" {
-		flags += " -X ferry/internal/cmdline.release=" + b.Version
-	}
-	args := append([]string{"build", "-trimpath", "-ldflags", flags, "-tags", strings.Join(b.Tags, ","), "-o", to}, more...)
+	args := append([]string{"build", "-trimpath", "-ldflags", "-s -w" + b.stamp(), "-tags", strings.Join(b.Tags, ","), "-o", to}, more...)
 	env := append(slices.Clone(b.Env), "CGO_ENABLED=0", "GOOS="+system, "GOARCH="+processor)
 	if _, err := output(ctx, b.Source, env, append(append([]string{"go"}, args...), pkg)...); err != nil {
 		return fmt.Errorf("building %s for %s: %w", pkg, platform, err)
 	}
 	return nil
+}
+
+// stamp is what the programs are told about themselves, as options of the linker.
+func (b Build) stamp() string {
+	told := map[string]string{"release": b.Version, "commit": b.Commit.ID, "date": b.Commit.Date}
+	if b.Commit.Modified {
+		told["modified"] = "true"
+	}
+	var flags strings.Builder
+	for _, name := range slices.Sorted(maps.Keys(told)) {
+		if told[name] != "" {
+			flags.WriteString(" -X ferry/internal/cmdline." + name + "=" + told[name])
+		}
+	}
+	return flags.String()
 }
 
 // sourceDir is the root of ferry's source that dir is in.

@@ -9,6 +9,7 @@ import (
 	"go/token"
 	"io/fs"
 	"maps"
+	"os"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -149,6 +150,8 @@ func list() (map[string]*pkg, error) {
 			return err
 		case d.IsDir() && (d.Name() == "testdata" || path != root && strings.HasPrefix(d.Name(), ".")):
 			return filepath.SkipDir
+		case d.IsDir() && path != root && isFile(filepath.Join(path, "go.mod")):
+			return filepath.SkipDir // another module: tools
 		case d.IsDir() || filepath.Ext(path) != ".go":
 			return nil
 		}
@@ -168,6 +171,11 @@ func list() (map[string]*pkg, error) {
 		return nil
 	})
 	return pkgs, err
+}
+
+func isFile(path string) bool {
+	info, err := os.Stat(path)
+	return err == nil && info.Mode().IsRegular()
 }
 
 func (p *pkg) add(f *ast.File, isTest bool) {
