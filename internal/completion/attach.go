@@ -153,6 +153,10 @@ func values() map[string]value {
 			}
 			return line{inputs: l.inputs}.flakeInputs(), only
 		},
+		"relay": named(func(line) words { return words{"auto", "always", "never"} }),
+		"restart": named(func(line) words {
+			return words{string(hostapi.RestartAuto), string(hostapi.RestartIfNeeded), string(hostapi.RestartAlways), string(hostapi.RestartNever)}
+		}),
 		"log-format": named(func(line) words {
 			return words{"bar", "bar-with-logs", "internal-json", "multiline", "multiline-with-logs", "raw"}
 		}),
