@@ -11,12 +11,13 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"ferry/internal/completion"
 	"ferry/internal/remembered"
 )
 
 // A completion starts its own program to evaluate: here, this one.
 func TestMain(m *testing.M) {
-	if len(os.Args) > 1 && os.Args[1] == renew {
+	if len(os.Args) > 1 && os.Args[1] == completion.RenewName {
 		os.Exit(Main(os.Args))
 	}
 	os.Exit(m.Run())
@@ -191,8 +192,8 @@ func TestEachArgumentAndValueIsDecided(t *testing.T) {
 }
 
 func TestScriptsForThreeShells(t *testing.T) {
-	for _, s := range Shells() {
-		if code, out, errs := run(t, "completion", s.Name); code != 0 || errs != "" || out != s.Script() || !strings.Contains(out, "__complete") {
+	for _, s := range completion.Shells() {
+		if code, out, errs := run(t, "completion", s.Name); code != 0 || errs != "" || out != string(s.Script(newRoot())) || !strings.Contains(out, "__complete") {
 			t.Errorf("%s: exit code %d, %s", s.Name, code, errs)
 		}
 	}
