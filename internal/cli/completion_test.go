@@ -175,7 +175,8 @@ func TestEachArgumentAndValueIsDecided(t *testing.T) {
 	// Nobody can know these.
 	free := strings.Fields(`option override-flake extra-experimental-features update-flake check-tcp check-http
 		check-command confirm-timeout activation-limit wait lines branch push repository to cache hydra
-		allow-redirect stall-timeout fetch-limit on-calendar randomized-delay except`)
+		allow-redirect stall-timeout fetch-limit on-calendar randomized-delay except
+		arg argstr timeout`)
 	arguments := strings.Fields("host/probe host/virtiofsd host/vsock-proxy host/timer/run") // on a host; the last has fixed ones
 	eachCommand(newRoot(), func(path []string, cmd *cobra.Command) {
 		_, takes, _ := strings.Cut(cmd.Use, " ")
