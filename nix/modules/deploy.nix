@@ -92,7 +92,7 @@ in
       description = ''
         The VM's name on its host, and in the messages of ferry.
       '';
-      type = types.strMatching "[A-Za-z0-9][A-Za-z0-9_.-]*";
+      type = types.strMatching "[A-Za-z0-9][A-Za-z0-9_-]*(\\.[A-Za-z0-9_-]+)*";
       default =
         if hostName == "" then
           throw "ferry.deploy.name is not set, and networking.hostName is empty: set one of them"

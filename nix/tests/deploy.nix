@@ -5,10 +5,10 @@
   microvm ? ../standin/microvm/microvm.nix,
   # Whatever the genuine ones need besides.
   more ? { },
+  pkgsFor ? system: import ../standin/nixpkgs { inherit system; },
   system ? "x86_64-linux",
 }:
 let
-  pkgsFor = system: import ../standin/nixpkgs { inherit system; };
   nixosSystem = import ../standin/nixpkgs/nixos.nix { inherit lib pkgsFor; };
 
   # The flake.

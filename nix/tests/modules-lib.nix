@@ -290,6 +290,7 @@ in
   (same "optional things" [ (lib.optional false 1) (lib.optionals true [ 1 ]) (lib.optionalAttrs false { a = 1; }) (lib.optionalString true "a") ] [ [ ] [ 1 ] { } "a" ])
   (same "getExe" (lib.getExe { type = "derivation"; name = "a-1"; outPath = "/nix/store/a"; meta.mainProgram = "ay"; }) "/nix/store/a/bin/ay")
   (same "hasPrefix and friends" [ (lib.hasPrefix "a" "ab") (lib.hasSuffix "b" "ab") (lib.hasInfix "." "ab") (lib.removePrefix "a" "ab") (lib.splitString "." "a.b") ] [ true true false "b" [ "a" "b" ] ])
+  (same "hiPrio" (lib.hiPrio { name = "a"; meta.license = 1; }).meta { license = 1; priority = -10; })
   (same "attrByPath" (lib.attrByPath [ "a" "b" ] 0 { a.b = 1; }) 1)
   (same "recursiveUpdate" (lib.recursiveUpdate { a.b = 1; a.c = 1; } { a.b = 2; }) { a = { b = 2; c = 1; }; })
   (same "unique" (lib.unique [ 1 2 1 ]) [ 1 2 ])

@@ -250,6 +250,10 @@ rec {
   # packages
   getBin = p: p.bin or p.out or p;
   getOutput = output: p: p.${output} or p.out or p;
+  addMetaAttrs = more: p: p // { meta = p.meta or { } // more; };
+  setPrio = priority: addMetaAttrs { inherit priority; };
+  hiPrio = setPrio (-10);
+  lowPrio = setPrio 10;
   getName = p: if isString p then p else p.pname or (builtins.parseDrvName p.name).name;
   getVersion = p: if isString p then (builtins.parseDrvName p).version else p.version or "";
   getExe' = p: name: "${getBin p}/bin/${name}";
