@@ -68,7 +68,7 @@ lint: ## formatting, vet, builds for other platforms, staticcheck, module file
 	$(GO) tool -modfile=tools/go.mod staticcheck -tags lab ./...
 	$(GO) mod tidy -diff
 	$(GO) mod verify
-	cd tools && $(GO) vet ./... && $(GO) run ./vendorhash -check
+	cd tools && $(GO) vet ./... && $(GO) tool staticcheck ./... && $(GO) mod tidy -diff && $(GO) run ./vendorhash -check
 
 .PHONY: vendor-hash
 vendor-hash: ## nix/vendor-hash.nix, after modules or their imports have changed
