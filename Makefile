@@ -32,6 +32,7 @@ test-all: test ## all tests, all faults, and each fuzz target for a while (root,
 .PHONY: unit
 unit: ## the tests that need nothing but Go
 	$(GO) test ./...
+	cd tools && $(GO) test ./...
 	$(GO) test -tags model -run TestRandomHistories ./internal/host -model.runs=$(HISTORIES) -model.seed=$(SEED)
 
 .PHONY: lab-core
