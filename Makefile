@@ -68,7 +68,7 @@ lint: ## formatting, vet, builds for other platforms, staticcheck, module file
 	$(GO) tool -modfile=tools/go.mod staticcheck -tags lab ./...
 	$(GO) mod tidy -diff
 	$(GO) mod verify
-	cd tools && $(GO) vet ./... && $(GO) run ./vendorhash -check
+	cd tools && $(GO) vet ./... && $(GO) tool staticcheck ./... && $(GO) mod tidy -diff && $(GO) run ./vendorhash -check
 
 .PHONY: vendor-hash
 vendor-hash: ## nix/vendor-hash.nix, after modules or their imports have changed
@@ -77,3 +77,16 @@ vendor-hash: ## nix/vendor-hash.nix, after modules or their imports have changed
 .PHONY: build
 build: ## bin/ferry, static, with the helpers for hosts in it; GOOS, GOARCH: for another machine; VERSION=TAG: a release
 	GOOS= GOARCH= $(GO) run ./cmd/build -o bin/ferry -version '$(VERSION)' -for '$(or $(GOOS),$(shell $(GO) env GOHOSTOS))/$(or $(GOARCH),$(shell $(GO) env GOHOSTARCH))'
+
+.PHONY: dist
+dist: ## dist/: archives for Linux and macOS, Debian's packages, SHA256SUMS; VERSION=TAG: a release (default: the commit's tag)
+	GOOS= GOARCH= $(GO) run ./cmd/dist -o dist -version '$(VERSION)' -platforms '$(PLATFORMS)'
+
+.PHONY: dist-twice
+dist-twice: ## make dist of the last commit twice, in two directories with nothing in common; fails if the bytes differ
+	@tmp=$$(mktemp -d); trap 'rm -rf "$$tmp"' EXIT; set -e; \
+	git clone -q . "$$tmp/one"; mkdir "$$tmp/other"; git clone -q "$$tmp/one" "$$tmp/other/ferry"; \
+	for source in "$$tmp/one" "$$tmp/other/ferry"; do \
+	  (cd "$$source" && GOCACHE="$$source.cache" $(MAKE) --no-print-directory dist); \
+	done; \
+	diff "$$tmp/one/dist/SHA256SUMS" "$$tmp/other/ferry/dist/SHA256SUMS" && cat "$$tmp/one/dist/SHA256SUMS"

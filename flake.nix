@@ -52,9 +52,13 @@
       formatter = forAll (_: pkgs: pkgs.nixfmt-tree);
 
       checks = forAll (
-        system: _: {
+        system: pkgs: {
           package = self.packages.${system}.ferry;
           vendor-hash = self.packages.${system}.ferry.goModules;
+          modules = import ./nix/tests {
+            inherit pkgs;
+            inherit (nixpkgs) lib;
+          };
         }
       );
 

@@ -15,8 +15,9 @@ let
     let
       root = "${self.sourceInfo or self}";
       dir = builtins.substring (builtins.stringLength root + 1) (-1) "${self}";
+      inQuery = builtins.replaceStrings [ "%" "+" "=" "&" " " ] [ "%25" "%2B" "%3D" "%26" "%20" ];
       words = builtins.concatMap (
-        { name, value }: if value == null || value == "" then [ ] else [ "${name}=${builtins.toString value}" ]
+        { name, value }: if value == null || value == "" then [ ] else [ "${name}=${inQuery (toString value)}" ]
       );
     in
     "path:${root}?"

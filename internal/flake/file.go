@@ -35,10 +35,6 @@ func (o origin) String() string {
 // file evaluates a Nix file that is no flake. Nothing says what the result rests on,
 // so that it is never cached.
 func (e *Evaluator) file(ctx context.Context, src Source, name microvm.Name, evaluation *Evaluation, use take) error {
-	path, err := filePath(src.File)
-	if err != nil {
-		return err
-	}
 	options, args, err := splitArguments(src.Options)
 	if err != nil {
 		return err
@@ -48,6 +44,10 @@ func (e *Evaluator) file(ctx context.Context, src Source, name microvm.Name, eva
 		return err
 	}
 	if err := nix.CheckVersion(version, "this machine"); err != nil {
+		return err
+	}
+	path, err := filePath(src.File)
+	if err != nil {
 		return err
 	}
 	evaluation.URL = path

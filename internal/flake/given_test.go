@@ -114,3 +114,20 @@ func TestBadGivenEvaluations(t *testing.T) {
 		})
 	}
 }
+
+// Whatever the file has, it is an evaluation of the VM or an error, and Nix isn't asked.
+func FuzzGiven(f *testing.F) {
+	f.Add([]byte(`{"version":1,"vms":{"web":{"record":{"name":"web","runner":{"drv":"` + runnerDrv + `"}}}},"ferry":{"vms":{"web":{"health":{"timeout":3}}}}}`))
+	f.Add([]byte(`{"version":1,"vms":{"web":{"obstacle":"x"}},"ferry":null,"revision":"abc","lastModified":-1}`))
+	f.Add([]byte(`{"version":2}`))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		var file givenFile
+		if decodeGiven(data, &file) != nil {
+			return
+		}
+		var ev Evaluation
+		if err := ev.takeGiven(&file, "x.json", "web"); err == nil && (ev.Record.Name != "web" || !ev.Record.Runner.Drv.IsDerivation()) {
+			t.Errorf("%+v", ev)
+		}
+	})
+}

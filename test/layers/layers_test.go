@@ -225,7 +225,7 @@ func misplaced(name string) string {
 // outside are the lab, the build, what writes the manual, their commands and the
 // tests of the whole: above everything.
 func outside(name string) bool {
-	return slices.Contains([]string{lab, "internal/release", "cmd/lab", "cmd/build", "cmd/docs"}, layer(name)) || strings.HasPrefix(name, "test/")
+	return slices.Contains([]string{lab, "internal/release", "cmd/lab", "cmd/build", "cmd/dist", "cmd/docs"}, layer(name)) || strings.HasPrefix(name, "test/")
 }
 
 // forbidden says why from must not import to.

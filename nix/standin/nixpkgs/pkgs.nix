@@ -22,9 +22,11 @@ let
       // {
         inherit name system;
         builder = "/bin/bash";
+        # Bash makes way for the last program; that may close its output before it
+        # ends, whereupon Nix kills it, and the build has failed. So Bash is last.
         args = [
           "-euc"
-          script
+          "${script}\nexit 0"
         ];
         PATH = "/usr/local/go/bin:/usr/sbin:/usr/bin:/sbin:/bin";
       }
