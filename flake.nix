@@ -55,7 +55,7 @@
         system: pkgs: {
           package = self.packages.${system}.ferry;
           vendor-hash = self.packages.${system}.ferry.goModules;
-          modules = import ./nix/tests {
+          modules = import ./nix/check.nix {
             inherit pkgs;
             inherit (nixpkgs) lib;
           };
@@ -64,7 +64,7 @@
 
       nixosModules = builtins.mapAttrs (
         name: file: {
-          _file = "${file}";
+          _file = toString file;
           key = "ferry#${name}";
           imports = [ (import file { ferry = self; }) ];
         }

@@ -72,7 +72,6 @@ func restartPolicies() []string {
 
 func (o *deployOptions) addRestartFlag(cmd *cobra.Command) {
 	cmd.Flags().StringVar(&o.restart, "restart", "", "when to restart the VM: auto (only where it can't be switched live), if-needed (also where the hardware differs), always, never")
-	_ = cmd.RegisterFlagCompletionFunc("restart", cobra.FixedCompletions(restartPolicies(), cobra.ShellCompDirectiveNoFileComp))
 }
 
 // positionals are the arguments of a deploying command, in their order: NAME,

@@ -5,13 +5,13 @@ import (
 	"strings"
 
 	"github.com/spf13/pflag"
+
+	"ferry/internal/cmdline"
 )
 
 // Nix's evaluation options go through to Nix under their own names. Those that
 // take two values are joined before the command line is parsed, since pflag
 // knows options of one value only.
-
-const valueSeparator = "\x1f"
 
 // twoValueOptions are Nix's options with two values.
 func twoValueOptions() map[string]string {
@@ -70,7 +70,7 @@ func joinTwoValueOptions(args []string) []string {
 			out = append(out, args[i])
 			continue
 		}
-		out = append(out, "--"+name+"="+args[i+1]+valueSeparator+args[i+2])
+		out = append(out, "--"+name+"="+args[i+1]+cmdline.ValueSeparator+args[i+2])
 		i += 2
 	}
 	return out
@@ -122,7 +122,7 @@ func (v *nixValue) Set(s string) error {
 	case 1:
 		v.to.words = append(v.to.words, option, s)
 	default:
-		a, b, ok := strings.Cut(s, valueSeparator)
+		a, b, ok := strings.Cut(s, cmdline.ValueSeparator)
 		if !ok || a == "" {
 			return fmt.Errorf("%s needs two values", option)
 		}

@@ -30,6 +30,7 @@ var order = []string{
 	"internal/cli",
 	"internal/helper",
 	"internal/microvmcmd",
+	"internal/completion",
 	"internal/cmdline",
 	"internal/manage",
 	"internal/deploy",

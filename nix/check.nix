@@ -1,11 +1,11 @@
 # The tests of the modules as a check of the flake, with its nixpkgs' `lib`. They
-# need no package set: they only evaluate. Those of ./deploy.nix are not among them:
+# need no package set: they only evaluate. Those of ./tests/deploy.nix are not among them:
 # they read derivations, which flakes may not.
 { pkgs, lib }:
 let
   results = builtins.concatMap (file: import file { inherit lib; }) [
-    ./modules-lib.nix
-    ./host.nix
+    ./tests/modules-lib.nix
+    ./tests/host.nix
   ];
   failed = builtins.filter (result: !result.ok) results;
 in
