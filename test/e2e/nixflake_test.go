@@ -111,6 +111,7 @@ func TestFlakeOfFerry(t *testing.T) {
 			t.Errorf("the modules' folder is %s, and nix/vendor-hash.nix says %s", got, want)
 		}
 	})
+	t.Run("modules", func(t *testing.T) { f.modules() })
 	t.Run("other systems", func(t *testing.T) {
 		for _, system := range []string{"aarch64-linux", "x86_64-darwin", "aarch64-darwin"} {
 			if got := f.sh("nix eval --raw" + standin + ".#packages." + system + ".ferry.drvPath"); !strings.HasSuffix(got, "-ferry-0-unstable-2026-01-02.drv") {
@@ -170,4 +171,24 @@ for file in share/man/man1/ferry-rebuild.1.gz share/bash-completion/completions/
 done
 refers=$(nix-store --query --references "$(readlink -f .)")
 [ -z "$refers" ] || { echo "ferry refers to $refers"; exit 1; }`)
+}
+
+// modules are the flake's own, beside stand-ins for microvm.nix's: they bring this
+// flake's package.
+func (f *flakeTree) modules() {
+	f.t.Helper()
+	expression := `let
+  flake = builtins.getFlake "git+file://$PWD";
+  system = module: (flake.inputs.nixpkgs.lib.nixosSystem {
+    system = "x86_64-linux";
+    modules = [ { networking.hostName = "web"; services.openssh.enable = true; } ] ++ module;
+  }).config;
+  vm = system [ "\${flake}/nix/standin/microvm/microvm.nix" flake.nixosModules.deploy ];
+  host = system [ "\${flake}/nix/standin/microvm/host.nix" flake.nixosModules.host ];
+  ferry = flake.packages.x86_64-linux.ferry.drvPath;
+in [ (vm.ferry.deploy.package.drvPath == ferry) (host.ferry.host.package.drvPath == ferry) vm.microvm.deploy.rebuild.name ]`
+	got := f.sh("nix eval --impure --json --expr \"$(cat <<END\n" + expression + "\nEND\n)\"")
+	if want := `[true,true,"microvm-rebuild"]`; got != want {
+		f.t.Errorf("with the modules: %s, wanted %s", got, want)
+	}
 }
