@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 
 	"ferry/internal/cli"
+	"ferry/internal/completion"
 )
 
 func main() {
@@ -43,10 +44,11 @@ func write(dir, version string) error {
 // files are all files by their names below share/.
 func files(version string) map[string][]byte {
 	found := map[string][]byte{}
-	for _, s := range cli.Shells() {
-		found[s.File] = []byte(s.Script())
+	root := cli.Command()
+	for _, s := range completion.Shells() {
+		found[s.File] = s.Script(root)
 	}
-	for name, page := range pages(cli.Command(), version) {
+	for name, page := range pages(root, version) {
 		found[filepath.Join("man", "man1", name+".1")] = page
 	}
 	return found

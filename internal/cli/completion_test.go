@@ -11,12 +11,13 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"ferry/internal/completion"
 	"ferry/internal/remembered"
 )
 
 // A completion starts its own program to evaluate: here, this one.
 func TestMain(m *testing.M) {
-	if len(os.Args) > 1 && os.Args[1] == renew {
+	if len(os.Args) > 1 && os.Args[1] == completion.RenewName {
 		os.Exit(Main(os.Args))
 	}
 	os.Exit(m.Run())
@@ -174,7 +175,8 @@ func TestEachArgumentAndValueIsDecided(t *testing.T) {
 	// Nobody can know these.
 	free := strings.Fields(`option override-flake extra-experimental-features update-flake check-tcp check-http
 		check-command confirm-timeout activation-limit wait lines branch push repository to cache hydra
-		allow-redirect stall-timeout fetch-limit on-calendar randomized-delay except`)
+		allow-redirect stall-timeout fetch-limit on-calendar randomized-delay except
+		arg argstr timeout`)
 	arguments := strings.Fields("host/probe host/virtiofsd host/vsock-proxy host/timer/run") // on a host; the last has fixed ones
 	eachCommand(newRoot(), func(path []string, cmd *cobra.Command) {
 		_, takes, _ := strings.Cut(cmd.Use, " ")
@@ -191,8 +193,8 @@ func TestEachArgumentAndValueIsDecided(t *testing.T) {
 }
 
 func TestScriptsForThreeShells(t *testing.T) {
-	for _, s := range Shells() {
-		if code, out, errs := run(t, "completion", s.Name); code != 0 || errs != "" || out != s.Script() || !strings.Contains(out, "__complete") {
+	for _, s := range completion.Shells() {
+		if code, out, errs := run(t, "completion", s.Name); code != 0 || errs != "" || out != string(s.Script(newRoot())) || !strings.Contains(out, "__complete") {
 			t.Errorf("%s: exit code %d, %s", s.Name, code, errs)
 		}
 	}

@@ -16,7 +16,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"ferry/internal/cmdline"
-	"ferry/internal/completion"
 	"ferry/internal/deploy"
 	"ferry/internal/flakeupdate"
 	"ferry/internal/helper"
@@ -139,8 +138,8 @@ is needed.`,
 	}
 	root.AddCommand(a.rebuildCommand(), a.installCommand(), a.switchCommand(), a.autostartCommand(), a.listCommand(), a.updateCommand(), a.flakeUpdateCommand(), a.hostCommand())
 	root.AddCommand(a.startCommand(), a.stopCommand(), a.restartCommand(), a.logsCommand(), a.sshCommand(), a.historyCommand(),
-		a.generationsCommand(), a.rollbackCommand(), a.attachCommand(), a.diffCommand(), a.removeCommand(), a.versionCommand(), a.completionCommand(), a.renewCommand())
-	completion.Attach(root, offers(), rememberedDeployments)
+		a.generationsCommand(), a.rollbackCommand(), a.attachCommand(), a.diffCommand(), a.removeCommand(), a.versionCommand())
+	addCompletion(root)
 	cmdline.Strict(root)
 	return root
 }

@@ -49,9 +49,15 @@ func (o *Offers) line(cmd *cobra.Command, args []string, begun string) line {
 	if err != nil || ref == "" {
 		ref = "."
 	}
+	names := func() flake.Outline { return o.Of(cmd.Context(), ref) }
+	for _, instead := range []string{"file", "evaluation"} {
+		if f := cmd.Flags().Lookup(instead); f != nil && f.Changed {
+			names = func() flake.Outline { return flake.Outline{} } // they are not the flake's
+		}
+	}
 	return line{
 		args: args, begun: begun,
-		names:  sync.OnceValue(func() flake.Outline { return o.Of(cmd.Context(), ref) }),
+		names:  sync.OnceValue(names),
 		inputs: func() []string { return inputs(ref) },
 	}
 }
@@ -78,6 +84,7 @@ func arguments(deployments func() []cobra.Completion) map[string]argument {
 		"update":                  line.vms,
 		"list":                    line.hosts,
 		"flake-update":            line.flakeInputs,
+		"doctor":                  inTurn(line.hosts, line.targets),
 		"host setup":              inTurn(line.hosts),
 		"host timer status":       inTurn(line.hosts),
 		"host timer flake-update": inTurn(line.hosts),
@@ -146,6 +153,7 @@ func values() map[string]value {
 		"target": named(line.targets),
 		"flake":  directory, "inputs-from": directory,
 		"netrc": file, "netrc-file": file, "reference-lock-file": file, "from": file,
+		"file": file, "evaluation": file, "include": file,
 		// The first of two values is an input; the other, a flake, comes with it.
 		"override-input": func(l line) (words, cobra.ShellCompDirective) {
 			if strings.Contains(l.begun, cmdline.ValueSeparator) {

@@ -17,8 +17,6 @@ const (
 	// shortPatience where those known may be old. The whole shall take 200 ms.
 	patience      = 2 * time.Second
 	shortPatience = 100 * time.Millisecond
-	// EvaluationLimit is how long an evaluation may take.
-	EvaluationLimit = 30 * time.Second
 )
 
 // Offers are the names in flakes.
@@ -69,14 +67,14 @@ func (e entry) fresh(p place) bool {
 	if e.Failed {
 		age = failedAge
 	}
-	// One from the future is none that this clock has made.
+	// The clock may have been set back since.
 	since := time.Since(e.Time)
 	return since >= 0 && since < age && e.State == p.state()
 }
 
 // Renew evaluates the names of a flake and keeps them. Only one process does so at
 // a time; it is bounded in time by its context.
-func Renew(ctx context.Context, dir, ref string, evaluate func(ctx context.Context, ref string) ([]byte, error)) error {
+func Renew(ctx context.Context, dir, ref string, evaluate Evaluate) error {
 	p, ok := locate(ref)
 	if !ok || dir == "" {
 		return nil

@@ -27,6 +27,27 @@ func TestOutlineIsEvaluatedWithoutSideEffects(t *testing.T) {
 	}
 }
 
+func FuzzDecodeOutline(f *testing.F) {
+	f.Add([]byte(`{"hosts":{"h":"root@h"},"vms":{"web":{"host":"h","target":"root@web","tags":["a"]}},"configurations":["x"]}`))
+	f.Add([]byte(`{"vms":{"web":null}}`))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		o, _ := DecodeOutline(data)
+		for name, vm := range o.VMs {
+			if _, err := microvm.ParseName(string(name)); err != nil {
+				t.Error(err)
+			}
+			if _, known := o.Hosts[vm.Host]; vm.Host != "" && !known {
+				t.Errorf("%s is on %q", name, vm.Host)
+			}
+		}
+		for _, a := range o.Hosts {
+			if _, err := microvm.ParseAddress(a.String()); err != nil {
+				t.Error(err)
+			}
+		}
+	})
+}
+
 func TestDecodeOutline(t *testing.T) {
 	o, err := DecodeOutline([]byte(`{
 		"hosts": {"host1": "root@host1", "h 2": "root@h", "bad": "-oProxyCommand=x", "none": null},

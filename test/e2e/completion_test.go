@@ -25,14 +25,14 @@ func TestCompletionInRealShells(t *testing.T) {
 	in := newInfra(t, `{
       hosts.alpha.address = "root@host1";
       hosts.beta.address = "ssh://root@host2:22";
-      vms.webtab = { host = "alpha"; target = "root@webtab.example.com"; tags = [ "prod" ]; };
+      vms.webtab = { host = "alpha"; target = "root@webtab.example.com"; tags = [ "prod" "$(touch /srv/ran)" "`+"`touch /srv/ran`"+`" ]; };
       vms.dbtab = { host = throw "it is not known yet"; };
     }`, map[string]string{"webtab": vmModule("webtab")})
 	installDocs(t)
 	output(t, world.operator, "rm", "-rf", "/root/.cache/ferry/completion")
 	calls := spyOnNix(t, world.operator)
 	eventually(t, "the flake's names to be known", time.Minute, func() bool {
-		return strings.Contains(in.ferry("__complete", "rebuild", "").want(0).stdout, "webtab\ton alpha; tags: prod\n")
+		return strings.Contains(in.ferry("__complete", "rebuild", "").want(0).stdout, "webtab\ton alpha; tags: prod, $(touch /srv/ran)")
 	})
 	for _, shell := range []struct{ name, start, setUp, list string }{
 		{"bash", "bash --norc -i", ". /usr/share/bash-completion/bash_completion", "\t\t"},
@@ -61,6 +61,7 @@ func TestCompletionInRealShells(t *testing.T) {
 	if said := calls(); strings.Count(said, "nix ") != 1 || !strings.Contains(said, " eval ") {
 		t.Errorf("wanted one evaluation and nothing else of Nix:\n%s", said)
 	}
+	output(t, world.operator, "test", "!", "-e", "/srv/ran")
 	if changed := in.op("git", "-C", in.dir, "status", "--porcelain"); changed != "" {
 		t.Errorf("the flake was changed:\n%s", changed)
 	}
