@@ -43,7 +43,8 @@ func TestNixModules(t *testing.T) {
 	}
 	tested := 0
 	for _, file := range files {
-		if name := filepath.Base(file); !strings.HasSuffix(name, "-once.nix") { // imported by another
+		// The others are imported.
+		if name := filepath.Base(file); name != "default.nix" && !strings.HasSuffix(name, "-once.nix") {
 			tested++
 			bad := output(t, world.operator, "nix", "eval", "--impure", "--json", "--file", dir+"/nix/tests/"+name,
 				"--apply", "f: map (t: removeAttrs t [ ]) (builtins.filter (t: !t.ok) (f { }))")
@@ -83,7 +84,8 @@ let
     modules = [
       (dir + "/nix/standin/microvm/host.nix")
       (import (dir + "/nix/modules/host.nix") { inherit ferry; })
-      { ferry.host = { enable = true; } // host; }
+      { ferry.host.enable = true; }
+      host
     ];
   })) config;
   rule = path: type: r: "${type} ${path} ${r.mode} ${r.user} ${r.group}\n";
@@ -131,12 +133,17 @@ type nixHost struct {
 	*lab.Machine
 }
 
-// becomes gives the host the units of the configuration with these settings of
-// ferry.host.
-func (h *nixHost) becomes(host string) {
+// units builds those of the configuration with this module.
+func (h *nixHost) units(module string) string {
 	h.t.Helper()
-	out := output(h.t, h.Machine, "nix", "build", "--no-link", "--print-out-paths", "--impure", "--expr",
-		fmt.Sprintf("(%s) { dir = %s; host = %s; }", unitsOf, h.dir, host))
+	return output(h.t, h.Machine, "nix", "build", "--no-link", "--print-out-paths", "--impure", "--expr",
+		fmt.Sprintf("(%s) { dir = %s; host = %s; }", unitsOf, h.dir, module))
+}
+
+// becomes gives the host these units.
+func (h *nixHost) becomes(module string) {
+	h.t.Helper()
+	out := h.units(module)
 	output(h.t, h.Machine, "sh", "-euc", likeNixOS, "sh", out)
 	// Words that this systemd doesn't know, and programs that aren't there.
 	said := output(h.t, h.Machine, "sh", "-c", `cd /etc/systemd/system; systemd-analyze verify ferry-*.service microvm@x.service microvm-virtiofsd@x.service 2>&1 | grep -E 'microvm|ferry' | grep -v '/var/lib/microvms/.* is not executable' || :`)
@@ -156,8 +163,8 @@ func TestNixOSHostModule(t *testing.T) {
 	in := newInfra(t, "", map[string]string{"modhost": vmModule("modhost")})
 	h := &nixHost{t: t, dir: bringNix(t, world.host1), Machine: world.host1}
 	during(t, h.Machine, ":", "systemctl stop microvm@modhost; "+notLikeNixOS)
-	const timer = `startGate = { enable = true; startsAtOnce = 1; bootSeconds = 0; };
-		timers.update = { enable = true; onCalendar = [ "` + everyFew + `" ]; vms = [ "modhost" ]; from = "/root/t/nix-modules/runners.json"; restart = "never"; }; `
+	const timer = `ferry.host.startGate = { enable = true; startsAtOnce = 1; bootSeconds = 0; };
+		ferry.host.timers.update = { enable = true; onCalendar = [ "` + everyFew + `" ]; vms = [ "modhost" ]; from = "/root/t/nix-modules/runners.json"; restart = "never"; }; `
 	h.becomes("{ " + timer + "}")
 	if got := h.owner("/var/lib/microvms"); got != "microvm:kvm 775" {
 		t.Fatalf("the state directory is %s", got)
@@ -182,6 +189,14 @@ func TestNixOSHostModule(t *testing.T) {
 	in.ferry("host", "timer", "update", "root@host1", "--on-calendar", "daily", "--from-flake").want(1, "is not as ferry made it")
 	output(t, h.Machine, "systemctl", "stop", "ferry-update.timer")
 
+	// What it says on NixOS instead is a module that does the same.
+	during(t, h.Machine, "touch /etc/NIXOS", "rm -f /etc/NIXOS")
+	module := in.ferry("host", "timer", "update", "root@host1", "--on-calendar", "daily", "modhost", "--hydra", "https://h/jobset/a/b", "--restart", "never").want(1).stdout
+	if got := output(t, h.Machine, "cat", h.units(module)+"/timers.json"); got != `{"update":{"hydra":"https://h/jobset/a/b","restart":"never","vms":["modhost"]}}` {
+		t.Errorf("by the module the settings are %s:\n%s", got, module)
+	}
+	output(t, h.Machine, "rm", "/etc/NIXOS")
+
 	h.protects(in, vm)
 	h.unprotects(vm)
 }
@@ -197,7 +212,7 @@ func (h *nixHost) protects(in *infra, vm vmOn) {
 		}
 	}
 	invocation := vm.invocation()
-	h.becomes("{ protectStateDir = true; }")
+	h.becomes("{ ferry.host.protectStateDir = true; }")
 	output(t, h.Machine, "systemctl", "start", "ferry-protect-state-dir.service")
 	if got := h.owner("/var/lib/microvms") + ", " + h.owner(vm.dir()) + ", " + h.owner(vm.dir()+"/booted"); got != "root:root 755, root:kvm 1775, root:root 777" {
 		t.Fatalf("the directories and `booted` are %s", got)
