@@ -81,6 +81,7 @@ let
   ferry.packages.${system}.ferry = usr "ferry" // { outPath = "/usr/local"; };
   inherit ((import (dir + "/nix/standin/nixpkgs/nixos.nix") { inherit lib; pkgsFor = _: pkgs; } {
     inherit system;
+    specialArgs.dir = dir;
     modules = [
       (dir + "/nix/standin/microvm/host.nix")
       (import (dir + "/nix/modules/host.nix") { inherit ferry; })
@@ -162,7 +163,7 @@ func (h *nixHost) owner(path string) string {
 func TestNixOSHostModule(t *testing.T) {
 	in := newInfra(t, "", map[string]string{"modhost": vmModule("modhost")})
 	h := &nixHost{t: t, dir: bringNix(t, world.host1), Machine: world.host1}
-	during(t, h.Machine, ":", "systemctl stop microvm@modhost; "+notLikeNixOS)
+	during(t, h.Machine, ":", "systemctl stop microvm@modhost microvm-virtiofsd@modhost; rm -rf /var/lib/microvms/declared /run/modhost-*; "+notLikeNixOS)
 	const timer = `ferry.host.startGate = { enable = true; startsAtOnce = 1; bootSeconds = 0; };
 		ferry.host.timers.update = { enable = true; onCalendar = [ "` + everyFew + `" ]; vms = [ "modhost" ]; from = "/root/t/nix-modules/runners.json"; restart = "never"; }; `
 	h.becomes("{ " + timer + "}")
@@ -212,7 +213,13 @@ func (h *nixHost) protects(in *infra, vm vmOn) {
 		}
 	}
 	invocation := vm.invocation()
-	h.becomes("{ ferry.host.protectStateDir = true; }")
+	h.becomes(`{ dir, ... }: {
+		ferry.host.protectStateDir = true;
+		microvm.vms.declared.flake = {
+			outPath = dir;
+			nixosConfigurations.declared.config.microvm.declaredRunner = "` + vm.link("current") + `";
+		};
+	}`)
 	output(t, h.Machine, "systemctl", "start", "ferry-protect-state-dir.service")
 	if got := h.owner("/var/lib/microvms") + ", " + h.owner(vm.dir()) + ", " + h.owner(vm.dir()+"/booted"); got != "root:root 755, root:kvm 1775, root:root 777" {
 		t.Fatalf("the directories and `booted` are %s", got)
@@ -228,11 +235,23 @@ func (h *nixHost) protects(in *infra, vm vmOn) {
 	if got := output(t, h.Machine, "systemctl", "show", "-P", "User", "microvm@modhost"); got != "microvm" {
 		t.Errorf("its hypervisor is %s", got)
 	}
-	in.write("modhost.nix", vmModule("modhost", `lab.note = "2";`, `microvm.binScripts.tap-up = "id -un >/run/modhost-tap";`))
+	in.write("modhost.nix", vmModule("modhost", `lab.note = "2";`, `microvm.binScripts.tap-up = "id -un >/run/modhost-tap";`,
+		`microvm.binScripts.microvm-register = "pwd >/run/modhost-registered; id -un >>/run/modhost-registered";`,
+		`microvm.shares = [{ tag = "x"; proto = "virtiofs"; source = "/var/lib/microvms/modhost/data"; mountPoint = "/x"; }];`))
+	output(t, h.Machine, "runuser", "-u", "microvm", "-g", "kvm", "--", "sh", "-euc", `cd "$1"; mkdir data; ln -s /root supervisord.log`, "sh", vm.dir())
 	in.ferry("rebuild", "modhost", toHost1).want(0, "restarted")
 	mustBeUp(t, vm)
-	if got := output(t, h.Machine, "cat", "/run/modhost-tap"); got != "root" {
-		t.Errorf("its tap-up ran as %q", got)
+	if got := output(t, h.Machine, "cat", "/run/modhost-tap", "/run/modhost-registered"); got != "root\n/\nroot" {
+		t.Errorf("its scripts ran as, or in: %q", got)
+	}
+	output(t, h.Machine, "runuser", "-u", "microvm", "-g", "kvm", "--", "socat", "-u", "OPEN:/dev/null", "UNIX-CONNECT:"+vm.dir()+"/modhost-virtiofs-x.sock")
+
+	// A VM of the host's own configuration: no link is followed that was there.
+	output(t, h.Machine, "sh", "-euc", `cd /var/lib/microvms; mkdir declared; chown root:kvm declared; chmod 1775 declared; cd declared
+runuser -u microvm -g kvm -- ln -s /run/modhost-canary flake; runuser -u microvm -g kvm -- ln -s /tmp current
+systemctl start install-microvm-declared`)
+	if got := output(t, h.Machine, "sh", "-c", `cd /var/lib/microvms/declared; stat -c '%U %F' . current flake; readlink current; cat flake; ls /run/modhost-canary 2>/dev/null || :`); !strings.HasPrefix(got, "root directory\nroot symbolic link\nroot regular file\n"+vm.link("old")+"\n/nix/store/") || strings.Contains(got, "canary") {
+		t.Errorf("it was installed as\n%s", got)
 	}
 
 	// A runner that user microvm has planted runs as nobody.
