@@ -90,7 +90,7 @@ let
     ];
   })) config;
   rule = path: type: r: "${type} ${path} ${r.mode} ${r.user} ${r.group}\n";
-  files = lib.mapAttrs (_: u: u.text) config.systemd.units // {
+  files = lib.mapAttrs (_: u: u.text) (lib.filterAttrs (_: u: u.overrideStrategy != "asDropin") config.systemd.units) // {
     "tmpfiles.conf" = lib.concatStrings (lib.concatMap (rules:
       lib.concatLists (lib.mapAttrsToList (path: types: lib.mapAttrsToList (rule path) types) rules))
       (lib.attrValues config.systemd.tmpfiles.settings));
@@ -217,7 +217,11 @@ func (h *nixHost) protects(in *infra, vm vmOn) {
 		ferry.host.protectStateDir = true;
 		microvm.vms.declared.flake = {
 			outPath = dir;
-			nixosConfigurations.declared.config.microvm.declaredRunner = "` + vm.link("current") + `";
+			nixosConfigurations.declared.config = {
+				microvm.declaredRunner = { outPath = "` + vm.link("current") + `"; supportsNotifySocket = false; registerWithMachined = false; };
+				microvm.shares = [ ];
+				system.build.toplevel = "/nix/store";
+			};
 		};
 	}`)
 	output(t, h.Machine, "systemctl", "start", "ferry-protect-state-dir.service")
