@@ -75,6 +75,10 @@ lint: ## formatting, vet, builds for other platforms, staticcheck, module file
 vendor-hash: ## nix/vendor-hash.nix, after modules or their imports have changed
 	cd tools && $(GO) run ./vendorhash
 
+.PHONY: nix-options
+nix-options: ## docs/nix-options.md, after an option of a Nix module has changed; needs Nix
+	nix --extra-experimental-features nix-command eval --impure --raw --file nix/options.nix --apply 'f: f { }' >docs/nix-options.md
+
 .PHONY: build
 build: ## bin/ferry, static, with the helpers for hosts in it; GOOS, GOARCH: for another machine; VERSION=TAG: a release
 	GOOS= GOARCH= $(GO) run ./cmd/build -o bin/ferry -version '$(VERSION)' -for '$(or $(GOOS),$(shell $(GO) env GOHOSTOS))/$(or $(GOARCH),$(shell $(GO) env GOHOSTARCH))'

@@ -43,7 +43,8 @@ func TestNixModules(t *testing.T) {
 	}
 	tested := 0
 	for _, file := range files {
-		if name := filepath.Base(file); !strings.HasSuffix(name, "-once.nix") { // imported by another
+		// The others are imported.
+		if name := filepath.Base(file); name != "default.nix" && !strings.HasSuffix(name, "-once.nix") {
 			tested++
 			bad := output(t, world.operator, "nix", "eval", "--impure", "--json", "--file", dir+"/nix/tests/"+name,
 				"--apply", "f: map (t: removeAttrs t [ ]) (builtins.filter (t: !t.ok) (f { }))")
@@ -80,14 +81,16 @@ let
   ferry.packages.${system}.ferry = usr "ferry" // { outPath = "/usr/local"; };
   inherit ((import (dir + "/nix/standin/nixpkgs/nixos.nix") { inherit lib; pkgsFor = _: pkgs; } {
     inherit system;
+    specialArgs.dir = dir;
     modules = [
       (dir + "/nix/standin/microvm/host.nix")
       (import (dir + "/nix/modules/host.nix") { inherit ferry; })
-      { ferry.host = { enable = true; } // host; }
+      { ferry.host.enable = true; }
+      host
     ];
   })) config;
   rule = path: type: r: "${type} ${path} ${r.mode} ${r.user} ${r.group}\n";
-  files = lib.mapAttrs (_: u: u.text) config.systemd.units // {
+  files = lib.mapAttrs (_: u: u.text) (lib.filterAttrs (_: u: u.overrideStrategy != "asDropin") config.systemd.units) // {
     "tmpfiles.conf" = lib.concatStrings (lib.concatMap (rules:
       lib.concatLists (lib.mapAttrsToList (path: types: lib.mapAttrsToList (rule path) types) rules))
       (lib.attrValues config.systemd.tmpfiles.settings));
@@ -131,12 +134,17 @@ type nixHost struct {
 	*lab.Machine
 }
 
-// becomes gives the host the units of the configuration with these settings of
-// ferry.host.
-func (h *nixHost) becomes(host string) {
+// units builds those of the configuration with this module.
+func (h *nixHost) units(module string) string {
 	h.t.Helper()
-	out := output(h.t, h.Machine, "nix", "build", "--no-link", "--print-out-paths", "--impure", "--expr",
-		fmt.Sprintf("(%s) { dir = %s; host = %s; }", unitsOf, h.dir, host))
+	return output(h.t, h.Machine, "nix", "build", "--no-link", "--print-out-paths", "--impure", "--expr",
+		fmt.Sprintf("(%s) { dir = %s; host = %s; }", unitsOf, h.dir, module))
+}
+
+// becomes gives the host these units.
+func (h *nixHost) becomes(module string) {
+	h.t.Helper()
+	out := h.units(module)
 	output(h.t, h.Machine, "sh", "-euc", likeNixOS, "sh", out)
 	// Words that this systemd doesn't know, and programs that aren't there.
 	said := output(h.t, h.Machine, "sh", "-c", `cd /etc/systemd/system; systemd-analyze verify ferry-*.service microvm@x.service microvm-virtiofsd@x.service 2>&1 | grep -E 'microvm|ferry' | grep -v '/var/lib/microvms/.* is not executable' || :`)
@@ -155,9 +163,9 @@ func (h *nixHost) owner(path string) string {
 func TestNixOSHostModule(t *testing.T) {
 	in := newInfra(t, "", map[string]string{"modhost": vmModule("modhost")})
 	h := &nixHost{t: t, dir: bringNix(t, world.host1), Machine: world.host1}
-	during(t, h.Machine, ":", "systemctl stop microvm@modhost; "+notLikeNixOS)
-	const timer = `startGate = { enable = true; startsAtOnce = 1; bootSeconds = 0; };
-		timers.update = { enable = true; onCalendar = [ "` + everyFew + `" ]; vms = [ "modhost" ]; from = "/root/t/nix-modules/runners.json"; restart = "never"; }; `
+	during(t, h.Machine, ":", "systemctl stop microvm@modhost microvm-virtiofsd@modhost; rm -rf /var/lib/microvms/declared /run/modhost-*; "+notLikeNixOS)
+	const timer = `ferry.host.startGate = { enable = true; startsAtOnce = 1; bootSeconds = 0; };
+		ferry.host.timers.update = { enable = true; onCalendar = [ "` + everyFew + `" ]; vms = [ "modhost" ]; from = "/root/t/nix-modules/runners.json"; restart = "never"; }; `
 	h.becomes("{ " + timer + "}")
 	if got := h.owner("/var/lib/microvms"); got != "microvm:kvm 775" {
 		t.Fatalf("the state directory is %s", got)
@@ -182,6 +190,14 @@ func TestNixOSHostModule(t *testing.T) {
 	in.ferry("host", "timer", "update", "root@host1", "--on-calendar", "daily", "--from-flake").want(1, "is not as ferry made it")
 	output(t, h.Machine, "systemctl", "stop", "ferry-update.timer")
 
+	// What it says on NixOS instead is a module that does the same.
+	during(t, h.Machine, "touch /etc/NIXOS", "rm -f /etc/NIXOS")
+	module := in.ferry("host", "timer", "update", "root@host1", "--on-calendar", "daily", "modhost", "--hydra", "https://h/jobset/a/b", "--restart", "never").want(1).stdout
+	if got := output(t, h.Machine, "cat", h.units(module)+"/timers.json"); got != `{"update":{"hydra":"https://h/jobset/a/b","restart":"never","vms":["modhost"]}}` {
+		t.Errorf("by the module the settings are %s:\n%s", got, module)
+	}
+	output(t, h.Machine, "rm", "/etc/NIXOS")
+
 	h.protects(in, vm)
 	h.unprotects(vm)
 }
@@ -197,7 +213,17 @@ func (h *nixHost) protects(in *infra, vm vmOn) {
 		}
 	}
 	invocation := vm.invocation()
-	h.becomes("{ protectStateDir = true; }")
+	h.becomes(`{ dir, ... }: {
+		ferry.host.protectStateDir = true;
+		microvm.vms.declared.flake = {
+			outPath = dir;
+			nixosConfigurations.declared.config = {
+				microvm.declaredRunner = { outPath = "` + vm.link("current") + `"; supportsNotifySocket = false; registerWithMachined = false; };
+				microvm.shares = [ ];
+				system.build.toplevel = "/nix/store";
+			};
+		};
+	}`)
 	output(t, h.Machine, "systemctl", "start", "ferry-protect-state-dir.service")
 	if got := h.owner("/var/lib/microvms") + ", " + h.owner(vm.dir()) + ", " + h.owner(vm.dir()+"/booted"); got != "root:root 755, root:kvm 1775, root:root 777" {
 		t.Fatalf("the directories and `booted` are %s", got)
@@ -213,11 +239,23 @@ func (h *nixHost) protects(in *infra, vm vmOn) {
 	if got := output(t, h.Machine, "systemctl", "show", "-P", "User", "microvm@modhost"); got != "microvm" {
 		t.Errorf("its hypervisor is %s", got)
 	}
-	in.write("modhost.nix", vmModule("modhost", `lab.note = "2";`, `microvm.binScripts.tap-up = "id -un >/run/modhost-tap";`))
+	in.write("modhost.nix", vmModule("modhost", `lab.note = "2";`, `microvm.binScripts.tap-up = "id -un >/run/modhost-tap";`,
+		`microvm.binScripts.microvm-register = "pwd >/run/modhost-registered; id -un >>/run/modhost-registered";`,
+		`microvm.shares = [{ tag = "x"; proto = "virtiofs"; source = "/var/lib/microvms/modhost/data"; mountPoint = "/x"; }];`))
+	output(t, h.Machine, "runuser", "-u", "microvm", "-g", "kvm", "--", "sh", "-euc", `cd "$1"; mkdir data; ln -s /root supervisord.log`, "sh", vm.dir())
 	in.ferry("rebuild", "modhost", toHost1).want(0, "restarted")
 	mustBeUp(t, vm)
-	if got := output(t, h.Machine, "cat", "/run/modhost-tap"); got != "root" {
-		t.Errorf("its tap-up ran as %q", got)
+	if got := output(t, h.Machine, "cat", "/run/modhost-tap", "/run/modhost-registered"); got != "root\n/\nroot" {
+		t.Errorf("its scripts ran as, or in: %q", got)
+	}
+	output(t, h.Machine, "runuser", "-u", "microvm", "-g", "kvm", "--", "socat", "-u", "OPEN:/dev/null", "UNIX-CONNECT:"+vm.dir()+"/modhost-virtiofs-x.sock")
+
+	// A VM of the host's own configuration: no link is followed that was there.
+	output(t, h.Machine, "sh", "-euc", `cd /var/lib/microvms; mkdir declared; chown root:kvm declared; chmod 1775 declared; cd declared
+runuser -u microvm -g kvm -- ln -s /run/modhost-canary flake; runuser -u microvm -g kvm -- ln -s /tmp current
+systemctl start install-microvm-declared`)
+	if got := output(t, h.Machine, "sh", "-c", `cd /var/lib/microvms/declared; stat -c '%U %F' . current flake; readlink current; cat flake; ls /run/modhost-canary 2>/dev/null || :`); !strings.HasPrefix(got, "root directory\nroot symbolic link\nroot regular file\n"+vm.link("old")+"\n/nix/store/") || strings.Contains(got, "canary") {
+		t.Errorf("it was installed as\n%s", got)
 	}
 
 	// A runner that user microvm has planted runs as nobody.
