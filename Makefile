@@ -32,6 +32,7 @@ test-all: test ## all tests, all faults, and each fuzz target for a while (root,
 .PHONY: unit
 unit: ## the tests that need nothing but Go
 	$(GO) test ./...
+	cd tools && $(GO) test ./...
 	$(GO) test -tags model -run TestRandomHistories ./internal/host -model.runs=$(HISTORIES) -model.seed=$(SEED)
 
 .PHONY: lab-core
@@ -68,11 +69,15 @@ lint: ## formatting, vet, builds for other platforms, staticcheck, module file
 	$(GO) tool -modfile=tools/go.mod staticcheck -tags lab ./...
 	$(GO) mod tidy -diff
 	$(GO) mod verify
-	cd tools && $(GO) vet ./... && $(GO) run ./vendorhash -check
+	cd tools && $(GO) vet ./... && $(GO) tool staticcheck ./... && $(GO) mod tidy -diff && $(GO) run ./vendorhash -check
 
 .PHONY: vendor-hash
 vendor-hash: ## nix/vendor-hash.nix, after modules or their imports have changed
 	cd tools && $(GO) run ./vendorhash
+
+.PHONY: nix-options
+nix-options: ## docs/nix-options.md, after an option of a Nix module has changed; needs Nix
+	nix --extra-experimental-features nix-command eval --impure --raw --file nix/options.nix --apply 'f: f { }' >docs/nix-options.md
 
 .PHONY: build
 build: ## bin/ferry, static, with the helpers for hosts in it; GOOS, GOARCH: for another machine; VERSION=TAG: a release

@@ -52,15 +52,19 @@
       formatter = forAll (_: pkgs: pkgs.nixfmt-tree);
 
       checks = forAll (
-        system: _: {
+        system: pkgs: {
           package = self.packages.${system}.ferry;
           vendor-hash = self.packages.${system}.ferry.goModules;
+          modules = import ./nix/check.nix {
+            inherit pkgs;
+            inherit (nixpkgs) lib;
+          };
         }
       );
 
       nixosModules = builtins.mapAttrs (
         name: file: {
-          _file = "${file}";
+          _file = toString file;
           key = "ferry#${name}";
           imports = [ (import file { ferry = self; }) ];
         }

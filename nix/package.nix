@@ -14,7 +14,10 @@ let
   mod = builtins.readFile ../go.mod;
   sums = builtins.hashString "sha256" (mod + builtins.readFile ../go.sum);
 
-  needed = builtins.head (builtins.match ".*\ngo ([0-9.]+)\n.*" mod);
+  # The line `go 1.26.0`.
+  needed = lib.removePrefix "go " (
+    lib.findFirst (lib.hasPrefix "go ") "go 1" (lib.splitString "\n" mod)
+  );
   builder =
     if lib.versionAtLeast go.version needed then
       buildGoModule

@@ -41,7 +41,7 @@ func (m *Machine) start(ctx context.Context) error {
 	script.WriteString(`exec "$@"`)
 	nspawn := m.nspawnArgs()
 	if m.kind == kindOperator {
-		goes, err := m.lab.goBinds(ctx)
+		goes, err := goBinds(ctx)
 		if err != nil {
 			return err
 		}

@@ -182,11 +182,11 @@ in
     };
 
     timers.update = timerOptions "updates this host's VMs (`ferry update`)" // {
-      hydra = maybe (types.strMatching "https?://[^[:space:]]+") {
+      hydra = maybe (types.strMatching "https?://[^[:space:]]+" // { description = "URL"; }) {
         example = "https://hydra.example.org/jobset/infra/main";
         description = "A jobset or job of Hydra that builds the VMs. Of `hydra`, `from` and `fromFlake` there must be one.";
       };
-      from = maybe (types.strMatching "(https?:/)?/[^\n]+") {
+      from = maybe (types.strMatching "(https?:/)?/[^\n]+" // { description = "URL or absolute path of the host"; }) {
         example = "https://ci.example.org/runners.json";
         description = "A URL, or an absolute path of the host, of a file that says which runner each VM should have.";
       };

@@ -64,14 +64,18 @@ func run(root string, check bool) error {
 	if !check {
 		return os.WriteFile(file, []byte(now.String()), 0o644)
 	}
-	if was := field(old, "go"); minor(was) != minor(now.goVersion) {
+	outdated := fmt.Errorf("%s is out of date (it says %s, now it would be %s): run `make vendor-hash`", file, field(old, "hash"), now.hash)
+	was := field(old, "go")
+	switch {
+	case field(old, "sums") != now.sums:
+		return outdated
+	case minor(was) != minor(now.goVersion):
 		fmt.Fprintf(os.Stderr, "vendorhash: not compared: %s was made with Go %s, and this is %s\n", file, was, now.goVersion)
 		return nil
+	case field(old, "hash") != now.hash:
+		return outdated
 	}
-	if field(old, "hash") == now.hash && field(old, "sums") == now.sums {
-		return nil // another patch release of Go, the same folder
-	}
-	return fmt.Errorf("%s is out of date (%s is now %s): run `make vendor-hash`", file, field(old, "hash"), now.hash)
+	return nil // another patch release of Go, the same folder
 }
 
 // minor is 1.26 of 1.26.8: within it, Go's folder stays the same.

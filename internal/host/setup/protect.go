@@ -23,6 +23,9 @@ const protectionVersion = 1
 type protection struct {
 	Version int              `json:"version"`
 	Was     map[string]owned `json:"was"`
+	// Complete: all that was there before has been looked at. From then on, what is
+	// in a directory of root's is not taken over.
+	Complete bool `json:"complete,omitempty"`
 }
 
 // Protector makes the state directory of a host with microvm.nix's units root's,
@@ -43,10 +46,11 @@ func NewProtector(log func(string)) (*Protector, error) {
 	return &Protector{Setup: &Setup{}, Log: log}, nil
 }
 
-// Protect takes over the state directory, and the directories of VMs that are not
-// protected yet. What is in a protected one is left alone, so whatever somebody
-// plants there later is not taken over by the next run. A VM that can't be taken
-// over whole doesn't keep the others from it; the error names all that is left.
+// Protect takes over the state directory and, the first time, the directories of
+// all VMs; later those that are not protected yet. What is in a protected one is
+// left alone then, so whatever somebody plants there is not taken over by the next
+// run. A VM that can't be taken over whole doesn't keep the others from it; the error
+// names all that is left.
 func (p *Protector) Protect() error {
 	unlock, err := p.lock()
 	if err != nil {
@@ -76,6 +80,10 @@ func (p *Protector) Protect() error {
 			failed = errors.Join(failed, fmt.Errorf("%s: %w", n, err))
 		}
 	}
+	if !was.Complete {
+		was.Complete = true
+		failed = errors.Join(failed, p.writeProtection(was))
+	}
 	return failed
 }
 
@@ -102,7 +110,7 @@ func (p *Protector) protectStateDir() error {
 func (p *Protector) protectVM(was *protection, n microvm.Name) error {
 	vm := p.layout().VM(n)
 	protected, isVM, err := vm.Protected()
-	if err != nil || protected || !isVM {
+	if err != nil || !isVM || protected && was.Complete {
 		return err
 	}
 	fi, err := os.Lstat(vm.Path())

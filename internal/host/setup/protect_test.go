@@ -125,6 +125,30 @@ func TestUnprotectGivesBootedOfNewVMs(t *testing.T) {
 	}
 }
 
+// A directory that is root's in one of microvm's was not protected: it could be
+// renamed, and `booted` is the VM user's.
+func TestProtectTakesOverDirectoriesOfFerry(t *testing.T) {
+	p, m := given(t)
+	uid, _, _ := p.user()
+	web := m.path(stateDir + "/web")
+	// As tmpfiles may have left the directory above, before the first run.
+	if err := errors.Join(os.Chown(web, 0, 0), os.Chmod(web, 0o775|fs.ModeSticky), os.Chown(m.path(stateDir), 0, 0), os.Chmod(m.path(stateDir), 0o755)); err != nil {
+		t.Fatal(err)
+	}
+	if err := p.Protect(); err != nil {
+		t.Fatal(err)
+	}
+	if m.uid(stateDir+"/web/booted") != 0 {
+		t.Error("`booted` is not root's")
+	}
+	if err := p.Unprotect(); err != nil {
+		t.Fatal(err)
+	}
+	if m.uid(stateDir) != uid || m.uid(stateDir+"/web/booted") != uid || m.uid(stateDir+"/web") != 0 {
+		t.Error("it was not given back")
+	}
+}
+
 // What somebody plants in a protected directory is not made root's by a later run.
 func TestProtectTakesNothingPlanted(t *testing.T) {
 	p, m := given(t)

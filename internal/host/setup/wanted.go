@@ -113,11 +113,16 @@ const nixosAdvice = `# In the flake of the host's own configuration:
 {
   inputs.microvm.url = "github:microvm-nix/microvm.nix";
   inputs.microvm.inputs.nixpkgs.follows = "nixpkgs";
-  outputs = { nixpkgs, microvm, ... }: {
+  inputs.ferry.url = "github:example/ferry"; # or wherever you have its source from
+  outputs = { nixpkgs, microvm, ferry, ... }: {
     nixosConfigurations.HOST = nixpkgs.lib.nixosSystem {
       modules = [
         microvm.nixosModules.host
-        { microvm.autostart = [ ]; } # names of the VMs that start with the host
+        ferry.nixosModules.host # settling at boot, timers and more: docs/nix.md
+        {
+          microvm.autostart = [ ]; # names of the VMs that start with the host
+          ferry.host.enable = true;
+        }
       ];
     };
   };

@@ -356,7 +356,7 @@ rec {
     t:
     addCheck (listOf t) (l: l != [ ])
     // {
-      description = "non-empty ${(listOf t).description}";
+      description = "non-empty ${noun (listOf t)}";
       emptyValue = { };
     };
 
