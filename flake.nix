@@ -72,16 +72,9 @@
 
       lib = import ./nix/lib.nix { ferry = self; };
 
-    }
-    // (
-      if builtins.pathExists ./nix/template/flake.nix then
-        {
-          templates.default = {
-            path = ./nix/template;
-            description = "A host and a MicroVM on it, deployed with ferry";
-          };
-        }
-      else
-        { }
-    );
+      templates.default = {
+        path = ./nix/template;
+        description = "A host and a MicroVM on it, deployed with ferry";
+      };
+    };
 }

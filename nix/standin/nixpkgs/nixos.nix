@@ -198,6 +198,11 @@ let
         networking.domain = option (types.nullOr types.str) null;
         services.openssh.enable = option types.bool false;
         services.openssh.ports = option (types.listOf types.port) [ 22 ];
+        services.openssh.hostKeys = option (types.listOf types.attrs) [ ];
+        services.nginx = option (types.attrsOf types.unspecified) { };
+        networking.useNetworkd = option types.bool false;
+        networking.firewall.allowedTCPPorts = option (types.listOf types.port) [ ];
+        systemd.network = option (types.attrsOf types.unspecified) { };
         system.stateVersion = option types.str "26.05";
         system.switch.enable = option types.bool true;
         system.activationScripts = option (types.attrsOf types.unspecified) { };
