@@ -15,6 +15,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"ferry/docs"
 	"ferry/internal/cmdline"
 	"ferry/internal/deploy"
 	"ferry/internal/flakeupdate"
@@ -106,6 +107,9 @@ func (a *app) printError(err error) {
 		e.State = string(de.VM) + ": " + de.State
 	}
 	e.Print(a.ui)
+	if s, known := docs.Troubleshooting(string(e.See)); known { // a host may name any
+		a.ui.More("ferry explain " + s.Name)
+	}
 }
 
 func (a *app) rootCommand() *cobra.Command {
@@ -138,7 +142,7 @@ is needed.`,
 	}
 	root.AddCommand(a.rebuildCommand(), a.installCommand(), a.switchCommand(), a.autostartCommand(), a.listCommand(), a.updateCommand(), a.flakeUpdateCommand(), a.hostCommand())
 	root.AddCommand(a.startCommand(), a.stopCommand(), a.restartCommand(), a.logsCommand(), a.sshCommand(), a.historyCommand(),
-		a.generationsCommand(), a.rollbackCommand(), a.attachCommand(), a.diffCommand(), a.removeCommand(), a.versionCommand())
+		a.generationsCommand(), a.rollbackCommand(), a.attachCommand(), a.diffCommand(), a.removeCommand(), a.explainCommand(), a.versionCommand())
 	cmdline.Strict(root)
 	return root
 }

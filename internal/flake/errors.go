@@ -8,6 +8,7 @@ import (
 
 	"ferry/internal/microvm"
 	"ferry/internal/nix"
+	"ferry/internal/trouble"
 )
 
 // UnknownVMError is a name that the flake has no nixosConfigurations for.
@@ -30,6 +31,9 @@ func (e *UnknownVMError) Error() string {
 	}
 	return msg
 }
+
+// Section is the section of docs/troubleshooting.md about it.
+func (*UnknownVMError) Section() trouble.Section { return trouble.UnknownVM }
 
 // Hint is what to do next.
 func (e *UnknownVMError) Hint() string {
@@ -69,10 +73,28 @@ func (e *EvalError) Error() string {
 	return msg
 }
 
+// Section is the section of docs/troubleshooting.md about it.
+func (e *EvalError) Section() trouble.Section {
+	switch {
+	case trouble.Of(e.Err) != "": // a full disk, say
+		return trouble.Of(e.Err)
+	case e.NoFlake():
+		return trouble.FlakeNotFound
+	case e.untracked():
+		return trouble.UntrackedFile
+	}
+	return trouble.EvaluationFailed
+}
+
 // Hint is what to do next.
 func (e *EvalError) Hint() string {
-	if e.NoFlake() {
+	switch {
+	case trouble.Of(e.Err) != "":
+		return trouble.Hint(e.Err)
+	case e.NoFlake():
 		return "run ferry in the flake's directory, or name it with --flake"
+	case e.untracked():
+		return "if that file is there, git does not know it yet: `git add` it, since Nix sees only those files of a repository that git tracks"
 	}
 	return "correct it there; --show-trace shows how Nix came to it"
 }
@@ -81,6 +103,10 @@ func (e *EvalError) Hint() string {
 func (e *EvalError) NoFlake() bool {
 	return strings.Contains(e.Message, "flake.nix") && e.Position == ""
 }
+
+// untracked reports whether a file is missing in the copy of the flake that Nix
+// evaluates; it may be there in the work tree.
+func (e *EvalError) untracked() bool { return untrackedPattern.MatchString(e.Message) }
 
 // Unwrap gives the *nix.EvalFailure.
 func (e *EvalError) Unwrap() error { return e.Err }
@@ -97,7 +123,10 @@ var (
 	errorPattern    = regexp.MustCompile(`^ *error: ?(.*)$`)
 	positionPattern = regexp.MustCompile(`^ *at (\S.*:[0-9]+:[0-9]+):?$`)
 	codePattern     = regexp.MustCompile(`^ *[0-9]* *\|`)
-	truncPattern    = regexp.MustCompile(`\(stack trace truncated; use '--show-trace'.*\)`)
+	// 2.26: path '/nix/store/…-source/vms/web.nix' does not exist. 2.31 and newer:
+	// Path 'vms/web.nix' in the repository "…" is not tracked by Git.
+	untrackedPattern = regexp.MustCompile(`is not tracked by Git|[Pp]ath '[^']*' does not exist( in Git repository|$)|getting status of '/nix/store/[^']*': No such file`)
+	truncPattern     = regexp.MustCompile(`\(stack trace truncated; use '--show-trace'.*\)`)
 )
 
 // newEvalError trims what Nix said to its message and the nearest position.

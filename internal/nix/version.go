@@ -7,6 +7,8 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+
+	"ferry/internal/trouble"
 )
 
 // Version is what `nix --version` says.
@@ -75,6 +77,9 @@ type VersionError struct {
 func (e *VersionError) Error() string {
 	return fmt.Sprintf("%s has Nix %s, ferry needs %s or newer", e.Where, e.Found, OldestVersion())
 }
+
+// Section is the section of docs/troubleshooting.md about it.
+func (*VersionError) Section() trouble.Section { return trouble.OldNix }
 
 // Hint is what to do next.
 func (e *VersionError) Hint() string { return "upgrade Nix there" }

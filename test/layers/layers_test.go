@@ -52,6 +52,8 @@ var order = []string{
 	"internal/ui",
 	"internal/microvm",
 	"internal/shell",
+	"internal/trouble",
+	"docs",
 }
 
 // rooms are packages inside a layer, from the top down, that have an order among
@@ -82,7 +84,7 @@ var starts = map[string]string{"cmd/ferry": "internal/cli", "cmd/ferry-helper": 
 // notOnHosts is what the host's program must not contain: SSH, deployments, the
 // operator's commands.
 var notOnHosts = []string{"internal/cli", "internal/manage", "internal/deploy", "internal/update", "internal/flakeupdate",
-	"internal/hydra", "internal/fetch", "internal/guest", "internal/remote", "internal/helperbin", "internal/remembered"}
+	"internal/hydra", "internal/fetch", "internal/guest", "internal/remote", "internal/helperbin", "internal/remembered", "docs"}
 
 // lab is beside the order: it may import everything, and ferry nothing of it.
 const lab = "internal/lab"

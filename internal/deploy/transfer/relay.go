@@ -10,6 +10,7 @@ import (
 	"ferry/internal/hostapi"
 	"ferry/internal/microvm"
 	"ferry/internal/nix"
+	"ferry/internal/trouble"
 )
 
 // Fetch says which runner comes from which cache.
@@ -97,5 +98,5 @@ func (w Way) notRelayed(ctx context.Context, err error, cache, where string) err
 		}
 		message = fmt.Sprintf("not accepted by %s: %s", where, nix.DescribeSigners(p, signers, trusted))
 	}
-	return hostapi.Refuse(message, hint)
+	return hostapi.Refuse(message, hint).About(trouble.UnsignedPath)
 }

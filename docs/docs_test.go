@@ -1,0 +1,27 @@
+package docs
+
+import "testing"
+
+func TestSectionsArePlainText(t *testing.T) {
+	in := "See [confirm](confirm.md#x), [this](#y) and [that](https://example.org).\n\n```console\n$ ls\n```\n"
+	if got, want := plain(in), "See confirm (docs/confirm.md), this and that.\n\n    $ ls\n"; got != want {
+		t.Errorf("%q", got)
+	}
+}
+
+func TestSectionsAreFoundByTheirAnchors(t *testing.T) {
+	all := TroubleshootingSections()
+	if len(all) < 20 {
+		t.Errorf("only %d sections", len(all))
+	}
+	seen := map[string]bool{}
+	for _, s := range all {
+		if found, ok := Troubleshooting(s.Name); !ok || found != s || seen[s.Name] || s.Text == "" {
+			t.Errorf("%q: %+v", s.Name, found)
+		}
+		seen[s.Name] = true
+	}
+	if _, ok := Troubleshooting(""); ok {
+		t.Error("there is a section without a name")
+	}
+}
