@@ -129,10 +129,32 @@ var (
 	truncPattern     = regexp.MustCompile(`\(stack trace truncated; use '--show-trace'.*\)`)
 )
 
+// sourceRoots are the names by which Nix calls the flake's source in positions:
+// its place in the store (2.26), the work tree, or the locked reference (2.34).
+func sourceRoots(m *nix.Metadata) []string {
+	var roots []string
+	if m.Path != "" {
+		roots = append(roots, m.Path)
+	}
+	for _, url := range []string{m.URL, m.ResolvedURL} {
+		if url == "" {
+			continue
+		}
+		roots = append(roots, "«"+url+"»")
+		location, _, _ := strings.Cut(url, "?")
+		for _, scheme := range []string{"git+file://", "path:"} {
+			if dir, ok := strings.CutPrefix(location, scheme); ok && len(dir) > 1 && strings.HasPrefix(dir, "/") {
+				roots = append(roots, strings.TrimSuffix(dir, "/"))
+			}
+		}
+	}
+	return roots
+}
+
 // newEvalError trims what Nix said to its message and the nearest position.
-// Positions in sourcePath, the flake's place in the store, are shown relative to
-// the flake and win over those in its inputs; it may be empty.
-func newEvalError(ref, sourcePath string, failure *nix.EvalFailure) *EvalError {
+// Positions in one of the roots, the flake's source, are shown relative to the
+// flake and win over those in its inputs.
+func newEvalError(ref string, roots []string, failure *nix.EvalFailure) *EvalError {
 	e := &EvalError{Ref: ref, Err: failure}
 	start := -1
 	for i, line := range failure.Stderr {
@@ -148,7 +170,7 @@ func newEvalError(ref, sourcePath string, failure *nix.EvalFailure) *EvalError {
 		return e
 	}
 	e.Message = messageFrom(failure.Stderr[start:])
-	e.Position = nearestPosition(failure.Stderr, start, sourcePath)
+	e.Position = nearestPosition(failure.Stderr, start, roots)
 	return e
 }
 
@@ -178,13 +200,14 @@ func bounded(lines []string) string {
 
 // nearestPosition prefers the position that stands with the message, then the
 // innermost trace in the flake itself, then the innermost trace anywhere.
-func nearestPosition(lines []string, start int, sourcePath string) string {
+func nearestPosition(lines []string, start int, roots []string) string {
 	relative := func(pos string) (string, bool) {
-		rest, ok := strings.CutPrefix(pos, sourcePath+"/")
-		if sourcePath == "" || !ok {
-			return pos, false
+		for _, root := range roots {
+			if rest, ok := strings.CutPrefix(pos, root+"/"); ok {
+				return rest, true
+			}
 		}
-		return rest, true
+		return pos, false
 	}
 	last := ""
 	for i, line := range slices.Backward(lines) {
