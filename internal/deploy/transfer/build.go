@@ -138,7 +138,7 @@ func (w Way) push(ctx context.Context, out microvm.StorePath, from Place, substi
 	switch {
 	case req.From == "" && req.To == "":
 		return nil // built in place
-	case w.Host.SudoPassword():
+	case w.Host.Streams():
 		return w.pushThroughHelper(ctx, req, from)
 	}
 	w.Report.Step("copying %s to %s", out, w.To)

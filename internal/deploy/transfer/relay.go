@@ -62,7 +62,7 @@ func (w Way) relay(ctx context.Context, f Fetch) error {
 	switch {
 	case to.Store == "":
 		return hostapi.Refuse("the host is this machine: there is nothing to relay", "leave out --relay")
-	case w.Host.SudoPassword():
+	case w.Host.Streams():
 		return hostapi.Refuse(
 			fmt.Sprintf("nothing can be relayed to %s, where sudo asks for a password, or nix-daemon is not on the PATH of a command over SSH", w.To),
 			"log in there as root, let sudo work without a password, or put nix-daemon on that PATH")
