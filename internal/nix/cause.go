@@ -55,5 +55,5 @@ func (e *BuildError) HintOn(where string) string {
 	case trouble.OtherPlatform:
 		return where + " can't build for that platform, or lacks a feature: build on a machine that can (--build-on), or name one in `builders` of its nix.conf"
 	}
-	return "the whole log: `nix log " + string(e.Derivation) + "` on " + where
+	return "the whole log: nix log " + string(e.Derivation) + " (on " + where + ")"
 }
