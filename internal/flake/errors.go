@@ -78,10 +78,10 @@ func (e *EvalError) Section() trouble.Section {
 	switch {
 	case trouble.Of(e.Err) != "": // a full disk, say
 		return trouble.Of(e.Err)
-	case e.NoFlake():
-		return trouble.FlakeNotFound
 	case e.untracked():
 		return trouble.UntrackedFile
+	case e.NoFlake():
+		return trouble.FlakeNotFound
 	}
 	return trouble.EvaluationFailed
 }
@@ -91,10 +91,10 @@ func (e *EvalError) Hint() string {
 	switch {
 	case trouble.Of(e.Err) != "":
 		return trouble.Hint(e.Err)
-	case e.NoFlake():
-		return "run ferry in the flake's directory, or name it with --flake"
 	case e.untracked():
 		return "if that file is there, git does not know it yet: `git add` it, since Nix sees only those files of a repository that git tracks"
+	case e.NoFlake():
+		return "run ferry in the flake's directory, or name it with --flake"
 	}
 	return "correct it there; --show-trace shows how Nix came to it"
 }
@@ -125,7 +125,7 @@ var (
 	codePattern     = regexp.MustCompile(`^ *[0-9]* *\|`)
 	// 2.26: path '/nix/store/…-source/vms/web.nix' does not exist. 2.31 and newer:
 	// Path 'vms/web.nix' in the repository "…" is not tracked by Git.
-	untrackedPattern = regexp.MustCompile(`is not tracked by Git|[Pp]ath '[^']*' does not exist( in Git repository|$)|getting status of '/nix/store/[^']*': No such file`)
+	untrackedPattern = regexp.MustCompile(`is not tracked by Git|[Pp]ath '/nix/store/[^']*' does not exist|getting status of '/nix/store/[^']*': No such file|source tree referenced by '[^']*' does not contain a '[^']*flake\.nix' file`)
 	truncPattern     = regexp.MustCompile(`\(stack trace truncated; use '--show-trace'.*\)`)
 )
 

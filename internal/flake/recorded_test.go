@@ -29,9 +29,10 @@ func TestRecordedEvaluationErrors(t *testing.T) {
 			message, position string
 			about             trouble.Section
 		}{
-			"eval-undefined": {"undefined variable 'pkg'", "broken.nix:1:1", trouble.EvaluationFailed},
-			"eval-untracked": {"missing.nix", "flake.nix:24:19", trouble.UntrackedFile},
-			"eval-no-flake":  {"could not find a flake.nix file", "", trouble.FlakeNotFound},
+			"eval-undefined":       {"undefined variable 'pkg'", "broken.nix:1:1", trouble.EvaluationFailed},
+			"eval-untracked":       {"missing.nix", "flake.nix:24:19", trouble.UntrackedFile},
+			"eval-flake-untracked": {"flake.nix", "", trouble.UntrackedFile},
+			"eval-no-flake":        {"could not find a flake.nix file", "", trouble.FlakeNotFound},
 		} {
 			e := newEvalError(".", sourceRoots(&m), &nix.EvalFailure{Stderr: lastCall(t, dir, question).Stderr, Err: errors.New("exit status 1")})
 			if !strings.Contains(e.Message, want.message) || e.Position != want.position || e.Section() != want.about || e.Hint() == "" {

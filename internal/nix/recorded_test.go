@@ -119,6 +119,10 @@ func questions() []question {
 			_, err := n.FlakeMetadata(ctx, recordedDir+"/empty", nil)
 			return nil, evalFailed(err)
 		}, "an evaluation failed: flake.nix"},
+		{"eval-flake-untracked", func(ctx context.Context, n *nix.Nix, _ *known) (any, error) {
+			_, err := n.FlakeMetadata(ctx, recordedDir+"/new", nil)
+			return nil, evalFailed(err)
+		}, "an evaluation failed: flake.nix"},
 		{"build", func(ctx context.Context, n *nix.Nix, k *known) (any, error) {
 			var log bytes.Buffer
 			n.Log = &log

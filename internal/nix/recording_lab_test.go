@@ -88,12 +88,13 @@ func fixture(t *testing.T) {
 	write("flake/broken.nix", "pkg.hello\n", 0o644)
 	write("input/flake.nix", `{ outputs = _: { value = "dep"; }; }`, 0o644)
 	write("empty/nothing", "", 0o644)
+	write("new/flake.nix", "{ outputs = _: { }; }", 0o644) // git does not know it
 	write("home/.gitconfig", "[user]\nname = ferry\nemail = ferry@example.org\n[init]\ndefaultBranch = main\n[safe]\ndirectory = *\n", 0o644)
 	write("bin/ssh", "#!/bin/sh\necho 'Welcome to this machine!'\nexec cat >/dev/null\n", 0o755)
 	t.Setenv("GIT_AUTHOR_DATE", "2026-01-01T00:00:00Z")
 	t.Setenv("GIT_COMMITTER_DATE", "2026-01-01T00:00:00Z")
 	for _, args := range [][]string{
-		{"sh", "-euc", "for d in input flake; do cd " + recordedDir + "/$d; git init -q; git add .; git commit -qm x; done"},
+		{"sh", "-euc", "for d in input flake; do cd " + recordedDir + "/$d; git init -q; git add .; git commit -qm x; done; git init -q " + recordedDir + "/new"},
 		{"sh", "-euc", "echo 1 >" + theFlake + "/missing.nix"}, // git does not know it
 		{"sh", "-euc", "cd " + recordedDir + "; nix-store --generate-binary-cache-key recorded-1 secret public"},
 		{"sh", "-c", `for p in /nix/store/*-ok-1.0 /nix/store/*-ok-2.0 /nix/store/*-big-1.0 /nix/store/*-unsigned-1.0; do nix-store --delete $p; done >/dev/null 2>&1; :`},
