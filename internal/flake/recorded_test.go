@@ -1,3 +1,5 @@
+//go:build !lab
+
 package flake
 
 import (
@@ -13,7 +15,8 @@ import (
 )
 
 // What the recorded versions of Nix say of an evaluation that fails becomes the same
-// message, position and advice, though they say it differently. (The recordings:
+// message, position and advice, though they say it differently. (The recordings are
+// not where tests with the tag `lab` run:
 // internal/nix/recorded_test.go.)
 func TestRecordedEvaluationErrors(t *testing.T) {
 	dirs, err := filepath.Glob("../nix/testdata/nix-*")
