@@ -156,9 +156,9 @@ var noKVM = regexp.MustCompile(`(?i)could not access KVM|failed to initialize KV
 
 // unitFailure says what is known of a unit that failed, by the end of its log.
 func unitFailure(message, blamed string, log []string) *hostapi.Failure {
-	f := &hostapi.Failure{Kind: hostapi.KindUnit, Message: message, Hint: "see journalctl -u " + blamed, Log: log, See: trouble.UnitDown}
+	f := &hostapi.Failure{Kind: hostapi.KindUnit, Message: message, Hint: "its whole log: journalctl -u " + blamed + " (on the host)", Log: log, See: trouble.UnitDown}
 	if slices.ContainsFunc(log, noKVM.MatchString) {
-		f.Hint = "the hypervisor can't use /dev/kvm there: `ls -l /dev/kvm` and `id microvm` on the host say why; see also journalctl -u " + blamed
+		f.Hint = "the hypervisor can't use /dev/kvm there: `ls -l /dev/kvm` and `id microvm` on the host say why; the whole log: journalctl -u " + blamed
 		f.See = trouble.NoKVM
 	}
 	return f

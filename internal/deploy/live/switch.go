@@ -190,8 +190,13 @@ func (c *course) seeEnd(ctx context.Context) error {
 		err = fmt.Errorf("the switch in the guest at %s took longer than %s, the activation limit", c.Door.Address, c.Terms.ActivationLimit)
 	}
 	f := &hostapi.Failure{Kind: hostapi.KindFailed, Message: err.Error(), Log: log.lines}
-	if status.Code == 4 {
+	switch {
+	case status.Code == 4:
 		f.Hint, f.See = failedUnitsHint, trouble.UnitsFailed
+	case status.Late:
+		f.Hint = "give it more time with --activation-limit, or see in the output above what it waited for"
+	case status.Code != 0:
+		f.Hint = "the end of its output is above; --no-rollback leaves things as they are after it, to look at them"
 	}
 	return f
 }
