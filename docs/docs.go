@@ -6,6 +6,7 @@ import (
 	_ "embed"
 	"regexp"
 	"strings"
+	"unicode/utf8"
 )
 
 //go:embed troubleshooting.md
@@ -49,7 +50,8 @@ func anchor(title string) string {
 
 var link = regexp.MustCompile(`\[([^\]]+)\]\(([^)#]*)(#[^)]*)?\)`)
 
-// plain indents what is fenced, and names the files that links lead to.
+// plain indents what is fenced, wraps what is not, and names the files that links
+// lead to.
 func plain(markdown string) string {
 	var out strings.Builder
 	fenced := false
@@ -60,7 +62,7 @@ func plain(markdown string) string {
 		case fenced:
 			out.WriteString("    " + line)
 		default:
-			out.WriteString(link.ReplaceAllStringFunc(line, named))
+			out.WriteString(wrapped(link.ReplaceAllStringFunc(line, named)))
 		}
 	}
 	return out.String()
@@ -72,4 +74,29 @@ func named(l string) string {
 		return m[1]
 	}
 	return m[1] + " (docs/" + strings.TrimPrefix(m[2], "../") + ")"
+}
+
+const columns = 80
+
+var listItem = regexp.MustCompile(`^(- |[0-9]+\. )`)
+
+// wrapped breaks a paragraph, or an item of a list, into lines for a terminal.
+func wrapped(paragraph string) string {
+	indent := strings.Repeat(" ", len(listItem.FindString(paragraph)))
+	var out strings.Builder
+	length := 0
+	for word := range strings.FieldsSeq(paragraph) {
+		switch n := utf8.RuneCountInString(word); {
+		case length == 0:
+			length = n
+		case length+1+n > columns:
+			out.WriteString("\n" + indent)
+			length = len(indent) + n
+		default:
+			out.WriteByte(' ')
+			length += 1 + n
+		}
+		out.WriteString(word)
+	}
+	return out.String() + "\n"
 }

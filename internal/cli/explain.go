@@ -55,7 +55,7 @@ func (a *app) listExplained() error {
 			}
 			continue
 		}
-		fmt.Fprintf(&text, "%-30s %s\n", s.Name, s.Title)
+		text.WriteString(s.Name + "\n")
 	}
 	return a.ui.Text(text.String())
 }

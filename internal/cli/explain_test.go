@@ -22,7 +22,7 @@ func TestExplainShowsASection(t *testing.T) {
 		t.Errorf("%d, %q, %q", code, out, errw)
 	}
 	code, out, _ = run(t, "explain")
-	if lines := strings.Split(strings.TrimSpace(out), "\n"); code != 0 || len(lines) < 20 || !strings.HasPrefix(lines[0], "unknown-host-key  ") {
+	if lines := strings.Split(strings.TrimSpace(out), "\n"); code != 0 || len(lines) < 20 || lines[0] != "unknown-host-key" {
 		t.Errorf("%d, %q", code, out)
 	}
 	code, out, _ = run(t, "explain", "no-kvm", "--json")
