@@ -140,9 +140,9 @@ is needed.`,
 			a.ui.Colour = false
 		}
 	}
-	root.AddCommand(a.rebuildCommand(), a.installCommand(), a.switchCommand(), a.autostartCommand(), a.listCommand(), a.updateCommand(), a.flakeUpdateCommand(), a.hostCommand())
+	root.AddCommand(a.rebuildCommand(), a.installCommand(), a.switchCommand(), a.autostartCommand(), a.listCommand(), a.updateCommand(), a.flakeUpdateCommand(), a.hostCommand(), a.explainCommand())
 	root.AddCommand(a.startCommand(), a.stopCommand(), a.restartCommand(), a.logsCommand(), a.sshCommand(), a.historyCommand(),
-		a.generationsCommand(), a.rollbackCommand(), a.attachCommand(), a.diffCommand(), a.removeCommand(), a.explainCommand(), a.versionCommand())
+		a.generationsCommand(), a.rollbackCommand(), a.attachCommand(), a.diffCommand(), a.removeCommand(), a.versionCommand())
 	cmdline.Strict(root)
 	return root
 }

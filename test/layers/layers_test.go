@@ -50,10 +50,10 @@ var order = []string{
 	"internal/hostapi",
 	"internal/health",
 	"internal/ui",
-	"internal/microvm",
-	"internal/shell",
 	"internal/trouble",
 	"docs",
+	"internal/microvm",
+	"internal/shell",
 }
 
 // rooms are packages inside a layer, from the top down, that have an order among
