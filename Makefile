@@ -32,6 +32,7 @@ test-all: test ## all tests, all faults, and each fuzz target for a while (root,
 .PHONY: unit
 unit: ## the tests that need nothing but Go
 	$(GO) test ./...
+	cd tools && $(GO) test ./...
 	$(GO) test -tags model -run TestRandomHistories ./internal/host -model.runs=$(HISTORIES) -model.seed=$(SEED)
 
 .PHONY: lab-core
@@ -58,7 +59,7 @@ fuzz: ## each fuzz target for FUZZTIME runs (default 10000x)
 
 .PHONY: lint
 lint: ## formatting, vet, builds for other platforms, staticcheck, module file
-	@unformatted=$$(gofmt -l cmd internal test); [ -z "$$unformatted" ] || { echo "not gofmt-clean:"; echo "$$unformatted"; exit 1; }
+	@unformatted=$$(gofmt -l cmd internal test tools); [ -z "$$unformatted" ] || { echo "not gofmt-clean:"; echo "$$unformatted"; exit 1; }
 	$(GO) vet ./...
 	$(GO) vet -tags lab ./...
 	$(GO) vet -tags faults ./...
@@ -68,7 +69,29 @@ lint: ## formatting, vet, builds for other platforms, staticcheck, module file
 	$(GO) tool -modfile=tools/go.mod staticcheck -tags lab ./...
 	$(GO) mod tidy -diff
 	$(GO) mod verify
+	cd tools && $(GO) vet ./... && $(GO) tool staticcheck ./... && $(GO) mod tidy -diff && $(GO) run ./vendorhash -check
+
+.PHONY: vendor-hash
+vendor-hash: ## nix/vendor-hash.nix, after modules or their imports have changed
+	cd tools && $(GO) run ./vendorhash
+
+.PHONY: nix-options
+nix-options: ## docs/nix-options.md, after an option of a Nix module has changed; needs Nix
+	nix --extra-experimental-features nix-command eval --impure --raw --file nix/options.nix --apply 'f: f { }' >docs/nix-options.md
 
 .PHONY: build
 build: ## bin/ferry, static, with the helpers for hosts in it; GOOS, GOARCH: for another machine; VERSION=TAG: a release
 	GOOS= GOARCH= $(GO) run ./cmd/build -o bin/ferry -version '$(VERSION)' -for '$(or $(GOOS),$(shell $(GO) env GOHOSTOS))/$(or $(GOARCH),$(shell $(GO) env GOHOSTARCH))'
+
+.PHONY: dist
+dist: ## dist/: archives for Linux and macOS, Debian's packages, SHA256SUMS; VERSION=TAG: a release (default: the commit's tag)
+	GOOS= GOARCH= $(GO) run ./cmd/dist -o dist -version '$(VERSION)' -platforms '$(PLATFORMS)'
+
+.PHONY: dist-twice
+dist-twice: ## make dist of the last commit twice, in two directories with nothing in common; fails if the bytes differ
+	@tmp=$$(mktemp -d); trap 'rm -rf "$$tmp"' EXIT; set -e; \
+	git clone -q . "$$tmp/one"; mkdir "$$tmp/other"; git clone -q "$$tmp/one" "$$tmp/other/ferry"; \
+	for source in "$$tmp/one" "$$tmp/other/ferry"; do \
+	  (cd "$$source" && GOCACHE="$$source.cache" $(MAKE) --no-print-directory dist); \
+	done; \
+	diff "$$tmp/one/dist/SHA256SUMS" "$$tmp/other/ferry/dist/SHA256SUMS" && cat "$$tmp/one/dist/SHA256SUMS"

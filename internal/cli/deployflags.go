@@ -22,7 +22,7 @@ import (
 
 // deployOptions are what rebuild, install and switch have in common.
 type deployOptions struct {
-	flake       string
+	from        configOptions
 	name        string
 	host        string
 	hostSudo    bool
@@ -36,18 +36,16 @@ type deployOptions struct {
 	confirm     confirmOptions
 	noGuest     bool
 	build       buildFlags
-	nix         nixOptions
 }
 
 func (o *deployOptions) addFlags(cmd *cobra.Command) {
 	fs := cmd.Flags()
-	fs.StringVarP(&o.flake, "flake", "f", ".", "the flake that has nixosConfigurations.NAME")
+	o.from.addFlags(fs)
 	fs.StringVar(&o.name, "name", "", "the VM's name on the host, where it is not NAME")
 	fs.BoolVar(&o.hostSudo, "host-sudo", false, "become root on the host with sudo")
 	fs.BoolVar(&o.dryRun, "dry-run", false, "say what would happen and change nothing")
 	cmdline.AddWaitFlag(cmd, &o.wait)
 	addSettleFlag(cmd, &o.settle)
-	o.nix.addFlags(fs)
 }
 
 // addGuestFlags is for commands that activate.
@@ -74,7 +72,6 @@ func restartPolicies() []string {
 
 func (o *deployOptions) addRestartFlag(cmd *cobra.Command) {
 	cmd.Flags().StringVar(&o.restart, "restart", "", "when to restart the VM: auto (only where it can't be switched live), if-needed (also where the hardware differs), always, never")
-	_ = cmd.RegisterFlagCompletionFunc("restart", cobra.FixedCompletions(restartPolicies(), cobra.ShellCompDirectiveNoFileComp))
 }
 
 // positionals are the arguments of a deploying command, in their order: NAME,
@@ -129,13 +126,15 @@ func parsePositionals(cmd *cobra.Command, args []string, maxAddresses int, allow
 func (o *deployOptions) request(p positionals) (deploy.Request, error) {
 	req := deploy.Request{
 		Attribute: p.name, Action: p.action,
-		Source:   flake.Source{Ref: o.flake, Options: o.nix.words},
 		HostSudo: o.hostSudo || o.bothSudo, TargetSudo: o.targetSudo || o.bothSudo,
 		Restart: hostapi.RestartPolicy(o.restart), UpdateFlake: o.updateFlake, DryRun: o.dryRun,
 		Confirm: o.confirm.confirm(), Wait: o.wait, Settle: o.settle, NoGuest: o.noGuest,
 	}
 	var err error
 	if req.Building, err = o.build.building(); err != nil {
+		return req, err
+	}
+	if req.Source, err = o.from.source(req.Building.EvalOnHost); err != nil {
 		return req, err
 	}
 	if o.name != "" {

@@ -5,13 +5,13 @@ import (
 	"strings"
 
 	"github.com/spf13/pflag"
+
+	"ferry/internal/cmdline"
 )
 
 // Nix's evaluation options go through to Nix under their own names. Those that
 // take two values are joined before the command line is parsed, since pflag
 // knows options of one value only.
-
-const valueSeparator = "\x1f"
 
 // twoValueOptions are Nix's options with two values.
 func twoValueOptions() map[string]string {
@@ -29,6 +29,14 @@ func oneValueOptions() map[string]string {
 		"extra-experimental-features": "enable these experimental features of Nix",
 		"log-format":                  "Nix's log format at evaluation",
 		"netrc-file":                  "credentials for fetching inputs",
+	}
+}
+
+// fileOptions are those with two values that only a Nix file takes.
+func fileOptions() map[string]string {
+	return map[string]string{
+		"arg":    "with --file: give its function this argument: NAME EXPRESSION",
+		"argstr": "with --file: give its function this text as an argument: NAME TEXT",
 	}
 }
 
@@ -51,18 +59,18 @@ func flagOptions() map[string]string {
 
 // joinTwoValueOptions turns `--override-input A B` into one argument.
 func joinTwoValueOptions(args []string) []string {
-	two := twoValueOptions()
+	isTwo := func(name string) bool { return contains(twoValueOptions(), name) || contains(fileOptions(), name) }
 	var out []string
 	for i := 0; i < len(args); i++ {
 		if args[i] == "--" {
 			return append(out, args[i:]...)
 		}
 		name, isLong := strings.CutPrefix(args[i], "--")
-		if _, ok := two[name]; !isLong || !ok || i+2 >= len(args) {
+		if !isLong || !isTwo(name) || i+2 >= len(args) {
 			out = append(out, args[i])
 			continue
 		}
-		out = append(out, "--"+name+"="+args[i+1]+valueSeparator+args[i+2])
+		out = append(out, "--"+name+"="+args[i+1]+cmdline.ValueSeparator+args[i+2])
 		i += 2
 	}
 	return out
@@ -82,6 +90,14 @@ func (n *nixOptions) addFlags(fs *pflag.FlagSet) {
 		fs.Var(&nixValue{to: n, name: name}, name, help)
 		fs.Lookup(name).NoOptDefVal = "true"
 	}
+}
+
+// addFileFlags is for commands that take --file.
+func (n *nixOptions) addFileFlags(fs *pflag.FlagSet) {
+	for name, help := range fileOptions() {
+		fs.Var(&nixValue{to: n, name: name, values: 2}, name, help)
+	}
+	fs.VarP(&nixValue{to: n, name: "include", values: 1}, "include", "I", "add this to the search path of Nix for <…>: PATH or NAME=PATH")
 }
 
 // nixValue is one option of Nix as pflag sees it.
@@ -106,7 +122,7 @@ func (v *nixValue) Set(s string) error {
 	case 1:
 		v.to.words = append(v.to.words, option, s)
 	default:
-		a, b, ok := strings.Cut(s, valueSeparator)
+		a, b, ok := strings.Cut(s, cmdline.ValueSeparator)
 		if !ok || a == "" {
 			return fmt.Errorf("%s needs two values", option)
 		}

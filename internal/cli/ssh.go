@@ -180,7 +180,7 @@ func splitTwoValueOptions(words []string) []string {
 	var out []string
 	for _, w := range words {
 		option, values, joined := strings.Cut(w, "=")
-		if a, b, two := strings.Cut(values, valueSeparator); joined && two {
+		if a, b, two := strings.Cut(values, cmdline.ValueSeparator); joined && two {
 			out = append(out, option, a, b)
 			continue
 		}

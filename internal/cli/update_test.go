@@ -65,6 +65,7 @@ func TestUpdateBadInput(t *testing.T) {
 // Http is one option away, for a run as for a timer; timers that were set before
 // it was asked for go on.
 func TestUpdateOverHTTP(t *testing.T) {
+	t.Chdir(t.TempDir()) // no flake to ask
 	const hydra = "http://hydra.example.org/jobset/a/b"
 	for _, args := range []string{"update web --allow-http --hydra " + hydra, "update web --allow-http --from http://ci.example.org/built.json"} {
 		if code, _, errw := run(t, strings.Fields(args)...); code != cmdline.ExitUsage || !strings.Contains(errw, "the host of web is not known") {

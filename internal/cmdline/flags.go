@@ -14,6 +14,10 @@ import (
 
 const defaultWait = "30m"
 
+// ValueSeparator joins the two values of an option of Nix that takes two, before the
+// command line is parsed.
+const ValueSeparator = "\x1f"
+
 // AddWaitFlag is for commands that take the VM's lock.
 func AddWaitFlag(cmd *cobra.Command, wait *time.Duration) {
 	fs := cmd.Flags()

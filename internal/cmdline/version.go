@@ -8,8 +8,12 @@ import (
 	"github.com/spf13/cobra"
 )
 
-// release is set by release builds: -ldflags "-X ferry/internal/cmdline.release=v1.2.0".
-var release string
+// These are set by internal/release: -ldflags "-X ferry/internal/cmdline.release=v1.2.0".
+// The last three are for where Go can't ask git, as in a build of Nix.
+var release, commit, date, modified string
+
+// stamp is what a build has been told about itself.
+type stamp struct{ release, commit, date, modified string }
 
 // Build is what a binary knows of itself. All of it comes from the commit, none
 // from the time or the place of the build, so that the same commit yields the
@@ -24,13 +28,14 @@ type Build struct {
 // ThisBuild is what this very program knows of itself.
 func ThisBuild() Build {
 	info, _ := debug.ReadBuildInfo()
-	return describeBuild(info, release)
+	return describeBuild(info, stamp{release, commit, date, modified})
 }
 
 const shortCommit = 12 // letters, as in Go's own versions
 
-// describeBuild reads what Go has put into the binary; tag wins over it.
-func describeBuild(info *debug.BuildInfo, tag string) Build {
+// describeBuild reads what Go has put into the binary; what the build has been told
+// wins over it.
+func describeBuild(info *debug.BuildInfo, told stamp) Build {
 	var b Build
 	if info != nil {
 		for _, s := range info.Settings {
@@ -45,12 +50,15 @@ func describeBuild(info *debug.BuildInfo, tag string) Build {
 		}
 		b.Version, _, _ = strings.Cut(info.Main.Version, "+")
 	}
+	if told.commit != "" {
+		b.Commit, b.Date, b.Modified = told.commit, told.date, told.modified == "true"
+	}
 	// Without a tag Go makes a version up of the commit, which is named anyway.
 	if b.Version == "(devel)" || b.Version == "" || b.Commit != "" && strings.Contains(b.Version, short(b.Commit)) {
 		b.Version = "development"
 	}
-	if tag != "" {
-		b.Version = tag
+	if told.release != "" {
+		b.Version = told.release
 	}
 	return b
 }

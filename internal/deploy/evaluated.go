@@ -34,9 +34,12 @@ func (w evaluated) resolve(ctx context.Context, r *run, p progress) (progress, e
 	}
 	r.say.warnAll(ev.Warnings)
 	p = p.with(ev)
-	if ev.Cached {
+	switch {
+	case ev.Given != nil:
+		r.sayGiven(p)
+	case ev.Cached:
 		r.say.Detail("evaluation: from the cache")
-	} else {
+	default:
 		r.say.Step("evaluated %s", p.record.Runner.Drv)
 	}
 	return p.resolved(w.req, ev.Fleet), nil
@@ -44,7 +47,7 @@ func (w evaluated) resolve(ctx context.Context, r *run, p progress) (progress, e
 
 // with takes what an evaluation tells.
 func (p progress) with(ev *flake.Evaluation) progress {
-	p.record, p.flake, p.revision = ev.Record, ev.URL, ev.Revision
+	p.record, p.flake, p.revision, p.given = ev.Record, ev.URL, ev.Revision, ev.Given
 	p.record.Name = p.to.Name
 	p.result.System = systemOut(&p.record)
 	return p
@@ -65,6 +68,7 @@ func (w evaluated) find(ctx context.Context, r *run, p progress) (progress, erro
 	if err != nil {
 		return p, err
 	}
+	r.warnOfNewer(p)
 	return p, p.checkShares()
 }
 
@@ -73,6 +77,7 @@ func (w evaluated) find(ctx context.Context, r *run, p progress) (progress, erro
 func (r *run) probe(ctx context.Context, p progress) (progress, error) {
 	facts, err := r.host.Probe(ctx, hostapi.ProbeRequest{
 		Name: p.to.Name, Record: &p.record, GuestSystem: p.guestSystem(), Intent: p.intent,
+		Origin: p.given != nil,
 	})
 	if err != nil {
 		return p, err

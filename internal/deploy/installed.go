@@ -42,7 +42,11 @@ func (w installed) resolve(ctx context.Context, r *run, p progress) (progress, e
 }
 
 func (w installed) find(ctx context.Context, r *run, p progress) (progress, error) {
-	return r.probe(ctx, p)
+	p, err := r.probe(ctx, p)
+	if err == nil {
+		r.warnOfNewer(p)
+	}
+	return p, err
 }
 
 func (w installed) foresee(ctx context.Context, r *run, p progress) (progress, error) {

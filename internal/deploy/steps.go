@@ -75,6 +75,7 @@ type progress struct {
 	// evaluated it.
 	record          microvm.Record
 	flake, revision string
+	given           *flake.Given // where it was evaluated before; nil: by ferry
 	// runner is the one that is to be deployed, generation the existing one that
 	// it is; 0: a new one.
 	runner     microvm.StorePath

@@ -156,8 +156,13 @@ func (c evalCache) prune() {
 // allExist reports whether the files are still there: the store's garbage
 // collector may have taken them since.
 func allExist(drvs []microvm.StorePath) bool {
-	return !slices.ContainsFunc(drvs, func(d microvm.StorePath) bool {
+	return len(missing(drvs)) == 0
+}
+
+// missing are those of the files that are not there.
+func missing(drvs []microvm.StorePath) []microvm.StorePath {
+	return slices.DeleteFunc(slices.Clone(drvs), func(d microvm.StorePath) bool {
 		info, err := os.Lstat(string(d))
-		return err != nil || !info.Mode().IsRegular()
+		return err == nil && info.Mode().IsRegular()
 	})
 }

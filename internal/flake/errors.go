@@ -16,12 +16,13 @@ type UnknownVMError struct {
 	Ref      string // the flake, as the user wrote it
 	Name     microvm.Name
 	Existing []string // all configurations of the flake, sorted
+	File     bool     // it is a Nix file, not a flake
 }
 
 const maxListedNames = 30
 
 func (e *UnknownVMError) Error() string {
-	msg := fmt.Sprintf("flake %s has no nixosConfigurations.%s%s", e.Ref, e.Name.Attribute(), didYouMean(string(e.Name), e.Existing))
+	msg := fmt.Sprintf("%s has no nixosConfigurations.%s%s", origin{e.Ref, e.File}, e.Name.Attribute(), didYouMean(string(e.Name), e.Existing))
 	if len(e.Existing) == 0 {
 		return msg + "; it has no nixosConfigurations at all"
 	}
@@ -37,6 +38,9 @@ func (*UnknownVMError) Section() trouble.Section { return trouble.UnknownVM }
 
 // Hint is what to do next.
 func (e *UnknownVMError) Hint() string {
+	if e.File {
+		return "name one of them, or another file with --file"
+	}
 	return "name one of them, or another flake with --flake"
 }
 
@@ -45,10 +49,11 @@ type NoRunnerError struct {
 	Ref    string
 	Name   microvm.Name
 	Reason string // "it does not define config.microvm.declaredRunner", …
+	File   bool   // it is a Nix file, not a flake
 }
 
 func (e *NoRunnerError) Error() string {
-	return fmt.Sprintf("nixosConfigurations.%s of flake %s is not a MicroVM: %s", e.Name.Attribute(), e.Ref, e.Reason)
+	return fmt.Sprintf("nixosConfigurations.%s of %s is not a MicroVM: %s", e.Name.Attribute(), origin{e.Ref, e.File}, e.Reason)
 }
 
 // Hint is what to do next.
@@ -63,10 +68,11 @@ type EvalError struct {
 	Message  string // Nix's own words without the trace, at most maxEvalLines lines
 	Position string // FILE:LINE:COLUMN, the one nearest to the error; may be empty
 	Err      error  // *nix.EvalFailure, which has all that Nix said
+	File     bool   // it is a Nix file, not a flake
 }
 
 func (e *EvalError) Error() string {
-	msg := fmt.Sprintf("evaluating flake %s: %s", e.Ref, e.Message)
+	msg := fmt.Sprintf("evaluating %s: %s", origin{e.Ref, e.File}, e.Message)
 	if e.Position != "" {
 		msg += "\nat " + e.Position
 	}
@@ -101,7 +107,7 @@ func (e *EvalError) Hint() string {
 
 // NoFlake reports whether there is no flake where the reference points.
 func (e *EvalError) NoFlake() bool {
-	return strings.Contains(e.Message, "flake.nix") && e.Position == ""
+	return !e.File && strings.Contains(e.Message, "flake.nix") && e.Position == ""
 }
 
 // untracked reports whether a file is missing in the copy of the flake that Nix

@@ -31,21 +31,25 @@ type Evaluation struct {
 	Fleet    Fleet
 	Warnings []string // for the user
 	Cached   bool     // the record was not evaluated now
+	Given    *Given   // where it was evaluated before; nil: by ferry
 	Revision string   // of the flake: COMMIT, COMMIT-dirty or empty
-	URL      string   // of the flake, locked
+	URL      string   // of the flake, locked; of a Nix file, its path
 }
 
 // Evaluate returns the record of the VM and the flake's `ferry` output. The
 // record's .drv files are in this machine's store; nothing keeps them there.
 // Errors: *nix.VersionError, nix.ErrNoNix, *EvalError, *UnknownVMError,
-// *NoRunnerError, *SchemaError, or one about the reference.
+// *NoRunnerError, *SchemaError, *GivenError, or one about the reference.
 func (e *Evaluator) Evaluate(ctx context.Context, src Source, name microvm.Name) (*Evaluation, error) {
 	if _, err := microvm.ParseName(string(name)); err != nil {
 		return nil, err // it goes into a Nix expression
 	}
+	if src.Evaluation != "" {
+		return given(src.Evaluation, name)
+	}
 	var evaluation Evaluation
-	err := e.outputs(ctx, src, name, &evaluation, func(out outputs, ref string) ([]microvm.StorePath, error) {
-		return evaluation.takeRecord(out, ref, name)
+	err := e.outputs(ctx, src, name, &evaluation, func(out outputs, from origin) ([]microvm.StorePath, error) {
+		return evaluation.takeRecord(out, from, name)
 	})
 	if err != nil {
 		return nil, err
@@ -54,15 +58,15 @@ func (e *Evaluator) Evaluate(ctx context.Context, src Source, name microvm.Name)
 }
 
 // takeRecord takes one VM out of what was evaluated.
-func (ev *Evaluation) takeRecord(out outputs, ref string, name microvm.Name) ([]microvm.StorePath, error) {
+func (ev *Evaluation) takeRecord(out outputs, from origin, name microvm.Name) ([]microvm.StorePath, error) {
 	vm, ok := out.VMs[string(name)]
 	switch {
 	case !ok:
-		return nil, fmt.Errorf("evaluating flake %s: the result has no %s", ref, name)
+		return nil, fmt.Errorf("evaluating %s: the result has no %s", from, name)
 	case vm.Obstacle != "":
-		return nil, &NoRunnerError{Ref: ref, Name: name, Reason: vm.Obstacle}
+		return nil, &NoRunnerError{Ref: from.ref, File: from.file, Name: name, Reason: vm.Obstacle}
 	case vm.Record == nil:
-		return nil, &UnknownVMError{Ref: ref, Name: name, Existing: vm.Missing}
+		return nil, &UnknownVMError{Ref: from.ref, File: from.file, Name: name, Existing: vm.Missing}
 	}
 	ev.Record = *vm.Record
 	if vm.BrokenSystem {
@@ -76,8 +80,8 @@ func (ev *Evaluation) takeRecord(out outputs, ref string, name microvm.Name) ([]
 // ref is the flake for messages. The derivations are there, not here.
 func DecodeEvaluation(data []byte, ref string, name microvm.Name) (*Evaluation, error) {
 	var ev Evaluation
-	_, err := ev.decode(data, ref, func(out outputs, ref string) ([]microvm.StorePath, error) {
-		return ev.takeRecord(out, ref, name)
+	_, err := ev.decode(data, origin{ref: ref}, func(out outputs, from origin) ([]microvm.StorePath, error) {
+		return ev.takeRecord(out, from, name)
 	})
 	if err != nil {
 		return nil, err
@@ -86,13 +90,13 @@ func DecodeEvaluation(data []byte, ref string, name microvm.Name) (*Evaluation, 
 }
 
 // decode reads record.nix's value. It returns the derivations that use names.
-func (ev *Evaluation) decode(data []byte, ref string, use take) ([]microvm.StorePath, error) {
+func (ev *Evaluation) decode(data []byte, from origin, use take) ([]microvm.StorePath, error) {
 	ev.Warnings = nil
 	var out outputs
 	if err := json.Unmarshal(data, &out); err != nil {
-		return nil, fmt.Errorf("evaluating flake %s: read the record: %w", ref, err)
+		return nil, fmt.Errorf("evaluating %s: read the record: %w", from, err)
 	}
-	drvs, err := use(out, ref)
+	drvs, err := use(out, from)
 	if err != nil {
 		return nil, err
 	}
@@ -114,7 +118,7 @@ func expressionFor(name microvm.Name) string {
 // errors are those of Evaluate, but for those about a VM.
 func (e *Evaluator) Fleet(ctx context.Context, src Source) (Fleet, []string, error) {
 	var evaluation Evaluation
-	err := e.outputs(ctx, src, "", &evaluation, func(outputs, string) ([]microvm.StorePath, error) { return nil, nil })
+	err := e.outputs(ctx, src, "", &evaluation, func(outputs, origin) ([]microvm.StorePath, error) { return nil, nil })
 	return evaluation.Fleet, evaluation.Warnings, err
 }
 
@@ -130,11 +134,14 @@ type outputs struct {
 }
 
 // take uses the outputs and returns the derivations they rest on.
-type take func(out outputs, ref string) ([]microvm.StorePath, error)
+type take func(out outputs, from origin) ([]microvm.StorePath, error)
 
 // outputs gets record.nix's value for the VM (none if name is empty), from the
 // cache or from Nix, and fills evaluation with all but what take does.
 func (e *Evaluator) outputs(ctx context.Context, src Source, name microvm.Name, evaluation *Evaluation, use take) error {
+	if src.File != "" {
+		return e.file(ctx, src, name, evaluation, use)
+	}
 	ref, err := src.checkedRef()
 	if err != nil {
 		return err
@@ -161,7 +168,7 @@ func (e *Evaluator) outputs(ctx context.Context, src Source, name microvm.Name, 
 	}
 	data, withheld := cache.get(key)
 	if data != nil && (name != "" || len(withheld) == 0) {
-		if drvs, err := evaluation.decode(data, ref, use); err == nil && allExist(drvs) {
+		if drvs, err := evaluation.decode(data, origin{ref: ref}, use); err == nil && allExist(drvs) {
 			evaluation.Cached = true
 			if !slices.Contains(withheld, string(name)) {
 				return nil
@@ -178,7 +185,7 @@ func (e *Evaluator) outputs(ctx context.Context, src Source, name microvm.Name, 
 	if err != nil {
 		return err
 	}
-	if _, err := evaluation.decode(data, ref, use); err != nil {
+	if _, err := evaluation.decode(data, origin{ref: ref}, use); err != nil {
 		return err
 	}
 	if key != "" && e.unchanged(ctx, &n, src, ref, name, key) {

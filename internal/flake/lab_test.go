@@ -7,6 +7,8 @@ package flake
 import (
 	_ "embed"
 	"errors"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -344,5 +346,48 @@ func TestBuildOfARecord(t *testing.T) {
 	}
 	if got := strings.Join(failed.LogTail, "|"); got != "working 1|working 2|working 3|it broke" || !strings.Contains(failed.Message, "exit code 3") {
 		t.Errorf("log %q, message %q", got, failed.Message)
+	}
+}
+
+// What a key press evaluates reaches nothing: no lock file, no build, no network,
+// though the flake wants each of them.
+func TestOutlineOfARealFlake(t *testing.T) {
+	f := newRealFlake(t)
+	asked := 0
+	server := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { asked++ }))
+	defer server.Close()
+	outline := func() (Outline, error) {
+		data, err := f.evaluator.Outline(t.Context(), f.dir)
+		if err != nil {
+			return Outline{}, err
+		}
+		return DecodeOutline(data)
+	}
+	o, err := outline()
+	if err != nil || o.Hosts["server1"].String() != "root@server1.example.com" || o.VMs["full"].Host != "server1" || len(o.VMs) != 1 {
+		t.Errorf("%+v, %v", o, err)
+	}
+	if _, err := os.Stat(filepath.Join(f.dir, "flake.lock")); err == nil {
+		t.Error("a lock file was written")
+	}
+	f.write("flake.nix", `{ outputs = _: {
+      ferry = { hosts.a.address = throw "x"; hosts.b.address = 1; hosts.c.address = "root@c"; };
+      nixosConfigurations = { web = throw "not to be evaluated"; db = { }; };
+    }; }`)
+	if o, err = outline(); err != nil || len(o.Hosts) != 1 || len(o.VMs) != 2 {
+		t.Errorf("%+v, %v", o, err)
+	}
+	for what, expression := range map[string]string{
+		"a build":    `import (derivation { name = "x"; system = builtins.currentSystem or "x86_64-linux"; builder = "/bin/sh"; args = [ "-c" "echo { } >$out" ]; })`,
+		"a download": `import (fetchTarball { url = "` + server.URL + `/x.tar.gz"; sha256 = "0000000000000000000000000000000000000000000000000000"; })`,
+		"a clone":    `import (fetchGit { url = "` + server.URL + `/x.git"; rev = "0000000000000000000000000000000000000000"; })`,
+	} {
+		f.write("flake.nix", `{ outputs = _: { ferry = `+expression+`; }; }`)
+		if o, err := outline(); err == nil {
+			t.Errorf("%s: no error, %+v", what, o)
+		}
+	}
+	if asked > 0 {
+		t.Errorf("the server was asked %d times", asked)
 	}
 }

@@ -19,6 +19,12 @@ type Source struct {
 	// Ref is a flake reference as the user wrote it; empty means ".". A path
 	// without a scheme is what Nix makes of it.
 	Ref string
+	// File is a Nix file to evaluate instead of a flake (Nix manual, "nix eval",
+	// --file); empty: none.
+	File string
+	// Evaluation is a file with what an evaluation has yielded already: nothing is
+	// evaluated; empty: none.
+	Evaluation string
 	// Options are passed to Nix as they are: --override-input A B, --impure,
 	// --option K V… The caller has checked that they are no others.
 	Options []string

@@ -32,7 +32,7 @@ type Helper struct {
 // AddTo adds the commands that run on a host to `host`.
 func (h *Helper) AddTo(host *cobra.Command) {
 	host.AddCommand(h.autostart(), h.list(), h.vsockProxy(), h.session(), h.probe(),
-		h.guard(), h.settle(), h.importing(), h.virtiofsd())
+		h.guard(), h.settle(), h.importing(), h.virtiofsd(), h.protect())
 	host.AddCommand(h.life()...)
 }
 

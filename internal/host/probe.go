@@ -31,6 +31,9 @@ func (s *Server) Probe(ctx context.Context, req hostapi.ProbeRequest) (*hostapi.
 	disk := s.see.VM(req.Name)
 	f.VM, f.StateDir, f.NoNixDaemon = *vm, s.see.Layout.StateDir, !nix.OnPath("nix-daemon")
 	f.Lock = disk.Lock().Holder()
+	if req.Origin && vm.Current != "" {
+		f.Origin = disk.History().Origin(vm.Current)
+	}
 	if req.Record == nil {
 		f.Target, f.TargetSudo = disk.History().Target()
 		f.Undone, f.UndoneID = disk.History().Undone()

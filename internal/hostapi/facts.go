@@ -35,6 +35,9 @@ type Facts struct {
 	// Installed is the build that `current` is from, where the history knows it;
 	// only where no record was sent.
 	Installed *JobBuild `json:"installed,omitempty"`
+	// Origin is the last deployment that brought `current` and says of which revision,
+	// where the history knows it; only where it was asked for.
+	Origin *Deployment `json:"origin,omitempty"`
 }
 
 // JobBuild is a build of a job of Hydra. Of one job, the one with the greater

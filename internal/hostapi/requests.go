@@ -149,6 +149,8 @@ type ProbeRequest struct {
 	Record *microvm.Record `json:"record,omitempty"`
 	// GuestSystem is what the guest says it runs, where it was asked.
 	GuestSystem microvm.StorePath `json:"guestSystem,omitempty"`
+	// Origin asks for Facts.Origin.
+	Origin bool `json:"origin,omitempty"`
 	Intent
 }
 

@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -38,7 +39,15 @@ func (m *Machine) start(ctx context.Context) error {
 		fmt.Fprintf(&script, "echo $$ >%s/cgroup.procs\n", g)
 	}
 	script.WriteString(`exec "$@"`)
-	args := append([]string{"-c", script.String(), "sh", "nsenter", "--net=" + m.lab.netns()}, m.nspawnArgs()...)
+	nspawn := m.nspawnArgs()
+	if m.kind == kindOperator {
+		goes, err := goBinds(ctx)
+		if err != nil {
+			return err
+		}
+		nspawn = slices.Insert(nspawn, 1, goes...)
+	}
+	args := append([]string{"-c", script.String(), "sh", "nsenter", "--net=" + m.lab.netns()}, nspawn...)
 	logFile, err := os.OpenFile(m.lab.path("log", m.Name+".log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
 	if err != nil {
 		return err

@@ -20,7 +20,8 @@ const rootfsSuite = "trixie"
 
 const rootfsPackages = "systemd,systemd-sysv,dbus,openssh-server,openssh-client,nix-bin,nix-setup-systemd," +
 	"qemu-system-x86,qemu-utils,virtiofsd,socat,iproute2,iputils-ping,curl,git,ca-certificates," +
-	"busybox-static,linux-image-amd64,kmod,procps,sudo,jq,less,cpio"
+	"busybox-static,linux-image-amd64,kmod,procps,sudo,jq,less,cpio," +
+	"bash-completion,zsh,fish,man-db" // completion and manual pages are tried in real shells
 
 //go:embed rootfs/customise.sh
 var customiseRootfs string

@@ -16,6 +16,7 @@ import (
 // trusted: the caller has checked them.
 type EvalRequest struct {
 	Installable string // FLAKEREF#ATTRPATH
+	File        string // a Nix file, the whole value of which is taken instead
 	Apply       string // a Nix function, applied to the installable's value
 	Options     []string
 }
@@ -40,7 +41,12 @@ func (n *Nix) Eval(ctx context.Context, r EvalRequest) ([]byte, error) {
 	if r.Apply != "" {
 		args = append(args, "--apply", r.Apply)
 	}
-	out, _, err := n.evaluate(ctx, append(args, "--", r.Installable))
+	if r.File != "" {
+		args = append(args, "--file", r.File)
+	} else {
+		args = append(args, "--", r.Installable)
+	}
+	out, _, err := n.evaluate(ctx, args)
 	return out, err
 }
 

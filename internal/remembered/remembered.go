@@ -134,11 +134,23 @@ func (s Store) path(name string) (string, error) {
 	return filepath.Join(s.Dir, name+suffix), nil
 }
 
-// prune removes what is too old or too much. What can't be removed does no harm.
-func (s Store) prune(now time.Time) {
+// Names are the deployments that there are documents of, the newest first.
+func (s Store) Names() []string {
+	var names []string
+	for _, d := range s.documents() {
+		names = append(names, strings.TrimSuffix(d.Name(), suffix))
+	}
+	return names
+}
+
+// documents are the files, the newest first.
+func (s Store) documents() []fs.FileInfo {
+	if s.Dir == "" {
+		return nil
+	}
 	entries, err := os.ReadDir(s.Dir)
 	if err != nil {
-		return
+		return nil
 	}
 	var documents []fs.FileInfo
 	for _, e := range entries {
@@ -147,10 +159,15 @@ func (s Store) prune(now time.Time) {
 			documents = append(documents, info)
 		}
 	}
-	slices.SortFunc(documents, func(a, b fs.FileInfo) int { // newest first
+	slices.SortFunc(documents, func(a, b fs.FileInfo) int {
 		return cmp.Or(b.ModTime().Compare(a.ModTime()), cmp.Compare(b.Name(), a.Name()))
 	})
-	for i, d := range documents {
+	return documents
+}
+
+// prune removes what is too old or too much. What can't be removed does no harm.
+func (s Store) prune(now time.Time) {
+	for i, d := range s.documents() {
 		if i >= maxDocuments || now.Sub(d.ModTime()) > maxAge {
 			_ = os.Remove(filepath.Join(s.Dir, d.Name()))
 		}

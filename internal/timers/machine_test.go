@@ -9,6 +9,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
+
 	"ferry/internal/hostapi"
 )
 
@@ -154,9 +156,33 @@ func TestTimerOnNixOS(t *testing.T) {
 	m, sys := newMachine(t)
 	put(t, m, "/etc/os-release", "ID=nixos\n")
 	req := daily(KindUpdate)
-	req.Settings.Update = &Update{From: "https://ci.example.org/${x}''", VMs: []string{"web"}}
+	req.Settings.Update = &Update{
+		From: "https://ci.example.org/${x}\"", VMs: []string{"web", "db.a"}, Target: []string{"web=root@web", "db.a=db"}, TargetSudo: []string{"db.a"}, Restart: "never",
+	}
 	r := m.must(t, req, OutcomeNixOS)
-	for _, want := range []string{`OnCalendar = [ "daily" ]`, "''${x}'''", "RandomizedDelaySec = 60", "host timer run update"} {
+	want := `# In the host's own configuration, with ferry.nixosModules.host imported (docs/nix.md):
+{
+  ferry.host.enable = true;
+  ferry.host.timers.update = {
+    enable = true;
+    onCalendar = [ "daily" ];
+    randomizedDelaySec = 60;
+    from = "https://ci.example.org/\${x}\"";
+    vms = [ "web" "db.a" ];
+    targets."web".address = "root@web";
+    targets."db.a".address = "db";
+    targets."db.a".sudo = true;
+    restart = "never";
+  };
+}
+`
+	if d := cmp.Diff(want, r.Advice); d != "" {
+		t.Error(d)
+	}
+	req = daily(KindFlakeUpdate)
+	req.Settings.FlakeUpdate = &FlakeUpdate{Repository: "/srv/infra.git", Push: "origin", Inputs: []string{"nixpkgs"}}
+	r = m.must(t, req, OutcomeNixOS)
+	for _, want := range []string{"ferry.host.timers.flakeUpdate = {", `repository = "/srv/infra.git";`, `push = "origin";`, `inputs = [ "nixpkgs" ];`} {
 		if !strings.Contains(r.Advice, want) {
 			t.Errorf("wanted %s in\n%s", want, r.Advice)
 		}

@@ -269,5 +269,5 @@ func TestPackagesAreListed(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	sameSet(t, "package", listed, append(packages, "cmd/ferry", "cmd/ferry-helper"))
+	sameSet(t, "package", listed, append(packages, "cmd/ferry", "cmd/ferry-helper", "cmd/docs"))
 }

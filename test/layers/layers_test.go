@@ -9,6 +9,7 @@ import (
 	"go/token"
 	"io/fs"
 	"maps"
+	"os"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -29,6 +30,7 @@ var order = []string{
 	"internal/cli",
 	"internal/helper",
 	"internal/microvmcmd",
+	"internal/completion",
 	"internal/cmdline",
 	"internal/manage",
 	"internal/deploy",
@@ -147,6 +149,8 @@ func list() (map[string]*pkg, error) {
 			return err
 		case d.IsDir() && (d.Name() == "testdata" || path != root && strings.HasPrefix(d.Name(), ".")):
 			return filepath.SkipDir
+		case d.IsDir() && path != root && isFile(filepath.Join(path, "go.mod")):
+			return filepath.SkipDir // another module: tools
 		case d.IsDir() || filepath.Ext(path) != ".go":
 			return nil
 		}
@@ -166,6 +170,11 @@ func list() (map[string]*pkg, error) {
 		return nil
 	})
 	return pkgs, err
+}
+
+func isFile(path string) bool {
+	info, err := os.Stat(path)
+	return err == nil && info.Mode().IsRegular()
 }
 
 func (p *pkg) add(f *ast.File, isTest bool) {
@@ -216,10 +225,10 @@ func misplaced(name string) string {
 	return fmt.Sprintf("%s is not in the order of the layers: put it there, and into docs/architecture.md", name)
 }
 
-// outside are the lab, the build, their commands and the tests of the whole: above
-// everything.
+// outside are the lab, the build, what writes the manual, their commands and the
+// tests of the whole: above everything.
 func outside(name string) bool {
-	return slices.Contains([]string{lab, "internal/release", "cmd/lab", "cmd/build"}, layer(name)) || strings.HasPrefix(name, "test/")
+	return slices.Contains([]string{lab, "internal/release", "cmd/lab", "cmd/build", "cmd/dist", "cmd/docs"}, layer(name)) || strings.HasPrefix(name, "test/")
 }
 
 // forbidden says why from must not import to.

@@ -36,8 +36,12 @@ func (s *Setup) apply(ctx context.Context, made *manifest, changes []Change) err
 		made.Files[path] = f
 	}
 	for _, c := range changes {
-		if c.Verb == Remove {
+		switch {
+		case c.Verb == Keep:
+		case c.Verb == Remove, c.Kind == "link":
 			delete(made.Files, c.Name)
+		case c.Kind == "file":
+			delete(made.Links, c.Name)
 		}
 	}
 	made.Unfinished = false

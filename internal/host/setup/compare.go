@@ -89,11 +89,15 @@ func (s *Setup) compareItem(i item, made *manifest) (*Change, error) {
 		switch {
 		case err == nil && now == i.target:
 			return nil, nil
-		case err == nil && now == i.former && made.Links[i.path] != "":
+		case err == nil && now == i.former && made.Links[i.path] != "", s.isFileOfOurs(i.path, made):
 			c.Verb, c.Diff = Update, i.diff(nil)
 		default:
 			c.Verb, c.Note = Keep, notOurs
 		}
+		return c, nil
+	}
+	if to, err := os.Readlink(s.path(i.path)); err == nil && to == made.Links[i.path] {
+		c.Verb, c.Diff = Update, i.diff(nil)
 		return c, nil
 	}
 	if !fi.Mode().IsRegular() {
@@ -119,6 +123,16 @@ func (s *Setup) compareItem(i item, made *manifest) (*Change, error) {
 		c.Verb, c.Note = Keep, edited
 	}
 	return c, nil
+}
+
+// isFileOfOurs reports whether setup wrote the file at path, and nobody since.
+func (s *Setup) isFileOfOurs(path string, made *manifest) bool {
+	fi, err := os.Lstat(s.path(path))
+	if err != nil || !fi.Mode().IsRegular() {
+		return false
+	}
+	now, err := os.ReadFile(s.path(path))
+	return err == nil && made.Files[path].has(sum(now))
 }
 
 // compareDir wants a directory of root's with the item's permissions.

@@ -56,7 +56,8 @@ func TestLeavesOthersAlone(t *testing.T) {
 			c.make(m)
 			before := m.tree()
 			r, err := m.Apply(t.Context(), false)
-			if err != nil || r.Outcome != c.want || strings.Contains(r.Advice, "microvm.nixosModules.host") != c.nix {
+			if err != nil || r.Outcome != c.want || strings.Contains(r.Advice, "microvm.nixosModules.host") != c.nix ||
+				strings.Contains(r.Advice, "ferry.nixosModules.host") != c.nix {
 				t.Errorf("%+v, %v", r, err)
 			}
 			if m.tree() != before {

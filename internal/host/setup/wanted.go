@@ -25,6 +25,9 @@ const (
 	helperPath = binDir + "/ferry-helper"
 	dropInPath = binDir + "/microvm" // the helper under this name is microvm.nix's command
 
+	// packaged is where a package of a distribution has ferry, which updates it.
+	packaged = "/usr/bin/ferry"
+
 	// formerDropIn is where an older ferry, which was its own helper, linked it to.
 	formerDropIn = "ferry"
 )
@@ -64,7 +67,11 @@ func (s *Setup) wanted() ([]item, error) {
 		{path: helperPath, content: helper, mode: 0o755, binary: true},
 		{path: dropInPath, target: "ferry-helper", former: formerDropIn, optional: true},
 	}
-	if s.programs.Ferry != nil {
+	if s.hasPackage() {
+		// A copy would be found before the package's, and stay as it is while
+		// that is updated.
+		items = append(items, item{path: ferryPath, target: packaged, optional: true})
+	} else if s.programs.Ferry != nil {
 		ferry, err := s.programs.Ferry()
 		if err != nil {
 			return nil, fmt.Errorf("reading ferry's own program: %w", err)
@@ -81,9 +88,15 @@ func (s *Setup) wanted() ([]item, error) {
 	return items, nil
 }
 
+// hasPackage reports whether this machine has ferry from a package.
+func (s *Setup) hasPackage() bool {
+	fi, err := os.Lstat(s.path(packaged))
+	return err == nil && fi.Mode().IsRegular()
+}
+
 // withoutFerry says what this host lacks where ferry itself is not at hand.
 func (s *Setup) withoutFerry() string {
-	if s.programs.Ferry != nil {
+	if s.programs.Ferry != nil || s.hasPackage() {
 		return ""
 	}
 	platform := runtime.GOOS + "/" + runtime.GOARCH
@@ -100,11 +113,16 @@ const nixosAdvice = `# In the flake of the host's own configuration:
 {
   inputs.microvm.url = "github:microvm-nix/microvm.nix";
   inputs.microvm.inputs.nixpkgs.follows = "nixpkgs";
-  outputs = { nixpkgs, microvm, ... }: {
+  inputs.ferry.url = "github:example/ferry"; # or wherever you have its source from
+  outputs = { nixpkgs, microvm, ferry, ... }: {
     nixosConfigurations.HOST = nixpkgs.lib.nixosSystem {
       modules = [
         microvm.nixosModules.host
-        { microvm.autostart = [ ]; } # names of the VMs that start with the host
+        ferry.nixosModules.host # settling at boot, timers and more: docs/nix.md
+        {
+          microvm.autostart = [ ]; # names of the VMs that start with the host
+          ferry.host.enable = true;
+        }
       ];
     };
   };

@@ -141,7 +141,7 @@ func openEntry(path string, root int) (*Dir, error) {
 	fi, err := opened.Stat(".")
 	if err == nil && d.trusted && (int(owner(fi)) != root || !onlyOwnerMoves(fi)) {
 		err = hostapi.Refuse(path+" is not protected: others than root may replace what is in it",
-			fmt.Sprintf("microvm.nix's scripts leave it so; `ferry host setup` on this host takes it back (or `chown root %[1]s && chmod +t %[1]s`, then look at its links)", path))
+			fmt.Sprintf("microvm.nix's scripts leave it so; `ferry host setup` on this host takes it back, on NixOS `systemctl restart ferry-protect-state-dir` (or `chown root %[1]s && chmod +t %[1]s`, then look at its links)", path))
 	}
 	if err != nil {
 		_ = opened.Close()

@@ -188,6 +188,21 @@ func (h History) BuildOf(runner microvm.StorePath) *hostapi.JobBuild {
 	return nil
 }
 
+// Origin is the last deployment of a runner that says of which revision it is; nil
+// where none does.
+func (h History) Origin(runner microvm.StorePath) *hostapi.Deployment {
+	found, err := h.Read(everyEntry)
+	if err != nil {
+		return nil
+	}
+	for _, e := range slices.Backward(found.Entries) {
+		if e.Runner == runner && e.Revision != "" {
+			return &e.Deployment
+		}
+	}
+	return nil
+}
+
 // Target is the guest's address in the last deployment that knew it.
 func (h History) Target() (target string, sudo bool) {
 	found, err := h.Read(everyEntry)

@@ -141,3 +141,25 @@ func TestBuildOfRunner(t *testing.T) {
 		t.Errorf("%+v", b)
 	}
 }
+
+// Which revision is installed is known from whatever brought its runner here last and
+// said so.
+func TestOriginOfRunner(t *testing.T) {
+	h := Layout{Lib: t.TempDir()}.VM("web").History()
+	if d := h.Origin(someRunner); d != nil {
+		t.Errorf("without a history: %+v", d)
+	}
+	for _, e := range []hostapi.HistoryEntry{
+		{Deployment: hostapi.Deployment{ID: "a", Revision: "one", By: "ann"}, Runner: someRunner},
+		{Deployment: hostapi.Deployment{ID: "b", Revision: "two", By: "bob"}, Runner: someRunner},
+		{Deployment: hostapi.Deployment{ID: "c", RollbackTo: 1}, Runner: someRunner},
+		{Deployment: hostapi.Deployment{ID: "d", Revision: "three"}, Runner: someRunner + "2"},
+	} {
+		if err := h.Append(e); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if d := h.Origin(someRunner); d == nil || d.Revision != "two" || d.By != "bob" {
+		t.Errorf("%+v", d)
+	}
+}

@@ -1,0 +1,3 @@
+{
+  nixosModules.microvm = ./microvm.nix;
+}
