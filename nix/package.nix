@@ -48,10 +48,20 @@ let
     ];
   under = folders: inside: builtins.any (f: inside == f || lib.hasPrefix "${f}/" inside) folders;
 
+  # What `ferry explain` prints.
+  explained =
+    inside:
+    builtins.elem inside [
+      "docs"
+      "docs/docs.go"
+      "docs/troubleshooting.md"
+    ];
+
   # What the programs are made of.
   source = tree (
     inside: _:
     isModule inside
+    || explained inside
     || (
       under [
         "cmd"
@@ -69,6 +79,7 @@ let
   imports = tree (
     inside: type:
     isModule inside
+    || explained inside
     || (
       under [
         "cmd"

@@ -15,6 +15,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"ferry/docs"
 	"ferry/internal/cmdline"
 	"ferry/internal/deploy"
 	"ferry/internal/flakeupdate"
@@ -106,6 +107,9 @@ func (a *app) printError(err error) {
 		e.State = string(de.VM) + ": " + de.State
 	}
 	e.Print(a.ui)
+	if s, known := docs.Troubleshooting(string(e.See)); known { // a host may name any
+		a.ui.More("ferry explain " + s.Name)
+	}
 }
 
 func (a *app) rootCommand() *cobra.Command {
@@ -136,7 +140,7 @@ is needed.`,
 			a.ui.Colour = false
 		}
 	}
-	root.AddCommand(a.rebuildCommand(), a.installCommand(), a.switchCommand(), a.autostartCommand(), a.listCommand(), a.updateCommand(), a.flakeUpdateCommand(), a.hostCommand(), a.doctorCommand())
+	root.AddCommand(a.rebuildCommand(), a.installCommand(), a.switchCommand(), a.autostartCommand(), a.listCommand(), a.updateCommand(), a.flakeUpdateCommand(), a.hostCommand(), a.doctorCommand(), a.explainCommand())
 	root.AddCommand(a.startCommand(), a.stopCommand(), a.restartCommand(), a.logsCommand(), a.sshCommand(), a.historyCommand(),
 		a.generationsCommand(), a.rollbackCommand(), a.attachCommand(), a.diffCommand(), a.removeCommand(), a.versionCommand())
 	addCompletion(root)

@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	"ferry/internal/hostapi"
+	"ferry/internal/trouble"
 	"ferry/internal/ui"
 )
 
@@ -61,20 +62,20 @@ type Explained struct {
 	Message string
 	State   string // how things are; may be empty
 	Hint    string
-	Log     []string // the end of the log that shows why
+	Log     []string        // the end of the log that shows why
+	See     trouble.Section // of docs/troubleshooting.md; may be empty
 }
 
 // Explain says once what is wrong, how things are where work was done in this
 // very process, and what to do next.
 func Explain(err error) Explained {
 	var failure *hostapi.Failure
-	var hinter interface{ Hint() string }
-	e := Explained{Message: saidOnce(err.Error())}
+	e := Explained{Message: saidOnce(err.Error()), See: trouble.Of(err)}
 	if errors.As(err, &failure) {
 		e.Log, e.Hint, e.State = failure.Log, failure.Hint, failure.State
 	}
-	if e.Hint == "" && errors.As(err, &hinter) {
-		e.Hint = hinter.Hint()
+	if e.Hint == "" {
+		e.Hint = trouble.Hint(err)
 	}
 	return e
 }

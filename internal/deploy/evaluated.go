@@ -10,6 +10,7 @@ import (
 	"ferry/internal/hostapi"
 	"ferry/internal/microvm"
 	"ferry/internal/remote"
+	"ferry/internal/trouble"
 	"ferry/internal/ui"
 )
 
@@ -95,7 +96,7 @@ func (p progress) checkShares() error {
 	}
 	return hostapi.Refuse(
 		fmt.Sprintf("share sources are missing on %s: %s", p.to.Host, strings.Join(p.facts.MissingShares, ", ")),
-		"make these directories on the host, or correct microvm.shares")
+		"make these directories on the host, or correct microvm.shares").About(trouble.MissingShare)
 }
 
 // foresee asks the guest as well, before anything is touched, and whether what is

@@ -6,6 +6,7 @@ import (
 
 	"ferry/internal/hostapi"
 	"ferry/internal/microvm"
+	"ferry/internal/trouble"
 )
 
 // Outcome is how a deployment ended.
@@ -72,11 +73,12 @@ type Result struct {
 	Notes    []string `json:"notes,omitempty"`   // what ferry can't see a change of
 	// Observed is who says what a VM runs that was found unchanged; NotObserved is
 	// why that is not its guest, where the guest was to be asked.
-	Observed    Observed `json:"observed,omitempty"`
-	NotObserved string   `json:"notObserved,omitempty"`
-	Seconds     float64  `json:"seconds"`
-	Error       string   `json:"error,omitempty"`
-	State       string   `json:"state,omitempty"` // after an error: how things are
+	Observed    Observed        `json:"observed,omitempty"`
+	NotObserved string          `json:"notObserved,omitempty"`
+	Seconds     float64         `json:"seconds"`
+	Error       string          `json:"error,omitempty"`
+	State       string          `json:"state,omitempty"` // after an error: how things are
+	See         trouble.Section `json:"see,omitempty"`   // the section of docs/troubleshooting.md about the error
 }
 
 func (r *Result) fromPlan(p hostapi.Plan) {

@@ -174,8 +174,9 @@ func (r *run) end(ctx context.Context, p progress, err error) (progress, error) 
 	if r.closed(ctx, p, err) {
 		r.forget(p)
 	}
-	p.result.Error, p.result.State = err.Error(), p.standing.text
-	return p, &Error{VM: p.to.Name, State: p.standing.text, Err: err, RolledBack: p.standing.undone}
+	failed := &Error{VM: p.to.Name, State: p.standing.text, Err: err, RolledBack: p.standing.undone}
+	p.result.Error, p.result.State, p.result.See = err.Error(), p.standing.text, failed.Section()
+	return p, failed
 }
 
 // closed has the host close a deployment that failed, and reports whether it has.

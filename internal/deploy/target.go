@@ -1,6 +1,7 @@
 package deploy
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -12,6 +13,7 @@ import (
 	"ferry/internal/hostapi"
 	"ferry/internal/microvm"
 	"ferry/internal/remote"
+	"ferry/internal/trouble"
 )
 
 const (
@@ -135,9 +137,9 @@ func (p progress) neverRight(err error) error {
 	}
 	switch {
 	case ce.NameUnknown() && !strings.HasSuffix(p.to.Target.Host, ".local"): // by mDNS a machine names itself
-		return wrongTarget("the name of the target cannot be resolved: "+ce.Error(), "")
+		return wrongTarget("the name of the target cannot be resolved: "+ce.Error(), nil)
 	case ce.Kind == remote.ChangedHostKey, ce.Kind == remote.BadConfig:
-		return wrongTarget("the target can't be logged in to: "+ce.Error(), ce.Hint())
+		return wrongTarget("the target can't be logged in to: "+ce.Error(), ce)
 	}
 	return nil
 }
@@ -154,7 +156,7 @@ func (p progress) silent(who guest.Identity, err error) error {
 	} else if err != nil {
 		what = firstLine(err)
 	}
-	return wrongTarget(fmt.Sprintf("%s does not run on %s, but a machine answers at %s: %s", p.to.Name, p.to.Host, p.to.Target, what), "")
+	return wrongTarget(fmt.Sprintf("%s does not run on %s, but a machine answers at %s: %s", p.to.Name, p.to.Host, p.to.Target, what), nil)
 }
 
 // isRunning refuses a machine that is not the VM, which runs.
@@ -177,7 +179,7 @@ func (r *run) isRunning(ctx context.Context, p progress) error {
 	if err != nil || who.HasStore {
 		return ctx.Err()
 	}
-	return wrongTarget(fmt.Sprintf("the machine at %s does not see the /nix/store of %s, and does not run what %s runs there", p.to.Target, p.to.Host, p.to.Name), "")
+	return wrongTarget(fmt.Sprintf("the machine at %s does not see the /nix/store of %s, and does not run what %s runs there", p.to.Target, p.to.Host, p.to.Name), nil)
 }
 
 // isOurs refuses a machine that has neither the VM's name nor its system.
@@ -189,7 +191,7 @@ func (p progress) isOurs(who guest.Identity) error {
 	if want == "" || who.HostName == want || who.Current != "" && who.Current == p.facts.VM.Running {
 		return nil
 	}
-	return wrongTarget(fmt.Sprintf("the machine at %s calls itself %.80q, but %s is configured as %q", p.to.Target, who.HostName, p.to.Attribute, want), "")
+	return wrongTarget(fmt.Sprintf("the machine at %s calls itself %.80q, but %s is configured as %q", p.to.Target, who.HostName, p.to.Attribute, want), nil)
 }
 
 // isRunningUnseen is for a VM that runs and whose guest could not be asked without
@@ -203,7 +205,7 @@ func (r *run) isRunningUnseen(ctx context.Context, p progress) error {
 			return r.isRunning(ctx, p)
 		}
 		if errors.As(err, &ce) && ce.Kind == remote.UnknownHostKey {
-			return wrongTarget("the target can't be logged in to: "+ce.Error(), ce.Hint())
+			return wrongTarget("the target can't be logged in to: "+ce.Error(), ce)
 		}
 	}
 	if ctx.Err() != nil {
@@ -233,12 +235,10 @@ func (r *run) askAgain(ctx context.Context, p progress) error {
 }
 
 // wrongTarget is what stops a deployment before anything is touched.
-func wrongTarget(message, hint string) error {
-	next := "check the target's address; --no-guest goes on without looking there before"
-	if hint != "" {
-		next = hint
-	}
-	return hostapi.Refuse(message, next)
+// Where the login is to blame, that is the cause, and it says what to do.
+func wrongTarget(message string, cause error) error {
+	const next = "check the target's address; --no-guest goes on without looking there before"
+	return hostapi.Refuse(message, cmp.Or(trouble.Hint(cause), next)).About(cmp.Or(trouble.Of(cause), trouble.WrongTarget))
 }
 
 func firstLine(err error) string {

@@ -10,6 +10,7 @@ import (
 
 	"ferry/internal/hostapi"
 	"ferry/internal/remote"
+	"ferry/internal/trouble"
 )
 
 // shut is a door that lets nobody in, or nobody who can't be asked.
@@ -327,6 +328,20 @@ func TestRestartThatTheHostDoesNotConfirm(t *testing.T) {
 		w, r, err := play(t, scenario{"", all(plans(restarts), func(w *world) { w.answers["finish"] = []any{c.failure} }), rebuild(nil)}, t.TempDir(), fault{})
 		if err == nil || r.Outcome != c.outcome || !strings.HasPrefix(r.State, c.state) || r.Error != c.failure.Message {
 			t.Errorf("%s: %+v, %v\n%s", name, r, err, strings.Join(w.trace, "\n"))
+		}
+	}
+}
+
+// A result names the section of docs/troubleshooting.md that the host's failure has.
+func TestResultSaysWhichSectionExplainsIt(t *testing.T) {
+	for want, failure := range map[trouble.Section]*hostapi.Failure{
+		trouble.UnitDown:     {Kind: hostapi.KindUnit, Message: "it is down", State: "x", See: trouble.UnitDown, RolledBack: true},
+		trouble.NotConfirmed: {Kind: hostapi.KindFailed, Message: "it is not well", State: "x", RolledBack: true},
+		"":                   {Kind: hostapi.KindFailed, Message: "something else", State: "x"},
+	} {
+		_, r, err := play(t, scenario{"", all(plans(restarts), func(w *world) { w.answers["commit"] = []any{failure} }), rebuild(nil)}, t.TempDir(), fault{})
+		if err == nil || r.See != want {
+			t.Errorf("%q, wanted %q: %v", r.See, want, err)
 		}
 	}
 }

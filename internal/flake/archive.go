@@ -59,7 +59,7 @@ func (e *Evaluator) Archive(ctx context.Context, src Source, name microvm.Name) 
 		}
 		tree, err := e.Nix.FlakeArchive(ctx, ref, src.Options)
 		if err != nil {
-			return nil, readable(ref, "", err)
+			return nil, readable(ref, nil, err)
 		}
 		if facts.metadata.Path == string(tree.Path) {
 			return archive(&facts.metadata, tree, src.Options, name)

@@ -8,6 +8,7 @@ import (
 
 	"ferry/internal/microvm"
 	"ferry/internal/nix"
+	"ferry/internal/trouble"
 )
 
 // UnknownVMError is a name that the flake has no nixosConfigurations for.
@@ -31,6 +32,9 @@ func (e *UnknownVMError) Error() string {
 	}
 	return msg
 }
+
+// Section is the section of docs/troubleshooting.md about it.
+func (*UnknownVMError) Section() trouble.Section { return trouble.UnknownVM }
 
 // Hint is what to do next.
 func (e *UnknownVMError) Hint() string {
@@ -75,9 +79,27 @@ func (e *EvalError) Error() string {
 	return msg
 }
 
+// Section is the section of docs/troubleshooting.md about it.
+func (e *EvalError) Section() trouble.Section {
+	switch {
+	case trouble.Of(e.Err) != "": // a full disk, say
+		return trouble.Of(e.Err)
+	case e.untracked():
+		return trouble.UntrackedFile
+	case e.NoFlake():
+		return trouble.FlakeNotFound
+	}
+	return trouble.EvaluationFailed
+}
+
 // Hint is what to do next.
 func (e *EvalError) Hint() string {
-	if e.NoFlake() {
+	switch {
+	case trouble.Of(e.Err) != "":
+		return trouble.Hint(e.Err)
+	case e.untracked():
+		return "if that file is there, git does not know it yet: `git add` it, since Nix sees only those files of a repository that git tracks"
+	case e.NoFlake():
 		return "run ferry in the flake's directory, or name it with --flake"
 	}
 	return "correct it there; --show-trace shows how Nix came to it"
@@ -87,6 +109,10 @@ func (e *EvalError) Hint() string {
 func (e *EvalError) NoFlake() bool {
 	return !e.File && strings.Contains(e.Message, "flake.nix") && e.Position == ""
 }
+
+// untracked reports whether a file is missing in the copy of the flake that Nix
+// evaluates; it may be there in the work tree.
+func (e *EvalError) untracked() bool { return untrackedPattern.MatchString(e.Message) }
 
 // Unwrap gives the *nix.EvalFailure.
 func (e *EvalError) Unwrap() error { return e.Err }
@@ -103,13 +129,38 @@ var (
 	errorPattern    = regexp.MustCompile(`^ *error: ?(.*)$`)
 	positionPattern = regexp.MustCompile(`^ *at (\S.*:[0-9]+:[0-9]+):?$`)
 	codePattern     = regexp.MustCompile(`^ *[0-9]* *\|`)
-	truncPattern    = regexp.MustCompile(`\(stack trace truncated; use '--show-trace'.*\)`)
+	// 2.26: path '/nix/store/…-source/vms/web.nix' does not exist. 2.31 and newer:
+	// Path 'vms/web.nix' in the repository "…" is not tracked by Git.
+	untrackedPattern = regexp.MustCompile(`is not tracked by Git|[Pp]ath '/nix/store/[^']*' does not exist|getting status of '/nix/store/[^']*': No such file|source tree referenced by '[^']*' does not contain a '[^']*flake\.nix' file`)
+	truncPattern     = regexp.MustCompile(`\(stack trace truncated; use '--show-trace'.*\)`)
 )
 
+// sourceRoots are the names by which Nix calls the flake's source in positions:
+// its place in the store (2.26), the work tree, or the locked reference (2.34).
+func sourceRoots(m *nix.Metadata) []string {
+	var roots []string
+	if m.Path != "" {
+		roots = append(roots, m.Path)
+	}
+	for _, url := range []string{m.URL, m.ResolvedURL} {
+		if url == "" {
+			continue
+		}
+		roots = append(roots, "«"+url+"»")
+		location, _, _ := strings.Cut(url, "?")
+		for _, scheme := range []string{"git+file://", "path:"} {
+			if dir, ok := strings.CutPrefix(location, scheme); ok && len(dir) > 1 && strings.HasPrefix(dir, "/") {
+				roots = append(roots, strings.TrimSuffix(dir, "/"))
+			}
+		}
+	}
+	return roots
+}
+
 // newEvalError trims what Nix said to its message and the nearest position.
-// Positions in sourcePath, the flake's place in the store, are shown relative to
-// the flake and win over those in its inputs; it may be empty.
-func newEvalError(ref, sourcePath string, failure *nix.EvalFailure) *EvalError {
+// Positions in one of the roots, the flake's source, are shown relative to the
+// flake and win over those in its inputs.
+func newEvalError(ref string, roots []string, failure *nix.EvalFailure) *EvalError {
 	e := &EvalError{Ref: ref, Err: failure}
 	start := -1
 	for i, line := range failure.Stderr {
@@ -125,7 +176,7 @@ func newEvalError(ref, sourcePath string, failure *nix.EvalFailure) *EvalError {
 		return e
 	}
 	e.Message = messageFrom(failure.Stderr[start:])
-	e.Position = nearestPosition(failure.Stderr, start, sourcePath)
+	e.Position = nearestPosition(failure.Stderr, start, roots)
 	return e
 }
 
@@ -155,13 +206,14 @@ func bounded(lines []string) string {
 
 // nearestPosition prefers the position that stands with the message, then the
 // innermost trace in the flake itself, then the innermost trace anywhere.
-func nearestPosition(lines []string, start int, sourcePath string) string {
+func nearestPosition(lines []string, start int, roots []string) string {
 	relative := func(pos string) (string, bool) {
-		rest, ok := strings.CutPrefix(pos, sourcePath+"/")
-		if sourcePath == "" || !ok {
-			return pos, false
+		for _, root := range roots {
+			if rest, ok := strings.CutPrefix(pos, root+"/"); ok {
+				return rest, true
+			}
 		}
-		return rest, true
+		return pos, false
 	}
 	last := ""
 	for i, line := range slices.Backward(lines) {

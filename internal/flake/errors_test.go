@@ -55,7 +55,7 @@ error:
 		{"silence", "", "nix failed without a message", ""},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			e := newEvalError(".", source, failure(c.stderr))
+			e := newEvalError(".", []string{source}, failure(c.stderr))
 			if e.Message != c.message || e.Position != c.position {
 				t.Errorf("message %q at %q; want %q at %q", e.Message, e.Position, c.message, c.position)
 			}
@@ -67,11 +67,11 @@ error:
 }
 
 func TestEvalErrorIsBounded(t *testing.T) {
-	e := newEvalError(".", source, failure("error: "+strings.Repeat("long line\n       ", 500)))
+	e := newEvalError(".", []string{source}, failure("error: "+strings.Repeat("long line\n       ", 500)))
 	if n := strings.Count(e.Message, "\n"); n >= maxEvalLines || len(e.Message) > maxEvalBytes+len("…") {
 		t.Errorf("%d lines, %d bytes", n, len(e.Message))
 	}
-	e = newEvalError(".", source, failure("error: "+strings.Repeat("é", maxEvalBytes)))
+	e = newEvalError(".", []string{source}, failure("error: "+strings.Repeat("é", maxEvalBytes)))
 	if len(e.Message) > maxEvalBytes+len("…") || strings.ContainsRune(e.Message, '�') {
 		t.Errorf("%d bytes", len(e.Message))
 	}

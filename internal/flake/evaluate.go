@@ -164,7 +164,7 @@ func (e *Evaluator) outputs(ctx context.Context, src Source, name microvm.Name, 
 			Apply:       expressionFor(name),
 			Options:     src.Options,
 		})
-		return data, readable(ref, facts.metadata.Path, err)
+		return data, readable(ref, sourceRoots(&facts.metadata), err)
 	}
 	data, withheld := cache.get(key)
 	if data != nil && (name != "" || len(withheld) == 0) {
@@ -239,14 +239,14 @@ func (e *Evaluator) look(ctx context.Context, n *nix.Nix, src Source, ref string
 	if err := nix.CheckVersion(f.version, "this machine"); err != nil {
 		return f, err
 	}
-	return f, readable(ref, "", metadataErr)
+	return f, readable(ref, nil, metadataErr)
 }
 
 // readable turns a failure of Nix into an *EvalError.
-func readable(ref, sourcePath string, err error) error {
+func readable(ref string, roots []string, err error) error {
 	var failure *nix.EvalFailure
 	if errors.As(err, &failure) {
-		return newEvalError(ref, sourcePath, failure)
+		return newEvalError(ref, roots, failure)
 	}
 	return err
 }

@@ -57,7 +57,7 @@ func (e *Evaluator) file(ctx context.Context, src Source, name microvm.Name, eva
 		Options: options,
 	})
 	if err != nil {
-		err = readable(src.File, filepath.Dir(path), err)
+		err = readable(src.File, []string{filepath.Dir(path)}, err)
 		var failed *EvalError
 		if errors.As(err, &failed) {
 			failed.File = true

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"ferry/internal/trouble"
 	"ferry/internal/ui"
 
 	"golang.org/x/sync/errgroup"
@@ -81,6 +82,9 @@ type Error struct {
 func (e *Error) Error() string {
 	return fmt.Sprintf("health checks failed for %s: %s", Brief(e.Within.Round(time.Second)), strings.Join(e.Failed, "; "))
 }
+
+// Section is the section of docs/troubleshooting.md about it.
+func (*Error) Section() trouble.Section { return trouble.ChecksFailed }
 
 // Hint is what to do next.
 func (e *Error) Hint() string {

@@ -14,6 +14,8 @@ import (
 	"path/filepath"
 	"runtime"
 	"strings"
+
+	"ferry/internal/trouble"
 )
 
 // Program is a program that can run on a host.
@@ -34,6 +36,9 @@ type NoHelperError struct{ platform string }
 func (e *NoHelperError) Error() string {
 	return "this ferry has no helper for " + e.platform
 }
+
+// Section is the section of docs/troubleshooting.md about it.
+func (*NoHelperError) Section() trouble.Section { return trouble.OtherPlatform }
 
 // Hint is what to do next.
 func (e *NoHelperError) Hint() string {

@@ -59,11 +59,10 @@ func buildFailure(err error) error {
 	if !errors.As(err, &be) {
 		return err
 	}
-	f := &hostapi.Failure{Kind: hostapi.KindBuild, Message: fmt.Sprintf("building %s failed: %s", be.Derivation, be.Message), Log: be.LogTail}
-	if be.Derivation != "" {
-		f.Hint = "the whole log: nix log " + string(be.Derivation) + " (on the host)"
+	return &hostapi.Failure{
+		Kind: hostapi.KindBuild, Message: fmt.Sprintf("building %s failed: %s", be.Derivation, be.Message), Log: be.LogTail,
+		Hint: be.HintOn("the host"), See: be.Section(),
 	}
-	return f
 }
 
 // arrived takes in a runner that was built elsewhere. `pending` points to it

@@ -210,7 +210,7 @@ func (d *deployment) prove(ctx context.Context, req hostapi.CommitRequest) error
 func askAll(ctx context.Context, checks health.Checks, within time.Duration, log func(string)) error {
 	err := health.Await(ctx, checks, within, log)
 	if e := (*health.Error)(nil); errors.As(err, &e) {
-		return &hostapi.Failure{Kind: hostapi.KindHealth, Message: e.Error(), Hint: e.Hint()}
+		return &hostapi.Failure{Kind: hostapi.KindHealth, Message: e.Error(), Hint: e.Hint(), See: e.Section()}
 	}
 	return err
 }

@@ -69,7 +69,7 @@ func (d *deployment) giveUp(ctx context.Context, cause error) error {
 	if !d.note.Reversible() {
 		return cause
 	}
-	failure := *asFailure(cause)
+	failure := *hostapi.FailureOf(cause)
 	if foreign != nil && foreign.Supersedes() { // `current` and the unit are theirs; the generation is not
 		return d.yield(&failure, foreign, d.vm.Profile().Restore(d.note.Before, d.note.Runner))
 	}
@@ -157,7 +157,7 @@ func (d *deployment) undo(ctx context.Context, req hostapi.UndoRequest) (*hostap
 	if d.note.Phase != hostapi.PhaseAwait || !d.note.Reversible() {
 		return nil, hostapi.Refuse("there is nothing that could be undone", "")
 	}
-	failure := asFailure(d.giveUp(ctx, &hostapi.Failure{Kind: hostapi.KindFailed, Message: req.Why}))
+	failure := hostapi.FailureOf(d.giveUp(ctx, &hostapi.Failure{Kind: hostapi.KindFailed, Message: req.Why}))
 	if !failure.RolledBack {
 		return nil, failure
 	}

@@ -11,6 +11,7 @@ import (
 	"ferry/internal/hostapi"
 	"ferry/internal/microvm"
 	"ferry/internal/nix"
+	"ferry/internal/trouble"
 )
 
 const maxEvalLog = 40 // lines of Nix's that an error shows
@@ -89,6 +90,6 @@ func evalFailure(err error) error {
 	}
 	return &hostapi.Failure{
 		Kind: hostapi.KindFailed, Message: "evaluating on the host failed", Log: fe.Stderr[max(0, len(fe.Stderr)-maxEvalLog):],
-		Hint: "without --eval-on host it is evaluated here",
+		Hint: "without --eval-on host it is evaluated here", See: trouble.EvaluationFailed,
 	}
 }

@@ -12,6 +12,7 @@ import (
 	"ferry/internal/microvm"
 	"ferry/internal/nix"
 	"ferry/internal/runner"
+	"ferry/internal/trouble"
 )
 
 // fetch brings the prepared runner into the store and makes sure that it is one
@@ -74,6 +75,7 @@ func (d download) failure(ctx context.Context, err error) error {
 	switch fe.Kind {
 	case nix.FetchUnsigned:
 		f.Message, f.Hint = d.unsigned(ctx, fe.Path)
+		f.See = trouble.UnsignedPath
 	case nix.FetchMissing:
 		f.Message = fmt.Sprintf("%s is not in %s", fe.Path, from)
 		f.Hint = "wait until CI has uploaded it, or name another cache with --cache"

@@ -14,6 +14,7 @@ import (
 	"ferry/internal/host/vmstate"
 	"ferry/internal/hostapi"
 	"ferry/internal/nix"
+	"ferry/internal/trouble"
 )
 
 // deploymentID is what a deployment may be called: a part of names of units and
@@ -33,10 +34,10 @@ func (s *session) prepare(ctx context.Context, req hostapi.PrepareRequest) (*hos
 	}
 	version, err := s.srv.nix.Version(ctx)
 	if err != nil {
-		return nil, hostapi.Refuse(fmt.Sprintf("Nix on the host: %v", err), "install Nix there, or put it on the PATH of root's ssh sessions")
+		return nil, hostapi.Refuse(fmt.Sprintf("Nix on the host: %v", err), "install Nix there, or put it on the PATH of root's ssh sessions").About(trouble.NixNotFound)
 	}
 	if err := nix.CheckVersion(version, "the host"); err != nil {
-		return nil, hostapi.Refuse(err.Error(), "upgrade Nix there")
+		return nil, hostapi.Refuse(err.Error(), "upgrade Nix there").About(trouble.OldNix)
 	}
 	d := req.Deployment
 	vm := s.srv.see.VM(req.Name)

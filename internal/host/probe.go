@@ -15,6 +15,7 @@ import (
 	"ferry/internal/hostapi"
 	"ferry/internal/microvm"
 	"ferry/internal/nix"
+	"ferry/internal/trouble"
 )
 
 // Probe answers a ProbeRequest. It changes nothing and starts no Nix process.
@@ -141,7 +142,7 @@ func (s *Server) hasStore(ctx context.Context) error {
 		return fmt.Errorf("looking at the host's store: %w", err)
 	}
 	if _, err := s.nix.Version(ctx); err != nil {
-		return hostapi.Refuse(fmt.Sprintf("the host has no Nix store: %v", err), "install Nix on the host (https://nixos.org/download, or the distribution's package)")
+		return hostapi.Refuse(fmt.Sprintf("the host has no Nix store: %v", err), "install Nix on the host (https://nixos.org/download, or the distribution's package)").About(trouble.NixNotFound)
 	}
 	return nil
 }

@@ -3,7 +3,6 @@ package host
 import (
 	"bufio"
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"slices"
@@ -106,7 +105,7 @@ func (s *session) handle(ctx context.Context, line []byte) {
 	}
 	result, err := s.answer(ctx, req)
 	if err != nil {
-		s.failed = asFailure(err)
+		s.failed = hostapi.FailureOf(err)
 		s.out.Fail(err)
 		return
 	}
@@ -215,12 +214,4 @@ func (s *session) check(ctx context.Context, req hostapi.CheckRequest) error {
 	return step.Do(step.Check, func() error {
 		return askAll(ctx, req.Checks, time.Duration(req.Seconds)*time.Second, s.say)
 	})
-}
-
-func asFailure(err error) *hostapi.Failure {
-	var f *hostapi.Failure
-	if errors.As(err, &f) {
-		return f
-	}
-	return &hostapi.Failure{Kind: hostapi.KindFailed, Message: err.Error()}
 }

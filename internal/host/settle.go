@@ -14,6 +14,7 @@ import (
 	"ferry/internal/host/vmstate"
 	"ferry/internal/hostapi"
 	"ferry/internal/microvm"
+	"ferry/internal/trouble"
 )
 
 // settling ends a deployment that its session left unfinished, under the VM's
@@ -177,7 +178,7 @@ func (s settling) adopt(ctx context.Context, entry *hostapi.HistoryEntry) error 
 func unsettled(n microvm.Name, note *vmstate.Note, why error) *hostapi.Failure {
 	return hostapi.Refuse(
 		fmt.Sprintf("deployment %s of %s was left unfinished: its runner is current and runs, but nobody has confirmed it, and it does not pass its checks: %v", note.ID, n, why),
-		"keep it with --settle=keep, or have what ran before started again with --settle=undo")
+		"keep it with --settle=keep, or have what ran before started again with --settle=undo").About(trouble.LeftUnfinished)
 }
 
 // newer refuses a note of a later version of ferry.

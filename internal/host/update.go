@@ -9,6 +9,7 @@ import (
 
 	"ferry/internal/hostapi"
 	"ferry/internal/microvm"
+	"ferry/internal/trouble"
 )
 
 // UpdateRequest is a deployment that the host makes by itself, from derivations
@@ -76,7 +77,7 @@ func (s *Server) Update(ctx context.Context, req UpdateRequest, answers *Answers
 	}
 	outcome, why := done.outcome(), ""
 	if err != nil {
-		sess.failed = asFailure(err)
+		sess.failed = hostapi.FailureOf(err)
 		outcome, why = hostapi.OutcomeFailed, sess.inFull(err.Error())
 	}
 	if ctx.Err() != nil {
@@ -102,7 +103,7 @@ func (s *Server) checkSettled(ctx context.Context, req UpdateRequest) error {
 		return err
 	}
 	return hostapi.Refuse(fmt.Sprintf("deployment %s of %s by %s was cut off while it switched the guest, so it is not known what the guest runs", left.ID, n, left.By),
-		fmt.Sprintf("deploy it again from there (ferry rebuild %s), or restart it with the update: microvm -Ru %s", n, n))
+		fmt.Sprintf("deploy it again from there (ferry rebuild %s), or restart it with the update: microvm -Ru %s", n, n)).About(trouble.LeftUnfinished)
 }
 
 func (s *session) update(ctx context.Context, req UpdateRequest) (*Updated, error) {

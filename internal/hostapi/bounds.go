@@ -1,6 +1,10 @@
 package hostapi
 
-import "strings"
+import (
+	"strings"
+
+	"ferry/internal/trouble"
+)
 
 const (
 	// maxMessage bounds a reason in words, and maxLogLine a line of a log, in bytes.
@@ -18,7 +22,7 @@ func (f *Failure) Bounded() *Failure {
 		return nil
 	}
 	b := *f
-	b.Kind = FailureKind(cut(string(f.Kind), maxHint))
+	b.Kind, b.See = FailureKind(cut(string(f.Kind), maxHint)), trouble.Section(cut(string(f.See), maxHint))
 	b.Message, b.Hint, b.State = cut(f.Message, maxMessage), cut(f.Hint, maxHint), cut(f.State, maxHint)
 	b.Log = nil
 	for _, line := range f.Log[max(0, len(f.Log)-maxLogLines):] {

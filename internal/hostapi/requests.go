@@ -8,6 +8,7 @@ import (
 
 	"ferry/internal/health"
 	"ferry/internal/microvm"
+	"ferry/internal/trouble"
 )
 
 // ProtocolVersion changes whenever a helper could misunderstand an operator of
@@ -94,6 +95,8 @@ type Failure struct {
 	Message string      `json:"message"`
 	Hint    string      `json:"hint,omitempty"`
 	Log     []string    `json:"log,omitempty"` // the end of the log that shows why
+	// See is the section of docs/troubleshooting.md about it.
+	See trouble.Section `json:"see,omitempty"`
 	// RolledBack: all that had been changed was undone. State says how things
 	// are, where something had been changed.
 	RolledBack bool   `json:"rolledBack,omitempty"`
@@ -101,6 +104,15 @@ type Failure struct {
 }
 
 func (f *Failure) Error() string { return f.Message }
+
+// Section is the section of docs/troubleshooting.md about it.
+func (f *Failure) Section() trouble.Section { return f.See }
+
+// About is the failure with its section of docs/troubleshooting.md.
+func (f *Failure) About(s trouble.Section) *Failure {
+	f.See = s
+	return f
+}
 
 // Refuse makes a *Failure of KindRefused: nothing was changed. The hint says
 // what to do next.

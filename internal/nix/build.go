@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strings"
 
 	"ferry/internal/microvm"
 )
@@ -65,19 +66,25 @@ func (n *Nix) BuildIn(ctx context.Context, r BuildRequest) ([]microvm.StorePath,
 }
 
 // builtOutputs reads `nix build --json`. It names derivations and outputs, which
-// --print-out-paths does not, and Nix may order and merge them as it likes.
+// --print-out-paths does not, and Nix may order and merge them as it likes. What is
+// not understood in it is passed over, as long as all of drvs are there.
 func builtOutputs(out []byte, drvs []microvm.StorePath) ([]microvm.StorePath, error) {
-	var built []struct {
-		DrvPath microvm.StorePath            `json:"drvPath"`
-		Outputs map[string]microvm.StorePath `json:"outputs"`
-	}
+	var built []json.RawMessage
 	if err := json.Unmarshal(out, &built); err != nil {
 		return nil, fmt.Errorf("read the output of nix build: %w", err)
 	}
 	byDrv := map[microvm.StorePath]microvm.StorePath{}
-	for _, b := range built {
-		if b.Outputs["out"] != "" {
-			byDrv[b.DrvPath] = b.Outputs["out"]
+	for _, entry := range built {
+		var b struct {
+			DrvPath json.RawMessage            `json:"drvPath"`
+			Outputs map[string]json.RawMessage `json:"outputs"`
+		}
+		if json.Unmarshal(entry, &b) != nil {
+			continue
+		}
+		drv, known := storePath(b.DrvPath)
+		if path, ok := storePath(b.Outputs["out"]); known && ok {
+			byDrv[drv] = path
 		}
 	}
 	outs := make([]microvm.StorePath, len(drvs))
@@ -87,4 +94,18 @@ func builtOutputs(out []byte, drvs []microvm.StorePath) ([]microvm.StorePath, er
 		}
 	}
 	return outs, nil
+}
+
+// storePath reads a path. Since 2.33 Nix leaves the store's directory out in some of
+// its JSON.
+func storePath(value json.RawMessage) (microvm.StorePath, bool) {
+	var text string
+	if json.Unmarshal(value, &text) != nil {
+		return "", false
+	}
+	if !strings.Contains(text, "/") {
+		text = microvm.StoreDir + "/" + text
+	}
+	p, err := microvm.ParseStorePath(text)
+	return p, err == nil
 }

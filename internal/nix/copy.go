@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"regexp"
 	"slices"
 
 	"ferry/internal/microvm"
@@ -63,13 +64,21 @@ type StoreInfo struct {
 	URL     string // as Nix writes it, such as daemon or local
 }
 
+var unknownVerbPattern = regexp.MustCompile(`'info' is not a recogni[sz]ed command`)
+
 // Store connects to a store (empty: this machine's) and asks how it takes us.
 func (n *Nix) Store(ctx context.Context, url string, env []string) (StoreInfo, error) {
-	args := nixArgs("store", "info", "--json")
-	if url != "" {
-		args = append(args, "--store", url)
+	ask := func(verb string) ([]byte, []string, error) {
+		args := nixArgs("store", verb, "--json")
+		if url != "" {
+			args = append(args, "--store", url)
+		}
+		return n.run(ctx, command{program: "nix", args: args, env: env})
 	}
-	out, _, err := n.run(ctx, command{program: "nix", args: args, env: env})
+	out, stderr, err := ask("info")
+	if err != nil && slices.ContainsFunc(stderr, unknownVerbPattern.MatchString) {
+		out, _, err = ask("ping") // as Lix has it, and Nix before 2.19
+	}
 	if err != nil {
 		return StoreInfo{}, err
 	}

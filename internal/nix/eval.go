@@ -145,14 +145,18 @@ func (n *Nix) Settings(ctx context.Context) (map[string]json.RawMessage, error) 
 	if err != nil {
 		return nil, err
 	}
-	var settings map[string]struct {
-		Value json.RawMessage `json:"value"`
-	}
+	var settings map[string]json.RawMessage
 	if err := json.Unmarshal(out, &settings); err != nil {
 		return nil, fmt.Errorf("read the output of nix config show: %w", err)
 	}
 	values := make(map[string]json.RawMessage, len(settings))
-	for name, s := range settings {
+	for name, said := range settings {
+		var s struct {
+			Value json.RawMessage `json:"value"`
+		}
+		if json.Unmarshal(said, &s) != nil || s.Value == nil {
+			s.Value = said // not as we know settings: all of it counts
+		}
 		values[name] = s.Value
 	}
 	return values, nil

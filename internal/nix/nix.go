@@ -13,6 +13,8 @@ import (
 	"path/filepath"
 	"strings"
 	"time"
+
+	"ferry/internal/trouble"
 )
 
 // Nix runs Nix's programs on this machine. The zero value runs `nix` from PATH,
@@ -40,6 +42,9 @@ type noNixError struct{}
 func (noNixError) Error() string {
 	return "nix was not found (neither on PATH nor in " + strings.Join(installDirs(), ", ") + ")"
 }
+
+// Section is the section of docs/troubleshooting.md about it.
+func (noNixError) Section() trouble.Section { return trouble.NixNotFound }
 
 // Hint is what to do next.
 func (noNixError) Hint() string {

@@ -1,6 +1,10 @@
 package nix
 
-import "strings"
+import (
+	"strings"
+
+	"ferry/internal/trouble"
+)
 
 // NoisyShellError is a connection to another machine's Nix whose login shell
 // printed something before Nix's protocol began. ferry's own commands skip such
@@ -15,6 +19,9 @@ func (e *NoisyShellError) Error() string {
 
 // Unwrap gives the *CommandError.
 func (e *NoisyShellError) Unwrap() error { return e.Err }
+
+// Section is the section of docs/troubleshooting.md about it.
+func (*NoisyShellError) Section() trouble.Section { return trouble.NoisyShell }
 
 // Hint is what the operator can do next.
 func (e *NoisyShellError) Hint() string {

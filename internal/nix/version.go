@@ -7,6 +7,8 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+
+	"ferry/internal/trouble"
 )
 
 // Version is what `nix --version` says.
@@ -21,24 +23,31 @@ type Version struct {
 func OldestVersion() Version { return Version{Major: 2, Minor: 26} }
 
 // The number is the last word: `nix (Nix) 2.26.3`, `nix (Lix, like Nix) 2.91.1`,
-// `nix (Determinate Nix 3.6.2) 2.29.0`, `nix (Nix) 2.27.0pre20250210_a1b2c3d`.
-var versionPattern = regexp.MustCompile(`^nix \(([ -'*-~]+)\) ([0-9]{1,4})\.([0-9]{1,4})(?:\.([0-9]{1,8}))?((?:pre|-|\+|_)[0-9A-Za-z.+_-]*)?$`)
+// `nix (Determinate Nix 3.6.2) 2.29.0`, `nix (Nix) 2.27.0pre20250210_a1b2c3d`. A
+// wrapper around Nix may say something before it.
+var versionPattern = regexp.MustCompile(`^nix \(([ -'*-~]+)\) ([0-9]{1,4})\.([0-9]{1,4})(?:\.([0-9]{1,8}))?(?:\.[0-9]+)*((?:pre|-|\+|_)[0-9A-Za-z.+_-]*)?$`)
 
 // ParseVersion reads the output of `nix --version`.
 func ParseVersion(s string) (Version, error) {
-	line, _, _ := strings.Cut(strings.TrimSpace(s), "\n")
-	line = strings.TrimSpace(line)
-	m := versionPattern.FindStringSubmatch(line)
-	if m == nil {
-		return Version{}, fmt.Errorf("%.80q is not a version of Nix", line)
-	}
-	v := Version{Text: line, Pre: strings.HasPrefix(m[5], "pre")}
-	for i, part := range []*int{&v.Major, &v.Minor, &v.Patch} {
-		if m[2+i] != "" {
-			*part, _ = strconv.Atoi(m[2+i])
+	const most = 20 // lines before it
+	n := 0
+	for line := range strings.Lines(s) {
+		line = strings.TrimSpace(line)
+		if m := versionPattern.FindStringSubmatch(line); m != nil {
+			v := Version{Text: line, Pre: strings.HasPrefix(m[5], "pre")}
+			for i, part := range []*int{&v.Major, &v.Minor, &v.Patch} {
+				if m[2+i] != "" {
+					*part, _ = strconv.Atoi(m[2+i])
+				}
+			}
+			return v, nil
+		}
+		if n++; n > most {
+			break
 		}
 	}
-	return v, nil
+	first, _, _ := strings.Cut(strings.TrimSpace(s), "\n")
+	return Version{}, fmt.Errorf("%.80q is not a version of Nix", strings.TrimSpace(first))
 }
 
 // Compare is negative when v is older than o. A pre-release is older than its
@@ -75,6 +84,9 @@ type VersionError struct {
 func (e *VersionError) Error() string {
 	return fmt.Sprintf("%s has Nix %s, ferry needs %s or newer", e.Where, e.Found, OldestVersion())
 }
+
+// Section is the section of docs/troubleshooting.md about it.
+func (*VersionError) Section() trouble.Section { return trouble.OldNix }
 
 // Hint is what to do next.
 func (e *VersionError) Hint() string { return "upgrade Nix there" }

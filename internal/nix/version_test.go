@@ -16,11 +16,19 @@ func TestParseVersion(t *testing.T) {
 		"nix (Lix, like Nix) 2.91.1":             "2.91.1",
 		"nix (Lix, like Nix) 2.93.0-pre20250101": "2.93",
 		"nix (Determinate Nix 3.6.2) 2.29.0":     "2.29",
+		"nix (Determinate Nix 3.21.0) 2.34.6":    "2.34.6",
+		"nix (Lix, like Nix) 2.93.0":             "2.93",
+		"nix (Nix) 2.36.0pre20260904_0765ffa":    "2.36pre",
+		"nix (Nix) 2.26.3.1":                     "2.26.3",
+		"nix (Nix) 2.34.8\r\n":                   "2.34.8",
 	} {
 		v, err := ParseVersion(s)
 		if err != nil || v.String() != want || v.Text != strings.TrimSpace(s) {
 			t.Errorf("%q: %+v, %v; want %s", s, v, err, want)
 		}
+	}
+	if v, err := ParseVersion("Welcome!\nnix (Nix) 2.34.8\nmore\n"); err != nil || v.String() != "2.34.8" || v.Text != "nix (Nix) 2.34.8" {
+		t.Errorf("%+v, %v", v, err)
 	}
 	for _, s := range []string{"", "nix", "nix (Nix)", "nix (Nix) 2", "nix (Nix) two.three", "bash: nix: command not found", "nix (Nix) 2.26.3 oops", "nix-env (Nix) 2.26.3"} {
 		if v, err := ParseVersion(s); err == nil {

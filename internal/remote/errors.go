@@ -8,6 +8,7 @@ import (
 
 	"ferry/internal/microvm"
 	"ferry/internal/shell"
+	"ferry/internal/trouble"
 )
 
 // ExitError is a command that ran and failed.
@@ -87,6 +88,21 @@ func (e *ConnectError) NameUnknown() bool {
 	return e.Kind == Unreachable && strings.Contains(e.Stderr, "Could not resolve hostname")
 }
 
+// Section is the section of docs/troubleshooting.md about it.
+func (e *ConnectError) Section() trouble.Section {
+	switch e.Kind {
+	case Unreachable, Dropped:
+		return trouble.Unreachable
+	case UnknownHostKey:
+		return trouble.UnknownHostKey
+	case ChangedHostKey:
+		return trouble.ChangedHostKey
+	case AuthFailed:
+		return trouble.LoginRefused
+	}
+	return ""
+}
+
 // Hint is what the operator can do next.
 func (e *ConnectError) Hint() string {
 	switch e.Kind {
@@ -106,7 +122,8 @@ func (e *ConnectError) Hint() string {
 	return "try `" + e.target + "`"
 }
 
-func newConnectError(a microvm.Address, messages string) *ConnectError {
+// NewConnectError says what is wrong by what ssh has said.
+func NewConnectError(a microvm.Address, messages string) *ConnectError {
 	return &ConnectError{
 		Host:   a.String(),
 		Kind:   classify(messages),
@@ -197,6 +214,9 @@ func (e *SudoError) Error() string {
 	}
 	return s
 }
+
+// Section is the section of docs/troubleshooting.md about it.
+func (*SudoError) Section() trouble.Section { return trouble.Sudo }
 
 // Hint is what the operator can do next.
 func (e *SudoError) Hint() string { return e.Next }

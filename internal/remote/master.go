@@ -96,7 +96,7 @@ func (m *master) login(ctx context.Context, args []string) (string, error) {
 		err = permanent.Unwrap()
 	}
 	if err != nil && own.Err() != nil && ctx.Err() == nil {
-		e := newConnectError(m.s.addr, messages)
+		e := NewConnectError(m.s.addr, messages)
 		e.Kind, e.cause = Unreachable, fmt.Errorf("the login did not end within %s", limit)
 		err = e
 	}

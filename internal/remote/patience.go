@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"ferry/internal/microvm"
+	"ferry/internal/trouble"
 )
 
 const (
@@ -122,6 +123,9 @@ type ShellError struct {
 }
 
 func (e *ShellError) Error() string { return e.Host + ": " + e.Why }
+
+// Section is the section of docs/troubleshooting.md about it.
+func (*ShellError) Section() trouble.Section { return trouble.NoisyShell }
 
 // Hint is what the operator can do next.
 func (e *ShellError) Hint() string {

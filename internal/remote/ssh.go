@@ -162,7 +162,7 @@ func (s *ssh) lost(ctx context.Context, c *child, code int) error {
 	if kind == Other && (s.master == nil || s.master.alive(ctx)) {
 		return nil
 	}
-	e := newConnectError(s.addr, messages.String())
+	e := NewConnectError(s.addr, messages.String())
 	if kind == Other { // only the master knows more, and its messages went nowhere
 		e.Kind, e.cause = Dropped, errCut
 	}
@@ -190,7 +190,7 @@ func (s *ssh) failure(ctx context.Context, err error, messages string) error {
 	if ctx.Err() != nil {
 		return Interrupted(ctx, "connecting to "+s.addr.String())
 	}
-	e := newConnectError(s.addr, messages)
+	e := NewConnectError(s.addr, messages)
 	var exit *exec.ExitError
 	if !errors.As(err, &exit) {
 		e.cause = err

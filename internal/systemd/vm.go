@@ -4,10 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"regexp"
+	"slices"
 	"time"
 
 	"ferry/internal/hostapi"
 	"ferry/internal/microvm"
+	"ferry/internal/trouble"
 )
 
 // helperUnits are the units a VM's service needs, in the order they start; each
@@ -144,11 +147,21 @@ func (s *Manager) Failure(ctx context.Context, n microvm.Name, since time.Time, 
 			break
 		}
 	}
-	return &hostapi.Failure{
-		Kind: hostapi.KindUnit, Message: message,
-		Hint: "see journalctl -u " + blamed,
-		Log:  journal(ctx, blamed, since),
+	return unitFailure(message, blamed, journal(ctx, blamed, since))
+}
+
+// noKVM is what hypervisors say where there is no hardware virtualisation for them:
+// QEMU, cloud-hypervisor and firecracker, crosvm and kvmtool.
+var noKVM = regexp.MustCompile(`(?i)could not access KVM|failed to initialize KVM|/dev/kvm|(open|creat|initializ)\w* (the )?KVM`)
+
+// unitFailure says what is known of a unit that failed, by the end of its log.
+func unitFailure(message, blamed string, log []string) *hostapi.Failure {
+	f := &hostapi.Failure{Kind: hostapi.KindUnit, Message: message, Hint: "its whole log: journalctl -u " + blamed + " (on the host)", Log: log, See: trouble.UnitDown}
+	if slices.ContainsFunc(log, noKVM.MatchString) {
+		f.Hint = "the hypervisor can't use /dev/kvm there: `ls -l /dev/kvm` and `id microvm` on the host say why; the whole log: journalctl -u " + blamed
+		f.See = trouble.NoKVM
 	}
+	return f
 }
 
 // failedSince reports whether the unit has ended badly since then. One with

@@ -77,6 +77,9 @@ func (u *UI) Error(message, hint string, log []string) {
 	}
 }
 
+// More says behind an error where more is said about it.
+func (u *UI) More(where string) { u.line("more: ", bold, cleanText(where), "") }
+
 // Data prints v on stdout as one JSON line, with nothing in it that a terminal
 // would act on.
 func (u *UI) Data(v any) error {

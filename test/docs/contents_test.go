@@ -251,7 +251,7 @@ func TestNamedCode(t *testing.T) {
 // docs/architecture.md lists all packages of ferry.
 func TestPackagesAreListed(t *testing.T) {
 	listed := firstCells(t, read(t, "docs/architecture.md"), "package")
-	var packages []string
+	packages := []string{"docs"}
 	err := filepath.WalkDir(filepath.Join(root, "internal"), func(path string, d os.DirEntry, err error) error {
 		if err != nil || !d.IsDir() {
 			return err

@@ -32,19 +32,30 @@ func TestPackagesInTheLab(t *testing.T) {
 
 // test runs the package's test program in the lab.
 func (p labPackage) test(t *testing.T) {
+	p.run(t, p.install(t), nil)
+}
+
+// install makes the package's test program and puts it into the machine.
+func (p labPackage) install(t *testing.T) (dir string) {
+	t.Helper()
 	program := filepath.Join(t.TempDir(), p.name+".test")
 	build := exec.CommandContext(t.Context(), "go", "test", "-c", "-tags", "lab", "-o", program, "ferry/internal/"+p.name)
 	build.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := build.CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
-	dir := "/root/packages/" + p.name
+	dir = "/root/packages/" + p.name
 	if err := p.on.Install(t.Context(), program, dir+"/test", 0o755); err != nil {
 		t.Fatal(err)
 	}
+	return dir
+}
+
+func (p labPackage) run(t *testing.T, dir string, env []string, args ...string) {
+	t.Helper()
 	var out strings.Builder
 	err := p.on.Run(t.Context(), lab.Cmd{
-		Args: []string{"./test", "-test.v", "-test.timeout=5m"}, Dir: dir, Stdout: &out, Stderr: &out,
+		Args: append([]string{"./test", "-test.v", "-test.timeout=5m"}, args...), Dir: dir, Env: env, Stdout: &out, Stderr: &out,
 	})
 	if err != nil {
 		t.Fatalf("%v\n%s", err, out.String())

@@ -53,6 +53,8 @@ var order = []string{
 	"internal/hostapi",
 	"internal/health",
 	"internal/ui",
+	"internal/trouble",
+	"docs",
 	"internal/microvm",
 	"internal/shell",
 }
@@ -88,7 +90,7 @@ var starts = map[string]string{"cmd/ferry": "internal/cli", "cmd/ferry-helper": 
 // notOnHosts is what the host's program must not contain: SSH, deployments, the
 // operator's commands.
 var notOnHosts = []string{"internal/cli", "internal/manage", "internal/deploy", "internal/update", "internal/flakeupdate",
-	"internal/hydra", "internal/fetch", "internal/guest", "internal/remote", "internal/helperbin", "internal/remembered"}
+	"internal/hydra", "internal/fetch", "internal/guest", "internal/remote", "internal/helperbin", "internal/remembered", "docs"}
 
 // lab is beside the order: it may import everything, and ferry nothing of it.
 const lab = "internal/lab"

@@ -172,7 +172,7 @@ func (l *Link) Registration(ctx context.Context, system microvm.StorePath) (io.R
 	return l.session.Registration(ctx, system)
 }
 
-// Import, Pair, NixCopy and SudoPassword are for transfer.
+// Import, Pair, NixCopy and Streams are for transfer.
 
 // Import starts the helper that takes in what Nix has exported.
 func (l *Link) Import(ctx context.Context) (*transfer.Process, error) {
@@ -190,6 +190,6 @@ func (l *Link) Pair(builder remote.Conn) (env []string, remove func(), err error
 // NixCopy is the host as Nix addresses it.
 func (l *Link) NixCopy() remote.NixTarget { return l.conn.NixCopy() }
 
-// SudoPassword says that Nix can't start its daemon there as root: sudo wants a
+// Streams says that Nix can't start its daemon there as root: sudo wants a
 // password, or the daemon isn't where a command over SSH finds it.
-func (l *Link) SudoPassword() bool { return l.streams || l.conn.SudoPassword() }
+func (l *Link) Streams() bool { return l.streams || l.conn.SudoPassword() }

@@ -11,6 +11,7 @@ import (
 	"ferry/internal/hostapi"
 	"ferry/internal/microvm"
 	"ferry/internal/remote"
+	"ferry/internal/trouble"
 )
 
 const (
@@ -101,7 +102,7 @@ func (d Door) Refusal(a guest.ConfirmAnswer, system microvm.StorePath) error {
 		return &hostapi.Failure{
 			Kind:    hostapi.KindFailed,
 			Message: fmt.Sprintf("units have failed in the guest at %s: %.500s", d.Address, strings.Join(a.FailedUnits, ", ")),
-			Hint:    "their logs: journalctl -u UNIT in the guest; --accept-failed-units takes it as it is",
+			Hint:    failedUnitsHint, See: trouble.UnitsFailed,
 		}
 	case guest.RefusedCommand:
 		lines := strings.Split(a.Output, "\n")
@@ -109,6 +110,7 @@ func (d Door) Refusal(a guest.ConfirmAnswer, system microvm.StorePath) error {
 			Kind:    hostapi.KindHealth,
 			Message: fmt.Sprintf("the check command failed in the guest at %s with exit status %d", d.Address, a.Code),
 			Log:     lines[max(0, len(lines)-maxTail):],
+			Hint:    "it ran in the guest, as root; run it there by hand", See: trouble.ChecksFailed,
 		}
 	}
 	return fmt.Errorf("the guest at %s has undone the switch by itself", d.Address)

@@ -8,6 +8,7 @@ import (
 
 	"ferry/internal/guest"
 	"ferry/internal/microvm"
+	"ferry/internal/trouble"
 )
 
 // Guest is the system inside a VM, as it was when it was looked at, and the login
@@ -114,17 +115,17 @@ func (d Door) Look(ctx context.Context, sh guest.Shell, v Visit) (guest.Facts, e
 	case v.HostName != "" && f.HostName != v.HostName:
 		return f, &UnfitError{
 			Message: fmt.Sprintf("the machine at %s calls itself %.80q, but %s is configured as %q", d.Address, f.HostName, v.Attribute, v.HostName),
-			Next:    "check the target's address",
+			Next:    "check the target's address", About: trouble.WrongTarget,
 		}
 	case v.HostName == "" && (v.Known == nil || !v.Known(f)):
 		return f, &UnfitError{
 			Message: fmt.Sprintf("%s is configured without a host name, and nothing else shows that the machine at %s is it", v.Attribute, d.Address),
-			Next:    "set networking.hostName; --restart=always restarts it without asking that machine",
+			Next:    "set networking.hostName; --restart=always restarts it without asking that machine", About: trouble.WrongTarget,
 		}
 	case !f.Root:
 		return f, &UnfitError{
 			Message: fmt.Sprintf("the login at %s is not root", d.Address),
-			Next:    "use root@…, or --target-sudo",
+			Next:    "use root@…, or --target-sudo", About: trouble.Sudo,
 		}
 	case !f.Systemd:
 		return f, &UnfitError{
@@ -135,6 +136,7 @@ func (d Door) Look(ctx context.Context, sh guest.Shell, v Visit) (guest.Facts, e
 		return f, &UnfitError{
 			Message: fmt.Sprintf("the machine at %s does not see the host's /nix/store (%s is not there)", d.Address, v.Probe),
 			Next:    "check that the target is the VM on this host, and that it has booted with the store's share; --restart=always restarts instead", OnlyLive: true,
+			About: trouble.StoreNotShared,
 		}
 	}
 	return f, nil
@@ -145,9 +147,13 @@ type UnfitError struct {
 	Message, Next string
 	// OnlyLive: only a live switch is impossible.
 	OnlyLive bool
+	About    trouble.Section
 }
 
 func (e *UnfitError) Error() string { return e.Message }
+
+// Section is the section of docs/troubleshooting.md about it.
+func (e *UnfitError) Section() trouble.Section { return e.About }
 
 // Hint is what to do next.
 func (e *UnfitError) Hint() string { return e.Next }

@@ -92,6 +92,9 @@ func (f follower) theUndo(ctx context.Context, id string) (guest.UndoStatus, err
 	return status, err
 }
 
+// failedUnitsHint is what to do about units that have failed in a guest.
+const failedUnitsHint = "their logs: `journalctl -u UNIT` in the guest; --accept-failed-units takes it as it is"
+
 // failure says how a switch has failed; nil: it hasn't.
 func failure(s guest.Status, target microvm.Address) error {
 	switch {

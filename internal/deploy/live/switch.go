@@ -9,6 +9,7 @@ import (
 	"ferry/internal/guest"
 	"ferry/internal/hostapi"
 	"ferry/internal/microvm"
+	"ferry/internal/trouble"
 )
 
 const (
@@ -145,7 +146,7 @@ func (c *course) start(ctx context.Context) error {
 		c.state = "nothing was changed"
 		return &hostapi.Failure{
 			Kind: hostapi.KindLocked, Message: fmt.Sprintf("the guest at %s is locked: %v", c.Door.Address, err),
-			Hint: "wait until that is confirmed or undone, and run again",
+			Hint: "wait until that is confirmed or undone, and run again", See: trouble.Locked,
 		}
 	}
 	return err
@@ -188,7 +189,16 @@ func (c *course) seeEnd(ctx context.Context) error {
 	if status.Late {
 		err = fmt.Errorf("the switch in the guest at %s took longer than %s, the activation limit", c.Door.Address, c.Terms.ActivationLimit)
 	}
-	return &hostapi.Failure{Kind: hostapi.KindFailed, Message: err.Error(), Log: log.lines}
+	f := &hostapi.Failure{Kind: hostapi.KindFailed, Message: err.Error(), Log: log.lines}
+	switch {
+	case status.Code == 4:
+		f.Hint, f.See = failedUnitsHint, trouble.UnitsFailed
+	case status.Late:
+		f.Hint = "give it more time with --activation-limit, or see in the output above what it waited for"
+	case status.Code != 0:
+		f.Hint = "the end of its output is above; --no-rollback leaves things as they are after it, to look at them"
+	}
+	return f
 }
 
 // confirm logs in anew and decides that the switch stays, if the guest is as it

@@ -121,11 +121,10 @@ func (p Place) failure(err error) error {
 	if !errors.As(err, &be) {
 		return fmt.Errorf("building on %s: %w", p.Name, err)
 	}
-	f := &hostapi.Failure{Kind: hostapi.KindBuild, Message: fmt.Sprintf("building %s on %s failed: %s", be.Derivation, p.Name, be.Message), Log: be.LogTail}
-	if p.Builder == nil {
-		f.Hint = "the whole log: nix log " + string(be.Derivation)
+	return &hostapi.Failure{
+		Kind: hostapi.KindBuild, Message: fmt.Sprintf("building %s on %s failed: %s", be.Derivation, p.Name, be.Message), Log: be.LogTail,
+		Hint: be.HintOn(p.Name), See: be.Section(),
 	}
-	return f
 }
 
 // push copies what was built to the host. What the host can't have from its own
@@ -139,7 +138,7 @@ func (w Way) push(ctx context.Context, out microvm.StorePath, from Place, substi
 	switch {
 	case req.From == "" && req.To == "":
 		return nil // built in place
-	case w.Host.SudoPassword():
+	case w.Host.Streams():
 		return w.pushThroughHelper(ctx, req, from)
 	}
 	w.Report.Step("copying %s to %s", out, w.To)

@@ -18,7 +18,7 @@ func (w Way) sources(ctx context.Context, paths []microvm.StorePath) error {
 	switch {
 	case target.Store == "":
 		return nil
-	case w.Host.SudoPassword():
+	case w.Host.Streams():
 		return w.stream(ctx, paths, false)
 	}
 	w.Report.Step("copying the flake and its inputs to %s", w.To)

@@ -10,6 +10,7 @@ import (
 	"ferry/internal/hostapi"
 	"ferry/internal/microvm"
 	"ferry/internal/nix"
+	"ferry/internal/trouble"
 )
 
 // Fetch says which runner comes from which cache.
@@ -61,7 +62,7 @@ func (w Way) relay(ctx context.Context, f Fetch) error {
 	switch {
 	case to.Store == "":
 		return hostapi.Refuse("the host is this machine: there is nothing to relay", "leave out --relay")
-	case w.Host.SudoPassword():
+	case w.Host.Streams():
 		return hostapi.Refuse(
 			fmt.Sprintf("nothing can be relayed to %s, where sudo asks for a password, or nix-daemon is not on the PATH of a command over SSH", w.To),
 			"log in there as root, let sudo work without a password, or put nix-daemon on that PATH")
@@ -97,5 +98,5 @@ func (w Way) notRelayed(ctx context.Context, err error, cache, where string) err
 		}
 		message = fmt.Sprintf("not accepted by %s: %s", where, nix.DescribeSigners(p, signers, trusted))
 	}
-	return hostapi.Refuse(message, hint)
+	return hostapi.Refuse(message, hint).About(trouble.UnsignedPath)
 }

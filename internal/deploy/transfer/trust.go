@@ -9,6 +9,7 @@ import (
 	"ferry/internal/hostapi"
 	"ferry/internal/microvm"
 	"ferry/internal/remote"
+	"ferry/internal/trouble"
 )
 
 // CheckPlace finds out whether what is built at a place would be taken by the host,
@@ -41,7 +42,7 @@ func (w Way) CheckPlace(ctx context.Context, place microvm.BuildPlace, options [
 // is signed by nobody. here: it is built on this machine.
 func (w Way) checkTrust(ctx context.Context, here bool) error {
 	target := w.Host.NixCopy()
-	if w.Host.SudoPassword() || (target.Store == "" && here) {
+	if w.Host.Streams() || (target.Store == "" && here) {
 		return nil // the helper takes it in as root; it is built in place
 	}
 	info, err := w.Nix(nil).Store(ctx, target.Store, target.Env)
@@ -54,7 +55,7 @@ func (w Way) checkTrust(ctx context.Context, here bool) error {
 	return hostapi.Refuse(
 		fmt.Sprintf("Nix on %s does not trust the user who logs in there, and takes nothing from such a user that was built elsewhere and is not signed", w.To),
 		"log in as root or let ferry use sudo (--host-sudo), or name that user in trusted-users in the host's nix.conf; "+
-			"where the host gets it from a cache whose key is in its trusted-public-keys, or with --build-on host, no trust is needed")
+			"where the host gets it from a cache whose key is in its trusted-public-keys, or with --build-on host, no trust is needed").About(trouble.UntrustedUser)
 }
 
 // warnIgnored tells of settings that the user gave for a build at a place and

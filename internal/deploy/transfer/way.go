@@ -43,7 +43,10 @@ type Host interface {
 	// Pair is the environment for a copy from a builder.
 	Pair(builder remote.Conn) (env []string, remove func(), err error)
 	NixCopy() remote.NixTarget
-	SudoPassword() bool
+	// Streams says that Nix can't start its daemon there as root (sudo wants a password,
+	// or the daemon isn't where a command over SSH finds it): the helper takes in what
+	// is streamed to it.
+	Streams() bool
 }
 
 // Process is a helper that reads a stream.
@@ -88,7 +91,7 @@ func (w Way) Derivations(ctx context.Context, drvs ...microvm.StorePath) error {
 	switch {
 	case w.To.Local && target.Store == "":
 		return nil
-	case w.Host.SudoPassword():
+	case w.Host.Streams():
 		return w.stream(ctx, drvs, false)
 	}
 	w.Report.Step("copying derivations to %s", w.To)

@@ -106,7 +106,7 @@ func (f *fake) Import(context.Context) (*Process, error) {
 }
 
 func (f *fake) Pair(remote.Conn) ([]string, func(), error) { return nil, func() {}, f.do("pair") }
-func (f *fake) SudoPassword() bool                         { return f.password }
+func (f *fake) Streams() bool                              { return f.password }
 func (f *fake) NixCopy() remote.NixTarget {
 	if f.local {
 		return remote.NixTarget{}

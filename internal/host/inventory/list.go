@@ -13,6 +13,7 @@ import (
 	"ferry/internal/hostapi"
 	"ferry/internal/microvm"
 	"ferry/internal/systemd"
+	"ferry/internal/trouble"
 )
 
 // Lister lists the VMs of this machine. Unlike an Observer it needs neither root
@@ -60,7 +61,7 @@ func (l *Lister) List(ctx context.Context) ([]hostapi.Listed, error) {
 	entries, err := os.ReadDir(l.layout.StateDir)
 	switch {
 	case errors.Is(err, fs.ErrNotExist) && noUnits != "":
-		return nil, hostapi.Refuse("this machine is not a host for MicroVMs: there is no "+l.layout.StateDir+", and "+noUnits, "")
+		return nil, hostapi.Refuse("this machine is not a host for MicroVMs: there is no "+l.layout.StateDir+", and "+noUnits, "").About(trouble.NotAHost)
 	case errors.Is(err, fs.ErrNotExist):
 		return nil, nil // a host without a VM
 	case err != nil:
@@ -121,7 +122,7 @@ func (l *Lister) findStateDir(ctx context.Context) error {
 			return nil // somebody's VMs may be there all the same
 		}
 		return hostapi.Refuse("this machine has no microvm@.service: it is not a host for MicroVMs yet",
-			"ferry host setup makes it one; on NixOS import microvm.nixosModules.host")
+			"ferry host setup makes it one; on NixOS import microvm.nixosModules.host").About(trouble.NotAHost)
 	}
 	if dir, ok := u.StateDir(anyInstance); ok {
 		l.layout.StateDir = dir

@@ -10,6 +10,7 @@ import (
 	"ferry/internal/microvm"
 	"ferry/internal/runner"
 	"ferry/internal/systemd"
+	"ferry/internal/trouble"
 )
 
 // Observer reads how single VMs are, for who may change them. It is not for
@@ -61,7 +62,7 @@ func (o *Observer) See(ctx context.Context, n microvm.Name) (vm *hostapi.VMState
 	}
 	if unit.LoadState != "loaded" {
 		return nil, "", hostapi.Refuse("this machine has no microvm@.service: it is not a host for MicroVMs yet",
-			"import microvm.nixosModules.host on NixOS, elsewhere run `ferry host setup`")
+			"import microvm.nixosModules.host on NixOS, elsewhere run `ferry host setup`").About(trouble.NotAHost)
 	}
 	if dir, ok := unit.StateDir(n); ok {
 		o.Layout.StateDir = dir
@@ -97,7 +98,7 @@ func (o *Observer) See(ctx context.Context, n microvm.Name) (vm *hostapi.VMState
 
 func declared(n microvm.Name, why string) *hostapi.Failure {
 	return hostapi.Refuse(fmt.Sprintf("%s is declared by the host's own NixOS configuration (%s)", n, why),
-		"deploy the host instead, or take the VM out of its microvm.vms (or give it an updateFlake)")
+		"deploy the host instead, or take the VM out of its microvm.vms (or give it an updateFlake)").About(trouble.DeclaredByHost)
 }
 
 // running is the system that a VM's guest runs as far as the host knows, and

@@ -11,6 +11,7 @@ import (
 
 	"ferry/internal/hostapi"
 	"ferry/internal/microvm"
+	"ferry/internal/trouble"
 )
 
 // Situation is all that a decision rests on; docs/architecture.md has its place in
@@ -102,7 +103,7 @@ func decideTrial(p hostapi.Plan, s Situation) (hostapi.Plan, error) {
 	}
 	if s.Action == hostapi.ActionTest && len(s.Inhibitors) > 0 {
 		return p, hostapi.Refuse("NixOS refuses to test it while the VM runs: "+strings.Join(p.Inhibitors, ", "),
-			"a restart brings it: leave out `test`, with --restart=if-needed")
+			"a restart brings it: leave out `test`, with --restart=if-needed").About(trouble.SwitchInhibitors)
 	}
 	p.Activation, p.Reason = hostapi.ActivateLive, string(s.Action)
 	p.Waits = s.Hardware

@@ -3,7 +3,6 @@ package protocol
 import (
 	"bytes"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"strings"
@@ -138,11 +137,7 @@ func (e *Writer) Result(v any) {
 // Fail answers the request with why it failed; where err is no *Failure it becomes
 // one of KindFailed.
 func (e *Writer) Fail(err error) {
-	var f *hostapi.Failure
-	if !errors.As(err, &f) {
-		f = &hostapi.Failure{Kind: hostapi.KindFailed, Message: err.Error()}
-	}
-	e.Print(hostapi.Event{Event: hostapi.EventError, Error: f})
+	e.Print(hostapi.Event{Event: hostapi.EventError, Error: hostapi.FailureOf(err)})
 }
 
 // Lines is a writer that prints each line as a log event.

@@ -1,0 +1,61 @@
+package cli
+
+import (
+	"fmt"
+	"strings"
+	"unicode/utf8"
+
+	"github.com/spf13/cobra"
+
+	"ferry/docs"
+	"ferry/internal/cmdline"
+)
+
+func (a *app) explainCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "explain [ERROR]",
+		Short: "Explain an error, and say what to do about it",
+		Long: `Explain an error, by the name that ferry prints behind it ("more: ferry explain …"):
+what one sees, why, and what to do. Without a name, all of them are listed. It is
+the text of docs/troubleshooting.md.`,
+		Example: `  ferry explain
+  ferry explain unknown-host-key`,
+		Args: cobra.MaximumNArgs(1),
+		ValidArgsFunction: func(_ *cobra.Command, args []string, _ string) ([]cobra.Completion, cobra.ShellCompDirective) {
+			var names []cobra.Completion
+			if len(args) == 0 {
+				for _, s := range docs.TroubleshootingSections() {
+					names = append(names, cobra.CompletionWithDesc(s.Name, s.Title))
+				}
+			}
+			return names, cobra.ShellCompDirectiveNoFileComp
+		},
+		RunE: func(_ *cobra.Command, args []string) error {
+			if len(args) == 0 {
+				return a.listExplained()
+			}
+			s, known := docs.Troubleshooting(strings.ToLower(args[0]))
+			switch {
+			case !known:
+				return &cmdline.UsageError{Err: fmt.Errorf("%.40q is not the name of an error", args[0]), Next: "ferry explain lists them"}
+			case a.ui.JSON:
+				return a.ui.Data(s)
+			}
+			return a.ui.Text(s.Title + "\n" + strings.Repeat("=", utf8.RuneCountInString(s.Title)) + "\n\n" + s.Text)
+		},
+	}
+}
+
+func (a *app) listExplained() error {
+	var text strings.Builder
+	for _, s := range docs.TroubleshootingSections() {
+		if a.ui.JSON {
+			if err := a.ui.Data(s); err != nil {
+				return err
+			}
+			continue
+		}
+		text.WriteString(s.Name + "\n")
+	}
+	return a.ui.Text(text.String())
+}
