@@ -160,6 +160,50 @@ func TestFlakeOfFerry(t *testing.T) {
 		}
 		in.ferryWith(built, "rebuild", "fromnix", "root@host1", "--json").want(0, string(deploy.OutcomeStarted))
 	})
+	t.Run("template", func(t *testing.T) { f.template(t) })
+}
+
+// template makes a flake of the template, as its README says, and deploys its VM
+// with the ferry that Nix has built: first its container guest is booted, then it
+// is switched live. The VM has another name, since the lab has its own `web`, and a
+// runner that needs no emulation.
+func (f *flakeTree) template(t *testing.T) {
+	const name = "leaf"
+	forget(t, name)
+	mine := &flakeTree{t: t, dir: "/root/t/template"}
+	f.sh("rm -rf " + mine.dir + "; mkdir " + mine.dir)
+	mine.sh("nix flake init -t git+file://" + f.dir)
+	mine.sh("grep -q 'nixos-unstable' flake.nix; grep -q 'github:microvm-nix/microvm.nix' flake.nix")
+	mine.sh("sed -i 's|git+file:///path/to/ferry|git+file://" + f.dir + "|; s|server.example.com|host1|; s|10.0.0.2|box|; s|\\bweb\\b|" + name + "|g' flake.nix")
+	mine.sh(`sed -i 's|"web"|"` + name + `"|; s|"vm-web"|"vm-` + name + `"|; s|hypervisor = "qemu"|hypervisor = "process"|' vms/web.nix; mv vms/web.nix vms/` + name + `.nix`)
+	mine.sh("git init -q; git add .; nix flake lock --override-input nixpkgs path:" + f.dir + "/nix/standin/nixpkgs" +
+		" --override-input microvm 'git+file://" + f.dir + "?dir=nix/standin/microvm'; git add .; git commit -qm 'From the template'")
+
+	update := "nix run .#microvm-update-" + name
+	if got := mine.sh(update + " -- --dry-run"); !strings.Contains(got, "would start") {
+		t.Error(got)
+	}
+	if got := mine.sh(update + " -- --restart=never"); !strings.Contains(got, "installed on root@host1") {
+		t.Error(got)
+	}
+	vm := onHost(t, world.host1, name)
+	vm.systemctl("start")
+	output(t, world.guest1, "sh", "-c", "rm -f /nix/var/nix/profiles/system*")
+	vm.boot(world.guest1)
+	mine.sh("sed -i '$d' vms/" + name + ".nix; echo '  services.page = { enable = true; text = \"a page\"; }; }' >>vms/" + name + ".nix")
+	if got := mine.sh(update); !strings.Contains(got, "switched live on root@host1") {
+		t.Error(got)
+	}
+	if got := output(t, world.guest1, "curl", "-s", "http://localhost/"); !strings.Contains(got, "a page") {
+		t.Errorf("the page is %s", got)
+	}
+	if got := mine.sh("nix run .#nixosConfigurations." + name + ".config.microvm.deploy.rebuild root@host1 root@box switch"); !strings.Contains(got, "unchanged on root@host1") {
+		t.Error(got)
+	}
+	// What a NixOS server imports.
+	if got := mine.sh("nix eval --json .#nixosModules.server --apply 'm: builtins.length m.imports'"); got != "3" {
+		t.Errorf("the server's module has %s imports", got)
+	}
 }
 
 // contents checks what is installed beside the program and inside it.

@@ -97,6 +97,10 @@ in
   };
 
   writeText = name: text: run name { inherit text; } ''printf '%s' "$text" >$out'';
+  writeTextDir = path: text: run (baseNameOf path) { inherit path text; } ''
+    mkdir -p "$out/$(dirname "$path")"
+    printf '%s' "$text" >"$out/$path"
+  '';
   writeShellScript = name: text: executable name "" "#!/bin/bash\n${text}";
   writeShellScriptBin = name: text: executable name "/bin/${name}" "#!/bin/bash\n${text}";
   writeShellApplication =
