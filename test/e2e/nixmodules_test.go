@@ -287,6 +287,7 @@ systemctl start install-microvm-declared`)
 	// A runner that user microvm has planted runs as nobody.
 	current := vm.link("current")
 	vm.systemctl("stop")
+	vm.allDown()
 	output(t, h.Machine, "sh", "-euc", `cd "$1"; rm /run/modhost-tap current; runuser -u microvm -g kvm -- ln -s "$2" current`, "sh", vm.dir(), current)
 	if _, err := h.Output(t.Context(), "systemctl", "start", "microvm@modhost"); err == nil {
 		t.Error("a planted `current` was started")
