@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"reflect"
 	"strconv"
 	"strings"
 	"testing"
@@ -198,9 +199,18 @@ func TestNixOSHostModule(t *testing.T) {
 
 	// What it says on NixOS instead is a module that does the same.
 	during(t, h.Machine, "touch /etc/NIXOS", "rm -f /etc/NIXOS")
-	module := in.ferry("host", "timer", "update", "root@host1", "--on-calendar", "daily", "modhost", "--hydra", "https://h/jobset/a/b", "--restart", "never").want(1).stdout
-	if got := output(t, h.Machine, "cat", h.units(module)+"/timers.json"); got != `{"update":{"hydra":"https://h/jobset/a/b","restart":"never","vms":["modhost"]}}` {
-		t.Errorf("by the module the settings are %s:\n%s", got, module)
+	module := in.ferry("host", "timer", "update", "root@host1", "modhost", "--on-calendar", "daily", "--randomized-delay", "1m",
+		"--hydra", "http://h/jobset/a/b", "--allow-http", "--any-flake", "--allow-redirect", "https://cdn", "--allow-older", "--netrc", "/run/netrc",
+		"--cache", "https://c", "--target", "admin@box", "--target-sudo", "--restart", "never", "--no-rollback").want(1).stdout
+	got := output(t, h.Machine, "cat", h.units(module)+"/timers.json")
+	settings, err := timers.Decode([]byte(got))
+	yes := true
+	want := timers.Settings{Update: &timers.Update{
+		Hydra: "http://h/jobset/a/b", AllowHTTP: &yes, AnyFlake: true, AllowRedirect: []string{"https://cdn"}, AllowOlder: true, Netrc: "/run/netrc",
+		Cache: "https://c", VMs: []string{"modhost"}, Target: []string{"modhost=admin@box"}, TargetSudo: []string{"modhost"}, Restart: "never", NoRollback: true,
+	}}
+	if err != nil || !reflect.DeepEqual(settings, want) {
+		t.Errorf("by the module the settings are %s, %v:\n%s", got, err, module)
 	}
 	output(t, h.Machine, "rm", "/etc/NIXOS")
 
