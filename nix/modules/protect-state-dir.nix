@@ -201,6 +201,7 @@ in
             };
 
             "microvm@".serviceConfig = {
+              ExecStart = mkForce "${stateDir}/%i/booted/bin/microvm-run";
               ExecStartPost = mkForce [ "-${asRoot "microvm-register" "\"$$MAINPID\""}" ];
               ExecStopPost = mkForce [ (asRoot "microvm-unregister" "") ];
             };

@@ -504,11 +504,13 @@ in
       services."microvm-tap-interfaces@".serviceConfig.ExecStart
       (lib.hasInfix "was not made by root" services."microvm-tap-interfaces@".serviceConfig.ExecStartPre)
       services."microvm-pci-devices@".serviceConfig.ExecStart
+      services."microvm@".serviceConfig.ExecStart
     ]
     [
       "/var/lib/microvms/%i/booted/bin/tap-up"
       true
       "/var/lib/microvms/%i/booted/bin/pci-setup"
+      "/var/lib/microvms/%i/booted/bin/microvm-run"
     ]
   )
   (same "virtiofsd runs in a place of its own"

@@ -7,6 +7,8 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"reflect"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -94,6 +96,7 @@ let
     "tmpfiles.conf" = lib.concatStrings (lib.concatMap (rules:
       lib.concatLists (lib.mapAttrsToList (path: types: lib.mapAttrsToList (rule path) types) rules))
       (lib.attrValues config.systemd.tmpfiles.settings));
+    wanted = lib.concatStrings (lib.concatLists (lib.mapAttrsToList (name: u: map (by: "${by} ${name}\n") u.wantedBy) config.systemd.units));
     "timers.json" = config.environment.etc."ferry/timers.json".text or "{}";
   };
   put = name: text: "cp ${pkgs.writeText (lib.replaceStrings [ "@" ] [ "-" ] name) text} \"$out/${name}\"\n";
@@ -109,9 +112,12 @@ if [ ! -e /root/ferry-units ]; then
   mv microvm*.service microvms.target ferry-settle.service /root/ferry-units
   stat -c '%u:%g %a' /var/lib/microvms >/root/ferry-units/statedir
 fi
-rm -f microvm*.service microvms.target ferry-*.service ferry-*.timer
+rm -f microvm*.service microvms.target ferry-*.service ferry-*.timer install-microvm-*.service
 cp "$1"/*.service "$1"/*.target .
 for timer in "$1"/*.timer; do [ ! -e "$timer" ] || cp "$timer" .; done
+while read -r by unit; do
+  mkdir -p "$by.wants"; ln -sfn "/etc/systemd/system/$unit" "$by.wants/$unit"
+done <"$1/wanted"
 mkdir -p /etc/ferry; cp "$1/timers.json" /etc/ferry/timers.json
 systemctl daemon-reload
 systemd-tmpfiles --create "$1/tmpfiles.conf"`
@@ -119,7 +125,8 @@ systemd-tmpfiles --create "$1/tmpfiles.conf"`
 const notLikeNixOS = `systemctl stop ferry-update.timer ferry-update.service 2>/dev/null
 ferry host protect --undo
 cd /etc/systemd/system
-rm -rf /etc/ferry microvm*.service microvms.target ferry-*.service ferry-*.timer
+rm -rf /etc/ferry microvm*.service microvms.target ferry-*.service ferry-*.timer install-microvm-*.service
+rm -rf *.wants/ferry-*protect* *.wants/ferry-*.timer *.wants/install-microvm-*
 read -r owner mode </root/ferry-units/statedir
 rm /root/ferry-units/statedir
 mv /root/ferry-units/* .
@@ -192,9 +199,18 @@ func TestNixOSHostModule(t *testing.T) {
 
 	// What it says on NixOS instead is a module that does the same.
 	during(t, h.Machine, "touch /etc/NIXOS", "rm -f /etc/NIXOS")
-	module := in.ferry("host", "timer", "update", "root@host1", "--on-calendar", "daily", "modhost", "--hydra", "https://h/jobset/a/b", "--restart", "never").want(1).stdout
-	if got := output(t, h.Machine, "cat", h.units(module)+"/timers.json"); got != `{"update":{"hydra":"https://h/jobset/a/b","restart":"never","vms":["modhost"]}}` {
-		t.Errorf("by the module the settings are %s:\n%s", got, module)
+	module := in.ferry("host", "timer", "update", "root@host1", "modhost", "--on-calendar", "daily", "--randomized-delay", "1m",
+		"--hydra", "http://h/jobset/a/b", "--allow-http", "--any-flake", "--allow-redirect", "https://cdn", "--allow-older", "--netrc", "/run/netrc",
+		"--cache", "https://c", "--target", "admin@box", "--target-sudo", "--restart", "never", "--no-rollback").want(1).stdout
+	got := output(t, h.Machine, "cat", h.units(module)+"/timers.json")
+	settings, err := timers.Decode([]byte(got))
+	yes := true
+	want := timers.Settings{Update: &timers.Update{
+		Hydra: "http://h/jobset/a/b", AllowHTTP: &yes, AnyFlake: true, AllowRedirect: []string{"https://cdn"}, AllowOlder: true, Netrc: "/run/netrc",
+		Cache: "https://c", VMs: []string{"modhost"}, Target: []string{"modhost=admin@box"}, TargetSudo: []string{"modhost"}, Restart: "never", NoRollback: true,
+	}}
+	if err != nil || !reflect.DeepEqual(settings, want) {
+		t.Errorf("by the module the settings are %s, %v:\n%s", got, err, module)
 	}
 	output(t, h.Machine, "rm", "/etc/NIXOS")
 
@@ -215,6 +231,8 @@ func (h *nixHost) protects(in *infra, vm vmOn) {
 	invocation := vm.invocation()
 	h.becomes(`{ dir, ... }: {
 		ferry.host.protectStateDir = true;
+		microvm.autostart = [ "modhost" ];
+		microvm.vms.declared.autostart = false;
 		microvm.vms.declared.flake = {
 			outPath = dir;
 			nixosConfigurations.declared.config = {
@@ -258,9 +276,28 @@ systemctl start install-microvm-declared`)
 		t.Errorf("it was installed as\n%s", got)
 	}
 
+	// When the host boots, everything has its turn before the VM.
+	if err := h.Reboot(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the VM starts with the host", time.Minute, func() bool { return vm.property("ActiveState") == "active" })
+	when := func(what, unit string) int {
+		t.Helper()
+		n, err := strconv.Atoi(output(t, h.Machine, "systemctl", "show", "-P", what, unit))
+		if err != nil || n == 0 {
+			t.Fatalf("%s of %s is %d, %v", what, unit, n, err)
+		}
+		return n
+	}
+	protected, settled := when("ActiveEnterTimestampMonotonic", "ferry-protect-state-dir"), when("ActiveEnterTimestampMonotonic", "ferry-settle")
+	if began := when("InactiveExitTimestampMonotonic", "microvm-set-booted@modhost"); protected > settled || settled > began {
+		t.Errorf("protected at %d, settled at %d, the VM began at %d", protected, settled, began)
+	}
+
 	// A runner that user microvm has planted runs as nobody.
 	current := vm.link("current")
 	vm.systemctl("stop")
+	vm.allDown()
 	output(t, h.Machine, "sh", "-euc", `cd "$1"; rm /run/modhost-tap current; runuser -u microvm -g kvm -- ln -s "$2" current`, "sh", vm.dir(), current)
 	if _, err := h.Output(t.Context(), "systemctl", "start", "microvm@modhost"); err == nil {
 		t.Error("a planted `current` was started")
