@@ -15,7 +15,8 @@ let
     let
       root = "${self.sourceInfo or self}";
       dir = builtins.substring (builtins.stringLength root + 1) (-1) "${self}";
-      inQuery = builtins.replaceStrings [ "%" "+" "=" "&" " " ] [ "%25" "%2B" "%3D" "%26" "%20" ];
+      inQuery =
+        builtins.replaceStrings [ "%" "+" "=" "&" " " "#" "'" ] [ "%25" "%2B" "%3D" "%26" "%20" "%23" "%27" ];
       words = builtins.concatMap (
         { name, value }: if value == null || value == "" then [ ] else [ "${name}=${inQuery (toString value)}" ]
       );
@@ -58,7 +59,13 @@ in
         {
           vms.${name} = vm;
           # All of them, for the message, where its own is not there.
-          hosts = if host != null && hosts ? ${host} then { ${host} = hosts.${host}; } else hosts;
+          hosts =
+            if host == null then
+              { }
+            else if hosts ? ${host} then
+              { ${host} = hosts.${host}; }
+            else
+              hosts;
         };
 
       configurationOf =

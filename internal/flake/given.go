@@ -104,7 +104,7 @@ func (ev *Evaluation) takeGiven(f *givenFile, file string, name microvm.Name) er
 	}
 	fleet, warnings, err := DecodeFleet(f.Ferry)
 	if err != nil {
-		return err
+		return schemaOf(Source{Evaluation: file}, err)
 	}
 	ev.Fleet, ev.Warnings = fleet, append(ev.Warnings, warnings...)
 	if gone := missing(drvs); len(gone) > 0 {

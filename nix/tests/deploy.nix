@@ -101,6 +101,7 @@ let
         web
       ];
       broken = throw "this configuration was evaluated";
+      homeless = self.nixosConfigurations.web;
       plain.config.networking.hostName = "plain";
     };
     ferry = {
@@ -112,6 +113,7 @@ let
           target = "root@web";
         };
         broken.host = "host2";
+        homeless = { };
         plain.host = "host2";
         missing.host = "host2";
       };
@@ -213,10 +215,12 @@ in
   (same "apps for each VM of ferry.vms, by their names alone" (builtins.attrNames mine.x86_64-linux) [
     "deploy"
     "microvm-update-broken"
+    "microvm-update-homeless"
     "microvm-update-missing"
     "microvm-update-plain"
     "microvm-update-web"
     "rebuild-broken"
+    "rebuild-homeless"
     "rebuild-missing"
     "rebuild-plain"
     "rebuild-web"
@@ -245,6 +249,28 @@ in
       hosts.host1.address = "root@host1";
     };
   })
+  (same "a VM without a host needs no other's" (givenTo mine.x86_64-linux.rebuild-homeless).ferry {
+    hosts = { };
+    vms.homeless = { };
+  })
+  (holds "no name of a folder ends the line that deploy runs" (
+    builtins.match ".*/deploy --flake 'path:[^']*[?]dir=it%27s%20%23%201&[^']*' .*" (
+      builtins.replaceStrings [ "/bin/ferry rebuild" "\n" ] [ "/deploy" " " ] (
+        builtins.readFile (
+          builtins.head (
+            builtins.attrNames (
+              builtins.getContext
+                (apps {
+                  self = self // {
+                    outPath = "${self.outPath}/it's # 1";
+                  };
+                }).x86_64-linux.deploy.program
+            )
+          )
+        )
+      )
+    ) != null
+  ))
   (same "the flake's address is noted where it is given" (givenTo (apps {
     inherit self;
     url = "github:me/infra";
