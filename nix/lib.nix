@@ -37,8 +37,8 @@ in
   apps =
     {
       self,
-      # The operators' platforms.
-      systems ? platforms,
+      # The operators' platforms: those that this nixpkgs has (x86_64-darwin goes).
+      systems ? builtins.filter (system: nixpkgs.legacyPackages ? ${system}) platforms,
       # Whose shell the apps are written for.
       nixpkgs ? ferry.inputs.nixpkgs,
       # The flake's address, for the history on hosts.

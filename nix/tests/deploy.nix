@@ -13,6 +13,7 @@ let
 
   # The flake.
   ferry = {
+    # As later ones of nixpkgs, without x86_64-darwin.
     inputs.nixpkgs.legacyPackages = lib.genAttrs [ "x86_64-linux" "aarch64-linux" "aarch64-darwin" ] pkgsFor;
     packages = lib.genAttrs [ "x86_64-linux" "aarch64-linux" "aarch64-darwin" ] (system: {
       ferry = (pkgsFor system).writeShellScriptBin "ferry" "exit 0";
@@ -225,9 +226,15 @@ in
     "rebuild-plain"
     "rebuild-web"
   ])
-  (same "for four platforms" (builtins.attrNames mine) [
+  (same "for the platforms that nixpkgs has" (builtins.attrNames mine) [
     "aarch64-darwin"
     "aarch64-linux"
+    "x86_64-linux"
+  ])
+  (same "for four of them at most" (builtins.attrNames (apps {
+    inherit self;
+    nixpkgs.legacyPackages = lib.genAttrs [ "riscv64-linux" "x86_64-linux" "x86_64-darwin" ] (_: throw "a package set was evaluated");
+  })) [
     "x86_64-darwin"
     "x86_64-linux"
   ])
