@@ -95,23 +95,25 @@ in
           program = "${ferry.packages.${system}.ferry}/bin/ferry";
           app = name: description: line: {
             type = "app";
-            program = "${pkgs.writeShellScriptBin name ''exec ${line} "$@"''}/bin/${name}";
+            program = "${pkgs.writeShellScriptBin name ''${line} "$@"''}/bin/${name}";
             meta = { inherit description; };
           };
           rebuild =
             prefix: name:
             let
               app' = "${prefix}-${name}";
+              evaluation = evaluationOf name;
             in
             {
               name = app';
-              value = app app' "Build, install and activate the VM ${name}" "${program} rebuild '${name}' --evaluation ${evaluationOf name}";
+              # As in ./modules/deploy.nix, ferry's environment keeps the derivations.
+              value = app app' "Build, install and activate the VM ${name}" "FERRY_KEEPS=${evaluation} exec ${program} rebuild '${name}' --evaluation ${evaluation}";
             };
           names = builtins.attrNames vms;
         in
         builtins.listToAttrs (map (rebuild "microvm-update") names ++ map (rebuild "rebuild") names)
         // {
-          deploy = app "deploy" "Build, install and activate VMs of this flake" "${program} rebuild --flake '${storeRef self}'";
+          deploy = app "deploy" "Build, install and activate VMs of this flake" "exec ${program} rebuild --flake '${storeRef self}'";
         };
     in
     builtins.listToAttrs (

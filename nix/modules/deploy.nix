@@ -40,6 +40,12 @@ let
         echo ${lib.escapeShellArg "hint: all options of `ferry ${verb}` are taken, too: -- --help tells them"} >&2
         exit 2
       fi
+      # A garbage collection leaves alone what a process has in its environment: nothing
+      # else keeps the derivations, once `nix run` has become this.
+      export FERRY_KEEPS=${
+        # Where ferry has no package, that is said, whatever is wrong with the runner.
+        builtins.seq cfg.package.outPath evaluation
+      }
       exec ${cfg.package}/bin/ferry ${verb} ${lib.escapeShellArg cfg.name} --evaluation ${evaluation} "$@"
     '';
 

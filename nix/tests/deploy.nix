@@ -70,6 +70,12 @@ let
   # What the wrapper gives to ferry.
   read = file: builtins.fromJSON (builtins.unsafeDiscardStringContext (builtins.readFile file));
   given = d: read (fileOf (text d));
+  # Whether ferry has the file in its environment, too.
+  kept =
+    script:
+    builtins.match ".*FERRY_KEEPS=${fileOf script} (exec )?.*--evaluation .*" (
+      builtins.replaceStrings [ "\n" ] [ " " ] script
+    ) != null;
   drv = d: builtins.unsafeDiscardStringContext d.drvPath;
 
   user = (pkgsFor system).writeShellScriptBin "mine" "exit 0";
@@ -123,9 +129,9 @@ let
   apps = (import ../lib.nix { inherit ferry; }).apps;
   mine = apps { inherit self; };
   # What an app gives to ferry, by the derivation that makes its program.
-  givenTo =
-    app:
-    read (fileOf (builtins.readFile (builtins.head (builtins.attrNames (builtins.getContext app.program)))));
+  lineOf =
+    app: builtins.readFile (builtins.head (builtins.attrNames (builtins.getContext app.program)));
+  givenTo = app: read (fileOf (lineOf app));
   programOf = app: builtins.unsafeDiscardStringContext app.program;
 in
 [
@@ -179,6 +185,17 @@ in
     ${drv c.microvm.declaredRunner}.path = true;
     ${drv c.system.build.toplevel}.path = true;
   }))
+  (same "no garbage collection takes them before ferry has ended" (map kept [
+    (text (deploy [ ]).rebuild)
+    (text (deploy [ ]).installOnHost)
+    (text (deploy [ ]).sshSwitch)
+    (lineOf mine.x86_64-linux.rebuild-web)
+  ]) [
+    true
+    true
+    true
+    true
+  ])
   (same "the options of the module are given to ferry" (let
     g = given (deploy [ everything ]).rebuild;
   in
