@@ -46,7 +46,8 @@ in
     }:
     let
       fleet = self.ferry or { };
-      vms = fleet.vms or { };
+      # As in all of the output, null stands for what is not set.
+      vms = if (fleet.vms or null) == null then { } else fleet.vms;
 
       # What the `ferry` output says of one VM.
       partOf =
@@ -62,7 +63,7 @@ in
           hosts =
             if host == null then
               { }
-            else if hosts ? ${host} then
+            else if builtins.isString host && hosts ? ${host} then
               { ${host} = hosts.${host}; }
             else
               hosts;

@@ -109,6 +109,7 @@ let
       ];
       broken = throw "this configuration was evaluated";
       homeless = self.nixosConfigurations.web;
+      odd = self.nixosConfigurations.web;
       plain.config.networking.hostName = "plain";
     };
     ferry = {
@@ -121,6 +122,7 @@ let
         };
         broken.host = "host2";
         homeless = { };
+        odd.host = 1;
         plain.host = "host2";
         missing.host = "host2";
       };
@@ -235,11 +237,13 @@ in
     "microvm-update-broken"
     "microvm-update-homeless"
     "microvm-update-missing"
+    "microvm-update-odd"
     "microvm-update-plain"
     "microvm-update-web"
     "rebuild-broken"
     "rebuild-homeless"
     "rebuild-missing"
+    "rebuild-odd"
     "rebuild-plain"
     "rebuild-web"
   ])
@@ -300,5 +304,11 @@ in
     url = "github:me/infra";
   }).x86_64-linux.rebuild-web).flake "github:me/infra")
   (same "deploy evaluates nothing before it runs" (builtins.match "/nix/store/[^/]+-deploy/bin/deploy" (programOf mine.x86_64-linux.deploy)) [ ])
+  (same "what is wrong in the output is left to ferry to say" (givenTo mine.x86_64-linux.rebuild-odd).ferry.vms.odd.host 1)
+  (same "null stands for no VMs" (builtins.attrNames (apps {
+    self = self // {
+      ferry.vms = null;
+    };
+  }).x86_64-linux) [ "deploy" ])
   (same "a flake without ferry.vms has deploy alone" (builtins.attrNames (apps { self = removeAttrs self [ "ferry" ]; }).x86_64-linux) [ "deploy" ])
 ]
