@@ -91,7 +91,7 @@ func TestBadGivenEvaluations(t *testing.T) {
 		{"two values", writtenFile(t, []byte(`{"version":1}{"version":1}`)), "is malformed"},
 		{"a list", writtenFile(t, []byte("[]")), "is malformed"},
 		{"another file", writtenFile(t, []byte(`{"name":"x"}`)), "no `version`"},
-		{"of a later ferry", writtenFile(t, []byte(`{"version":2,"all":"different"}`)), "version 2, and this ferry reads version 1"},
+		{"of a later ferry", writtenFile(t, []byte(`{"version":2,"all":"different"}`)), ".json has the version 2, and this ferry reads version 1"},
 		{"an unknown key", givenWith(t, func(d map[string]any) { d["flakes"] = 1 }), `unknown field "flakes"`},
 		{"no VMs", givenWith(t, func(d map[string]any) { delete(d, "vms") }), "is malformed"},
 		{"another VM", givenWith(t, func(d map[string]any) { d["vms"] = map[string]any{"db": map[string]any{}} }), `is not of web, but of "db"`},

@@ -155,6 +155,12 @@ in
     "install"
     "switch"
   ]))
+  (same "a name with dots is quoted where the usage is told"
+    (lib.hasInfix ".#nixosConfigurations.\"web.1\".config.microvm.deploy.rebuild" (
+      text (deploy [ { ferry.deploy.name = "web.1"; } ]).rebuild
+    ))
+    true
+  )
   (same "without OpenSSH there is no sshSwitch" (deploy [ { services.openssh.enable = lib.mkForce false; } ]).sshSwitch null)
   (same "without switches there is no sshSwitch" (deploy [ { system.switch.enable = lib.mkForce false; } ]).sshSwitch null)
   (same "without the host's store there is no sshSwitch" (deploy [ { microvm.shares = lib.mkForce [ ]; } ]).sshSwitch null)
