@@ -4,7 +4,8 @@
 #
 # The file keeps the derivations in the store as long as it is there, and whatever
 # refers to it: they are what ferry copies to the host. Their outputs are neither
-# built nor kept.
+# built nor kept. What is built with it has them all as inputs; a sandbox takes a
+# tenth of a second for a thousand of them.
 {
   # In nixosConfigurations; `configuration` is that.
   name,

@@ -15,7 +15,8 @@ let
     let
       root = "${self.sourceInfo or self}";
       dir = builtins.substring (builtins.stringLength root + 1) (-1) "${self}";
-      inQuery = builtins.replaceStrings [ "%" "+" "=" "&" " " ] [ "%25" "%2B" "%3D" "%26" "%20" ];
+      inQuery =
+        builtins.replaceStrings [ "%" "+" "=" "&" " " "#" "'" ] [ "%25" "%2B" "%3D" "%26" "%20" "%23" "%27" ];
       words = builtins.concatMap (
         { name, value }: if value == null || value == "" then [ ] else [ "${name}=${inQuery (toString value)}" ]
       );
@@ -36,8 +37,8 @@ in
   apps =
     {
       self,
-      # The operators' platforms.
-      systems ? platforms,
+      # The operators' platforms: those that this nixpkgs has (x86_64-darwin goes).
+      systems ? builtins.filter (system: nixpkgs.legacyPackages ? ${system}) platforms,
       # Whose shell the apps are written for.
       nixpkgs ? ferry.inputs.nixpkgs,
       # The flake's address, for the history on hosts.
@@ -45,7 +46,8 @@ in
     }:
     let
       fleet = self.ferry or { };
-      vms = fleet.vms or { };
+      # As in all of the output, null stands for what is not set.
+      vms = if (fleet.vms or null) == null then { } else fleet.vms;
 
       # What the `ferry` output says of one VM.
       partOf =
@@ -58,7 +60,13 @@ in
         {
           vms.${name} = vm;
           # All of them, for the message, where its own is not there.
-          hosts = if host != null && hosts ? ${host} then { ${host} = hosts.${host}; } else hosts;
+          hosts =
+            if host == null then
+              { }
+            else if builtins.isString host && hosts ? ${host} then
+              { ${host} = hosts.${host}; }
+            else
+              hosts;
         };
 
       configurationOf =
@@ -88,23 +96,25 @@ in
           program = "${ferry.packages.${system}.ferry}/bin/ferry";
           app = name: description: line: {
             type = "app";
-            program = "${pkgs.writeShellScriptBin name ''exec ${line} "$@"''}/bin/${name}";
+            program = "${pkgs.writeShellScriptBin name ''${line} "$@"''}/bin/${name}";
             meta = { inherit description; };
           };
           rebuild =
             prefix: name:
             let
               app' = "${prefix}-${name}";
+              evaluation = evaluationOf name;
             in
             {
               name = app';
-              value = app app' "Build, install and activate the VM ${name}" "${program} rebuild '${name}' --evaluation ${evaluationOf name}";
+              # As in ./modules/deploy.nix, ferry's environment keeps the derivations.
+              value = app app' "Build, install and activate the VM ${name}" "FERRY_KEEPS=${evaluation} exec ${program} rebuild '${name}' --evaluation ${evaluation}";
             };
           names = builtins.attrNames vms;
         in
         builtins.listToAttrs (map (rebuild "microvm-update") names ++ map (rebuild "rebuild") names)
         // {
-          deploy = app "deploy" "Build, install and activate VMs of this flake" "${program} rebuild --flake '${storeRef self}'";
+          deploy = app "deploy" "Build, install and activate VMs of this flake" "exec ${program} rebuild --flake '${storeRef self}'";
         };
     in
     builtins.listToAttrs (

@@ -85,6 +85,7 @@ let
         "cmd"
         "internal"
         "test"
+        "docs"
       ] inside
       && (type == "directory" || lib.hasSuffix ".go" inside)
     )

@@ -65,7 +65,7 @@ func (e *Evaluator) file(ctx context.Context, src Source, name microvm.Name, eva
 		return err
 	}
 	_, err = evaluation.decode(data, origin{ref: src.File, file: true}, use)
-	return err
+	return schemaOf(src, err)
 }
 
 // filePath is the absolute path of a Nix file, or of a directory with default.nix.
@@ -79,10 +79,13 @@ func filePath(file string) (string, error) {
 	}
 	info, err := os.Stat(path)
 	if err == nil && info.IsDir() {
-		_, err = os.Stat(filepath.Join(path, "default.nix"))
+		info, err = os.Stat(filepath.Join(path, "default.nix"))
 	}
-	if err != nil {
+	switch {
+	case err != nil:
 		return "", fmt.Errorf("the Nix file cannot be read: %w", err)
+	case !info.Mode().IsRegular(): // Nix waits for ever at a pipe
+		return "", fmt.Errorf("the Nix file cannot be read: %s is not a regular file", info.Name())
 	}
 	return path, nil
 }

@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 
 	"ferry/internal/nix/nixtest"
@@ -61,11 +62,15 @@ func TestFileErrorsNameTheFile(t *testing.T) {
 }
 
 func TestBadFilesAreNotEvaluated(t *testing.T) {
+	fifo := filepath.Join(t.TempDir(), "default.nix") // Nix would wait for a writer
+	if err := syscall.Mkfifo(fifo, 0o600); err != nil {
+		t.Fatal(err)
+	}
 	for _, c := range []struct {
 		file    string
 		options []string
 	}{
-		{file: "-"}, {file: "--expr"}, {file: filepath.Join(t.TempDir(), "none.nix")}, {file: t.TempDir()}, {file: "a\nb"},
+		{file: fifo}, {file: filepath.Dir(fifo)}, {file: "-"}, {file: "--expr"}, {file: filepath.Join(t.TempDir(), "none.nix")}, {file: t.TempDir()}, {file: "a\nb"},
 		{file: nixFile(t), options: []string{"--arg", "x"}},
 		{file: nixFile(t), options: []string{"--arg", "x; y", "1"}},
 	} {

@@ -1,6 +1,7 @@
 package flake
 
 import (
+	"errors"
 	"fmt"
 	"regexp"
 	"strings"
@@ -54,14 +55,38 @@ func (f *Fleet) HostOf(name microvm.Name) (Host, bool) {
 type SchemaError struct {
 	Path    string // ferry.vms.web.host
 	Message string
+	Source  Source // what it is of; neither a file nor an evaluation: a flake
 }
 
 func (e *SchemaError) Error() string {
+	switch {
+	case e.Source.Evaluation != "":
+		return fmt.Sprintf("%s in the evaluation %s %s", e.Path, e.Source.Evaluation, e.Message)
+	case e.Source.File != "":
+		return fmt.Sprintf("%s in the value of %s %s", e.Path, e.Source.File, e.Message)
+	}
 	return fmt.Sprintf("the flake's output %s %s", e.Path, e.Message)
 }
 
 // Hint is what to do next.
-func (e *SchemaError) Hint() string { return "correct the `ferry` output in flake.nix" }
+func (e *SchemaError) Hint() string {
+	switch {
+	case e.Source.Evaluation != "":
+		return "correct ferry.deploy.settings of the VM, or the `ferry` output of its flake, and evaluate again"
+	case e.Source.File != "":
+		return "correct `ferry` in the file"
+	}
+	return "correct the `ferry` output in flake.nix"
+}
+
+// schemaOf is the error with what the output is of.
+func schemaOf(src Source, err error) error {
+	var schema *SchemaError
+	if errors.As(err, &schema) {
+		schema.Source = src
+	}
+	return err
+}
 
 const maxHealthTimeout = int(health.MaxTimeout / time.Second)
 

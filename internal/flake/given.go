@@ -63,7 +63,9 @@ func given(file string, name microvm.Name) (*Evaluation, error) {
 		return nil, &GivenError{File: file, Reason: "cannot be read: " + readReason(err), Next: "--evaluation takes a file that microvm.deploy or lib.apps of ferry's flake has made", Err: err}
 	}
 	var f givenFile
-	if err := decodeGiven(data, &f); err != nil {
+	if err := decodeGiven(data, &f); errors.Is(err, errOtherVersion) {
+		return nil, &GivenError{File: file, Reason: err.Error(), Next: againNext, Err: err}
+	} else if err != nil {
 		return nil, &GivenError{File: file, Reason: "is malformed: " + ui.Redact(err.Error()), Next: againNext, Err: err}
 	}
 	ev := &Evaluation{
@@ -104,7 +106,7 @@ func (ev *Evaluation) takeGiven(f *givenFile, file string, name microvm.Name) er
 	}
 	fleet, warnings, err := DecodeFleet(f.Ferry)
 	if err != nil {
-		return err
+		return schemaOf(Source{Evaluation: file}, err)
 	}
 	ev.Fleet, ev.Warnings = fleet, append(ev.Warnings, warnings...)
 	if gone := missing(drvs); len(gone) > 0 {
@@ -154,6 +156,9 @@ func readReason(err error) string {
 	return err.Error()
 }
 
+// errOtherVersion begins the reason why a file is not read that may be all right.
+var errOtherVersion = errors.New("has the version")
+
 // decodeGiven reads one object, with the known keys only. A file of another version
 // is told by its number, whatever else it has.
 func decodeGiven(data []byte, f *givenFile) error {
@@ -165,7 +170,7 @@ func decodeGiven(data []byte, f *givenFile) error {
 	case version.Version == nil:
 		return errors.New("it has no `version`")
 	case *version.Version != givenVersion:
-		return fmt.Errorf("it has the version %d, and this ferry reads version %d: the ferry that runs and the one that evaluated are not of one release", *version.Version, givenVersion)
+		return fmt.Errorf("%w %d, and this ferry reads version %d: the ferry that runs and the one that evaluated are not of one release", errOtherVersion, *version.Version, givenVersion)
 	}
 	dec := json.NewDecoder(bytes.NewReader(data))
 	dec.DisallowUnknownFields()

@@ -91,7 +91,7 @@ func TestBadGivenEvaluations(t *testing.T) {
 		{"two values", writtenFile(t, []byte(`{"version":1}{"version":1}`)), "is malformed"},
 		{"a list", writtenFile(t, []byte("[]")), "is malformed"},
 		{"another file", writtenFile(t, []byte(`{"name":"x"}`)), "no `version`"},
-		{"of a later ferry", writtenFile(t, []byte(`{"version":2,"all":"different"}`)), "version 2, and this ferry reads version 1"},
+		{"of a later ferry", writtenFile(t, []byte(`{"version":2,"all":"different"}`)), ".json has the version 2, and this ferry reads version 1"},
 		{"an unknown key", givenWith(t, func(d map[string]any) { d["flakes"] = 1 }), `unknown field "flakes"`},
 		{"no VMs", givenWith(t, func(d map[string]any) { delete(d, "vms") }), "is malformed"},
 		{"another VM", givenWith(t, func(d map[string]any) { d["vms"] = map[string]any{"db": map[string]any{}} }), `is not of web, but of "db"`},
@@ -103,7 +103,7 @@ func TestBadGivenEvaluations(t *testing.T) {
 		{"an output for a derivation", givenWith(t, func(d map[string]any) {
 			record(d)["runner"] = map[string]any{"drv": "/nix/store/00000000000000000000000000000000-runner"}
 		}), "is not a derivation"},
-		{"a bad fleet", givenWith(t, func(d map[string]any) { d["ferry"] = map[string]any{"vm": 1} }), "ferry.vm is not a known key"},
+		{"a bad fleet", givenWith(t, func(d map[string]any) { d["ferry"] = map[string]any{"vm": 1} }), "is not a known key"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			e := &Evaluator{Nix: nixtest.New(t)}
@@ -112,6 +112,28 @@ func TestBadGivenEvaluations(t *testing.T) {
 				t.Errorf("%+v, %v", ev, err)
 			}
 		})
+	}
+}
+
+// Who has no flake is not sent to correct one.
+func TestSchemaErrorsNameTheirSource(t *testing.T) {
+	evaluation, file := givenWith(t, func(d map[string]any) { d["ferry"] = map[string]any{"vm": 1} }), nixFile(t)
+	for _, c := range []struct {
+		src        Source
+		calls      []nixtest.Call
+		want, hint string
+	}{
+		{Source{Evaluation: evaluation}, nil, "ferry.vm in the evaluation " + evaluation + " is not", "ferry.deploy.settings"},
+		{
+			Source{File: file}, []nixtest.Call{versionCall("2.26.3"), fileCall(file, strings.Replace(webOutput, "tags", "tagz", 1))},
+			"ferry.vms.web.tagz in the value of " + file + " is not", "in the file",
+		},
+	} {
+		_, err := (&Evaluator{Nix: nixtest.New(t, c.calls...)}).Evaluate(t.Context(), c.src, "web")
+		var schema *SchemaError
+		if !errors.As(err, &schema) || !strings.HasPrefix(err.Error(), c.want) || !strings.Contains(schema.Hint(), c.hint) {
+			t.Errorf("%+v: %v", c.src, err)
+		}
 	}
 }
 

@@ -15,6 +15,7 @@ import (
 	"ferry/internal/hostapi"
 	"ferry/internal/microvm"
 	"ferry/internal/nix"
+	"ferry/internal/runner"
 	"ferry/internal/trouble"
 )
 
@@ -111,11 +112,53 @@ func (s *Server) checkNames(n microvm.Name, hostName string, exists bool) error 
 		return hostapi.Refuse(fmt.Sprintf("the VM name %s collides with %s: their GC roots in %s would be the same link", n, o, s.see.Layout.MicrovmRoots()),
 			"give one of them another name")
 	}
-	if !exists && hostName != "" && hostName != string(n) && slices.Contains(others, microvm.Name(hostName)) {
+	switch {
+	case exists || hostName == "":
+		return nil
+	case hostName != string(n) && slices.Contains(others, microvm.Name(hostName)):
 		return hostapi.Refuse(fmt.Sprintf("%s has the host name %s, and a VM directory of that name exists on the host", n, hostName),
 			fmt.Sprintf("if that is the same VM, use --name %s; otherwise rename one of them", hostName))
+	case hostName == string(n):
+		if o := s.namesakeOf(hostName, others); o != "" {
+			return hostapi.Refuse(fmt.Sprintf("%s is new on the host, and the VM %s there has the host name %s already", n, o, hostName),
+				fmt.Sprintf("if that is the same VM, use --name %s; otherwise rename one of them", o))
+		}
 	}
 	return nil
+}
+
+// namesakeOf is one of the VMs whose system has the host name: under the name of
+// its attribute, it was deployed with ferry, and comes again under its host name,
+// by which microvm.nix's own commands know it.
+func (s *Server) namesakeOf(hostName string, vms []microvm.Name) microvm.Name {
+	for _, n := range vms {
+		if s.hostNameOf(n) == hostName {
+			return n
+		}
+	}
+	return ""
+}
+
+// hostNameOf is the host name of what is installed; empty where that can't be told.
+func (s *Server) hostNameOf(n microvm.Name) string {
+	vm := s.see.VM(n)
+	dir, err := vm.Open()
+	if err != nil || dir == nil {
+		return ""
+	}
+	defer dir.Close()
+	current, err := dir.Link("current")
+	if err != nil || current == "" {
+		return ""
+	}
+	if rec := vm.Notes().Record(current); rec != nil {
+		return rec.HostName
+	}
+	r, err := runner.Open(s.see.Layout.Root, current)
+	if err != nil {
+		return ""
+	}
+	return r.HostName()
 }
 
 func missingShares(shares []microvm.Share) []string {

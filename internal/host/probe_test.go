@@ -10,6 +10,7 @@ import (
 
 	"ferry/internal/host/hosttest"
 	"ferry/internal/hostapi"
+	"ferry/internal/microvm"
 	"ferry/internal/nix"
 )
 
@@ -34,3 +35,34 @@ func TestProbeTakesANixThatWasNeverUsed(t *testing.T) {
 type noNix struct{ *hosttest.Nix }
 
 func (noNix) Version(context.Context) (nix.Version, error) { return nix.Version{}, nix.ErrNoNix }
+
+// microvm.nix's commands know a VM by its host name, ferry's by its attribute: where
+// they differ, one VM must not get two directories, whichever comes first.
+func TestProbeRefusesASecondDirectoryForOneVM(t *testing.T) {
+	h := newTestHost(t)
+	h.MakeRunner(hosttest.RunnerA, hosttest.SystemA, "")
+	h.MakeVM("frontend", map[string]string{"current": string(hosttest.RunnerA)}) // with the host name web
+	h.MakeVM("broken", map[string]string{"current": string(hosttest.RunnerB)})
+	h.MakeVM("empty", nil)
+
+	probe := func(n microvm.Name) error {
+		rec := recordOf(hosttest.RunnerC)
+		rec.Name, rec.HostName = n, "web"
+		_, err := h.server().Probe(t.Context(), hostapi.ProbeRequest{Name: n, Record: &rec, Intent: hostapi.Intent{Action: hostapi.ActionSwitch}})
+		return err
+	}
+	var refused *hostapi.Failure
+	if err := probe(web); !errors.As(err, &refused) || !strings.Contains(refused.Hint, "use --name frontend") {
+		t.Errorf("a new VM named as the host name of another: %v", err)
+	}
+	if err := probe("frontend"); err != nil {
+		t.Errorf("the VM itself: %v", err)
+	}
+	if err := probe("other"); err != nil {
+		t.Errorf("another with the same host name, which neither is named after: %v", err)
+	}
+	h.MakeVM("web", map[string]string{"current": string(hosttest.RunnerA)})
+	if err := probe(web); err != nil {
+		t.Errorf("both are there already: %v", err)
+	}
+}

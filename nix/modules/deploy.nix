@@ -26,6 +26,17 @@ let
     fleet.vms.${cfg.name} = settings;
   };
 
+  # How a shell and Nix want it to be written: with quotes around a name with dots.
+  installable =
+    option:
+    let
+      of = attribute: ".#nixosConfigurations.${attribute}.config.microvm.deploy.${option}";
+    in
+    if builtins.match "[A-Za-z_][A-Za-z0-9_-]*" cfg.name != null then
+      of cfg.name
+    else
+      "'${of "\"${cfg.name}\""}'";
+
   # As the option microvm.deploy.OPTION names it, with microvm.nix's name of the program.
   command =
     {
@@ -36,10 +47,16 @@ let
     }:
     pkgs.writeShellScriptBin program ''
       if [ $# -eq 0 ]; then
-        echo ${lib.escapeShellArg "usage: nix run .#nixosConfigurations.${cfg.name}.config.microvm.deploy.${option} -- ${usage}"} >&2
+        echo ${lib.escapeShellArg "usage: nix run ${installable option} -- ${usage}"} >&2
         echo ${lib.escapeShellArg "hint: all options of `ferry ${verb}` are taken, too: -- --help tells them"} >&2
         exit 2
       fi
+      # A garbage collection leaves alone what a process has in its environment: nothing
+      # else keeps the derivations, once `nix run` has become this.
+      export FERRY_KEEPS=${
+        # Where ferry has no package, that is said, whatever is wrong with the runner.
+        builtins.seq cfg.package.outPath evaluation
+      }
       exec ${cfg.package}/bin/ferry ${verb} ${lib.escapeShellArg cfg.name} --evaluation ${evaluation} "$@"
     '';
 

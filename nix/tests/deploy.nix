@@ -13,6 +13,7 @@ let
 
   # The flake.
   ferry = {
+    # As later ones of nixpkgs, without x86_64-darwin.
     inputs.nixpkgs.legacyPackages = lib.genAttrs [ "x86_64-linux" "aarch64-linux" "aarch64-darwin" ] pkgsFor;
     packages = lib.genAttrs [ "x86_64-linux" "aarch64-linux" "aarch64-darwin" ] (system: {
       ferry = (pkgsFor system).writeShellScriptBin "ferry" "exit 0";
@@ -69,6 +70,12 @@ let
   # What the wrapper gives to ferry.
   read = file: builtins.fromJSON (builtins.unsafeDiscardStringContext (builtins.readFile file));
   given = d: read (fileOf (text d));
+  # Whether ferry has the file in its environment, too.
+  kept =
+    script:
+    builtins.match ".*FERRY_KEEPS=${fileOf script} (exec )?.*--evaluation .*" (
+      builtins.replaceStrings [ "\n" ] [ " " ] script
+    ) != null;
   drv = d: builtins.unsafeDiscardStringContext d.drvPath;
 
   user = (pkgsFor system).writeShellScriptBin "mine" "exit 0";
@@ -101,6 +108,8 @@ let
         web
       ];
       broken = throw "this configuration was evaluated";
+      homeless = self.nixosConfigurations.web;
+      odd = self.nixosConfigurations.web;
       plain.config.networking.hostName = "plain";
     };
     ferry = {
@@ -112,6 +121,8 @@ let
           target = "root@web";
         };
         broken.host = "host2";
+        homeless = { };
+        odd.host = 1;
         plain.host = "host2";
         missing.host = "host2";
       };
@@ -120,9 +131,9 @@ let
   apps = (import ../lib.nix { inherit ferry; }).apps;
   mine = apps { inherit self; };
   # What an app gives to ferry, by the derivation that makes its program.
-  givenTo =
-    app:
-    read (fileOf (builtins.readFile (builtins.head (builtins.attrNames (builtins.getContext app.program)))));
+  lineOf =
+    app: builtins.readFile (builtins.head (builtins.attrNames (builtins.getContext app.program)));
+  givenTo = app: read (fileOf (lineOf app));
   programOf = app: builtins.unsafeDiscardStringContext app.program;
 in
 [
@@ -144,6 +155,12 @@ in
     "install"
     "switch"
   ]))
+  (same "a name with dots is quoted where the usage is told"
+    (lib.hasInfix ".#nixosConfigurations.\"web.1\".config.microvm.deploy.rebuild" (
+      text (deploy [ { ferry.deploy.name = "web.1"; } ]).rebuild
+    ))
+    true
+  )
   (same "without OpenSSH there is no sshSwitch" (deploy [ { services.openssh.enable = lib.mkForce false; } ]).sshSwitch null)
   (same "without switches there is no sshSwitch" (deploy [ { system.switch.enable = lib.mkForce false; } ]).sshSwitch null)
   (same "without the host's store there is no sshSwitch" (deploy [ { microvm.shares = lib.mkForce [ ]; } ]).sshSwitch null)
@@ -176,6 +193,17 @@ in
     ${drv c.microvm.declaredRunner}.path = true;
     ${drv c.system.build.toplevel}.path = true;
   }))
+  (same "no garbage collection takes them before ferry has ended" (map kept [
+    (text (deploy [ ]).rebuild)
+    (text (deploy [ ]).installOnHost)
+    (text (deploy [ ]).sshSwitch)
+    (lineOf mine.x86_64-linux.rebuild-web)
+  ]) [
+    true
+    true
+    true
+    true
+  ])
   (same "the options of the module are given to ferry" (let
     g = given (deploy [ everything ]).rebuild;
   in
@@ -213,17 +241,27 @@ in
   (same "apps for each VM of ferry.vms, by their names alone" (builtins.attrNames mine.x86_64-linux) [
     "deploy"
     "microvm-update-broken"
+    "microvm-update-homeless"
     "microvm-update-missing"
+    "microvm-update-odd"
     "microvm-update-plain"
     "microvm-update-web"
     "rebuild-broken"
+    "rebuild-homeless"
     "rebuild-missing"
+    "rebuild-odd"
     "rebuild-plain"
     "rebuild-web"
   ])
-  (same "for four platforms" (builtins.attrNames mine) [
+  (same "for the platforms that nixpkgs has" (builtins.attrNames mine) [
     "aarch64-darwin"
     "aarch64-linux"
+    "x86_64-linux"
+  ])
+  (same "for four of them at most" (builtins.attrNames (apps {
+    inherit self;
+    nixpkgs.legacyPackages = lib.genAttrs [ "riscv64-linux" "x86_64-linux" "x86_64-darwin" ] (_: throw "a package set was evaluated");
+  })) [
     "x86_64-darwin"
     "x86_64-linux"
   ])
@@ -245,10 +283,38 @@ in
       hosts.host1.address = "root@host1";
     };
   })
+  (same "a VM without a host needs no other's" (givenTo mine.x86_64-linux.rebuild-homeless).ferry {
+    hosts = { };
+    vms.homeless = { };
+  })
+  (holds "no name of a folder ends the line that deploy runs" (
+    builtins.match ".*/deploy --flake 'path:[^']*[?]dir=it%27s%20%23%201&[^']*' .*" (
+      builtins.replaceStrings [ "/bin/ferry rebuild" "\n" ] [ "/deploy" " " ] (
+        builtins.readFile (
+          builtins.head (
+            builtins.attrNames (
+              builtins.getContext
+                (apps {
+                  self = self // {
+                    outPath = "${self.outPath}/it's # 1";
+                  };
+                }).x86_64-linux.deploy.program
+            )
+          )
+        )
+      )
+    ) != null
+  ))
   (same "the flake's address is noted where it is given" (givenTo (apps {
     inherit self;
     url = "github:me/infra";
   }).x86_64-linux.rebuild-web).flake "github:me/infra")
   (same "deploy evaluates nothing before it runs" (builtins.match "/nix/store/[^/]+-deploy/bin/deploy" (programOf mine.x86_64-linux.deploy)) [ ])
+  (same "what is wrong in the output is left to ferry to say" (givenTo mine.x86_64-linux.rebuild-odd).ferry.vms.odd.host 1)
+  (same "null stands for no VMs" (builtins.attrNames (apps {
+    self = self // {
+      ferry.vms = null;
+    };
+  }).x86_64-linux) [ "deploy" ])
   (same "a flake without ferry.vms has deploy alone" (builtins.attrNames (apps { self = removeAttrs self [ "ferry" ]; }).x86_64-linux) [ "deploy" ])
 ]

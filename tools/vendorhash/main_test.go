@@ -97,3 +97,36 @@ func TestFolderOfAnotherGoIsNotCompared(t *testing.T) {
 	write(t, file, now.String())
 	wantOutdated(t, root)
 }
+
+// What `go mod vendor` goes by in Nix is what it goes by here: each folder with Go code
+// of ferry's module, tests included.
+func TestNixSeesAllImports(t *testing.T) {
+	root := filepath.Join("..", "..")
+	b, err := os.ReadFile(filepath.Join(root, "nix", "package.nix"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, imports, _ := strings.Cut(string(b), "\n  imports = ")
+	imports, _, found := strings.Cut(imports, "\n  stamp = ")
+	if !found {
+		t.Fatal("nix/package.nix has no `imports`")
+	}
+	packages, err := goIn(root, "list", "-f", "{{.Dir}}", "./...")
+	if err != nil {
+		t.Fatal(err)
+	}
+	top, err := filepath.Abs(root)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for dir := range strings.SplitSeq(packages, "\n") {
+		inside, err := filepath.Rel(top, dir)
+		if err != nil {
+			t.Fatal(err)
+		}
+		folder, _, _ := strings.Cut(filepath.ToSlash(inside), "/")
+		if !strings.Contains(imports, `"`+folder+`"`) {
+			t.Errorf("nix/package.nix leaves %s out of what go mod vendor goes by", inside)
+		}
+	}
+}
