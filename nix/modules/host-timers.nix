@@ -236,6 +236,17 @@ in
         message = "ferry.host.timers.update: `anyFlake` goes with `hydra` only.";
       }
       {
+        assertion = !builtins.any (a: a != null && builtins.match "https?://[^/]*@.*" a != null) [
+          update.hydra
+          update.from
+        ];
+        message = "ferry.host.timers.update: the settings file can be read by everybody, and so could the password in the address of the source. Put it into a `netrc` file.";
+      }
+      {
+        assertion = update.netrc == null || !lib.hasPrefix builtins.storeDir update.netrc;
+        message = "ferry.host.timers.update.netrc is in the store, where everybody can read it. Name a file outside.";
+      }
+      {
         assertion =
           update.allowHttp
           || !builtins.any (a: a != null && plain a) [

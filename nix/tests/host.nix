@@ -246,6 +246,11 @@ in
     fromFlake = true;
     hydra = "https://h/jobset/a/b";
   }))
+  (says "with a password in its address" "netrc" (update { hydra = "https://me:secret@h/jobset/a/b"; }))
+  (says "a secret in the store" "Name a file outside" (update {
+    hydra = "https://h/jobset/a/b";
+    netrc = "/nix/store/00000000000000000000000000000000-netrc";
+  }))
   (says "over http" "allowHttp" (update { hydra = "http://h/jobset/a/b"; }))
   (same "http that is meant" (failed (update {
     hydra = "http://h/jobset/a/b";

@@ -4,6 +4,7 @@ package e2e
 
 import (
 	"bytes"
+	"context"
 	"os/exec"
 	"strings"
 	"testing"
@@ -22,6 +23,15 @@ type flakeTree struct {
 func newFlakeTree(t *testing.T) *flakeTree {
 	t.Helper()
 	f := &flakeTree{t: t, dir: "/root/t/" + t.Name()}
+	t.Cleanup(func() {
+		// Other tests look for the lab's secrets, which this source has, everywhere.
+		err := world.operator.Run(context.Background(), lab.Cmd{
+			Args: []string{"sh", "-euc", `rm -rf "$1" /root/t/template /root/built-ferry; nix-collect-garbage --quiet`, "sh", f.dir},
+		})
+		if err != nil {
+			t.Error(err)
+		}
+	})
 	// What the stand-in takes modules from must have those of go.sum.
 	here(t, "go", "mod", "download")
 	tree := here(t, "sh", "-c", "git ls-files -z --cached --others --exclude-standard | tar --null --no-recursion --ignore-failed-read -c -T -")
