@@ -100,7 +100,7 @@ func (r *run) way() transfer.Way {
 func (r *run) door(to Resolved) live.Door {
 	return live.Door{Address: *to.Target, Dial: func(ctx context.Context, fresh bool) (live.Conn, error) {
 		if !fresh {
-			if conn, err := r.guest.take(ctx); conn != nil || err != nil {
+			if conn, err := r.guest.Take(ctx); conn != nil || err != nil {
 				return conn, err
 			}
 		}

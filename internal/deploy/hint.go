@@ -4,34 +4,20 @@ import (
 	"context"
 	"fmt"
 
-	"ferry/internal/microvm"
+	"ferry/internal/deploy/target"
 )
-
-// Hint is where a host says that the system inside is. Nobody logs in there on the
-// host's word alone: it may name any machine that the operator can log in to.
-type Hint struct {
-	Address microvm.Address
-	Sudo    bool
-}
-
-func (h Hint) String() string {
-	if h.Sudo {
-		return h.Address.String() + " (with sudo)"
-	}
-	return h.Address.String()
-}
 
 // withRecorded takes in the target that the host has recorded, where none is known.
 // On the host itself that is the operator's own record; elsewhere it is a hint.
-func (r Resolved) withRecorded(target string, sudo bool) (Resolved, error) {
-	if r.Target != nil || target == "" {
+func (r Resolved) withRecorded(recorded string, sudo bool) (Resolved, error) {
+	if r.Target != nil || recorded == "" {
 		return r, nil
 	}
-	address, err := microvm.ParseAddress(target)
-	if err != nil || address.Local {
-		return r, fmt.Errorf("the target that %s has recorded is not a valid address: %.80q", r.Host, target)
+	h, err := target.ParseHint(recorded, sudo)
+	if err != nil {
+		return r, fmt.Errorf("the target that %s has recorded %w", r.Host, err)
 	}
-	r.Hint = &Hint{address, sudo}
+	r.Hint = &h
 	if r.Host.Local {
 		return r.hinted(), nil
 	}

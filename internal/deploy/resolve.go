@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"time"
 
+	"ferry/internal/deploy/target"
 	"ferry/internal/flake"
 	"ferry/internal/hostapi"
 	"ferry/internal/microvm"
@@ -21,7 +22,7 @@ type Resolved struct {
 	// Recorded: Target is the one that the host has recorded. Nobody says that this
 	// machine can log in there.
 	Recorded    bool
-	Hint        *Hint // what the host has recorded, where nobody has confirmed it
+	Hint        *target.Hint // what the host has recorded, where nobody has confirmed it
 	Action      hostapi.Action
 	Restart     hostapi.RestartPolicy
 	UpdateFlake string

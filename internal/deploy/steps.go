@@ -8,6 +8,7 @@ import (
 	"ferry/internal/deploy/hostlink"
 	"ferry/internal/deploy/live"
 	"ferry/internal/deploy/restart"
+	"ferry/internal/deploy/target"
 	"ferry/internal/deploy/transfer"
 	"ferry/internal/flake"
 	"ferry/internal/guest"
@@ -64,7 +65,7 @@ type run struct {
 	began time.Time
 	say   *voice
 	host  *hostlink.Link
-	guest *knock // at the target; nil: it is not asked, or only by a closer look
+	guest *target.Knock // at the target; nil: it is not asked, or only by a closer look
 }
 
 // progress is what is known of a deployment between two steps.
@@ -141,7 +142,7 @@ func (r *run) through(ctx context.Context, list []step, p progress, shared remot
 	}
 	p, err = r.end(ctx, p, err)
 	p.guest.Close()
-	r.guest.close()
+	r.guest.Close()
 	if p.place.Builder != nil {
 		_ = p.place.Builder.Close()
 	}

@@ -103,7 +103,7 @@ func everyError(t *testing.T) []shown {
 		said(trouble.NotAHost, "internal/host/inventory/see.go", "this machine has no microvm@.service: it is not a host for MicroVMs yet", "import microvm.nixosModules.host on NixOS, elsewhere run `ferry host setup`"),
 		said(trouble.DeclaredByHost, "internal/host/inventory/see.go", "%s is declared by the host's own NixOS configuration (%s)",
 			"deploy the host instead, or take the VM out of its microvm.vms (or give it an updateFlake)", "web", "its directory has a `toplevel` link"),
-		said(trouble.WrongTarget, "internal/deploy/target.go", "the machine at %s calls itself %.80q, but %s is configured as %q",
+		said(trouble.WrongTarget, "internal/deploy/target/meeting.go", "the machine at %s calls itself %.80q, but %s is configured as %q",
 			"check the target's address; --no-guest goes on without looking there before", guest, "db", "web", "web"),
 		said(trouble.StoreNotShared, "internal/deploy/live/enter.go", "the machine at %s does not see the host's /nix/store (%s is not there)",
 			"check that the target is the VM on this host, and that it has booted with the store's share; --restart=always restarts instead", guest, someRunner),

@@ -67,6 +67,7 @@ var rooms = []string{
 	"internal/deploy",
 	"internal/deploy/hostlink",
 	"internal/deploy/restart",
+	"internal/deploy/target",
 	"internal/deploy/live",
 	"internal/deploy/transfer",
 	"internal/deploy/memory",

@@ -1,4 +1,4 @@
-package deploy
+package target
 
 import (
 	"context"
@@ -8,17 +8,19 @@ import (
 
 	"ferry/internal/deploy/live"
 	"ferry/internal/guest"
-	"ferry/internal/hostapi"
 	"ferry/internal/microvm"
 	"ferry/internal/remote"
 )
 
+// Dial logs in to a machine.
+type Dial func(context.Context, remote.Options) (remote.Conn, error)
+
 // knockLimit bounds the login to a guest that is tried beside the host's.
 const knockLimit = 30 * time.Second
 
-// knock is a login to the guest, tried while the host is asked. Nobody is asked
-// for anything meanwhile. A nil *knock is none.
-type knock struct {
+// Knock is a login to the guest, tried while the host is asked. Nobody is asked
+// for anything meanwhile. A nil *Knock is none.
+type Knock struct {
 	stop context.CancelFunc
 	done chan struct{}
 	// What follows is set when done is closed.
@@ -30,37 +32,20 @@ type knock struct {
 	taken bool
 }
 
-// knocks reports whether the guest is to be asked who it is: the target is the
-// operator's own, and what runs matters.
-func (p progress) knocks() bool {
-	rec := p.knownRecord()
-	if rec != nil && (rec.SSH == nil || !*rec.SSH) {
-		return false // nothing inside answers
-	}
-	if _, asksAnyway := p.wanted.(installed); asksAnyway || p.wanted == nil {
-		return false
-	}
-	return p.to.Target != nil && !p.to.Recorded && !p.to.NoGuest && p.to.Action != hostapi.ActionBoot
-}
-
-// knock begins to ask the guest who it is.
-func (r *run) knock(ctx context.Context, p progress) {
-	r.guest.close()
-	if r.guest = nil; !p.knocks() {
-		return
-	}
+// Begin begins to ask the machine at an address who it is, and comes back at once.
+func Begin(ctx context.Context, dial Dial, to microvm.Address, sudo bool) *Knock {
 	ctx, stop := context.WithCancel(ctx)
-	k := &knock{stop: stop, done: make(chan struct{})}
-	r.guest = k
+	k := &Knock{stop: stop, done: make(chan struct{})}
 	go func() {
 		defer close(k.done)
-		k.conn, k.who, k.err = r.introduce(ctx, *p.to.Target, p.to.TargetSudo)
+		k.conn, k.who, k.err = introduce(ctx, dial, to, sudo)
 	}()
+	return k
 }
 
 // introduce logs in without a question to anybody, and asks the guest who it is.
-func (r *run) introduce(ctx context.Context, to microvm.Address, sudo bool) (live.Conn, guest.Identity, error) {
-	conn, err := r.dial(ctx, remote.Options{Address: to, Sudo: sudo, Batch: true, LoginLimit: knockLimit})
+func introduce(ctx context.Context, dial Dial, to microvm.Address, sudo bool) (live.Conn, guest.Identity, error) {
+	conn, err := dial(ctx, remote.Options{Address: to, Sudo: sudo, Batch: true, LoginLimit: knockLimit})
 	if err != nil {
 		return nil, guest.Identity{}, err
 	}
@@ -72,8 +57,8 @@ func (r *run) introduce(ctx context.Context, to microvm.Address, sudo bool) (liv
 	return conn, who, nil
 }
 
-// within waits for the answer, at most so long, and reports whether it has come.
-func (k *knock) within(ctx context.Context, limit time.Duration) bool {
+// Within waits for the answer, at most so long, and reports whether it has come.
+func (k *Knock) Within(ctx context.Context, limit time.Duration) bool {
 	late := time.NewTimer(limit)
 	defer late.Stop()
 	select {
@@ -85,9 +70,9 @@ func (k *knock) within(ctx context.Context, limit time.Duration) bool {
 	return false
 }
 
-// take gives away the login, once. Where there is none, and another try would
+// Take gives away the login, once. Where there is none, and another try would
 // find the same, it gives the error instead; else neither.
-func (k *knock) take(ctx context.Context) (live.Conn, error) {
+func (k *Knock) Take(ctx context.Context) (live.Conn, error) {
 	if k == nil {
 		return nil, nil
 	}
@@ -108,14 +93,14 @@ func (k *knock) take(ctx context.Context) (live.Conn, error) {
 }
 
 // answer is what another login has found out.
-func (k *knock) answer(conn live.Conn, who guest.Identity) {
+func (k *Knock) answer(conn live.Conn, who guest.Identity) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	k.conn, k.who, k.err = conn, who, nil
 }
 
-// close ends it, and the login unless somebody has taken it.
-func (k *knock) close() {
+// Close ends it, and the login unless somebody has taken it.
+func (k *Knock) Close() {
 	if k == nil {
 		return
 	}

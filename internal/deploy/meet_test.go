@@ -8,6 +8,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"ferry/internal/deploy/target"
 	"ferry/internal/hostapi"
 	"ferry/internal/remote"
 	"ferry/internal/trouble"
@@ -54,7 +55,7 @@ func TestUnchangedIsObserved(t *testing.T) {
 		{"it lets nobody in", all(plans(nothing), shut(remote.AuthFailed, "Permission denied (publickey)", true)), nil, ObservedHost, "login refused", 1, time.Second},
 		{"its key is not known", all(plans(nothing), shut(remote.UnknownHostKey, "no", true)), nil, ObservedHost, "its host key is not known yet", 1, time.Second},
 		{"its name is not known", all(plans(nothing), shut(remote.Unreachable, "ssh: Could not resolve hostname web", false)), nil, ObservedHost, "Could not resolve", 1, time.Second},
-		{"it is slow", all(plans(nothing), hours), nil, ObservedHost, "did not answer in time", 1, observeWait + time.Second},
+		{"it is slow", all(plans(nothing), hours), nil, ObservedHost, "did not answer in time", 1, target.ObserveWait + time.Second},
 		{"it runs what is in no store", all(plans(nothing), func(w *world) { w.guest.current = "/run/x" }), nil, ObservedHost, "outside the store", 1, time.Second},
 		{"the VM is stopped", all(stopped, hours), nil, "", "", 1, time.Second},
 		{"somebody else is at work", all(locked, runsStranger), nil, ObservedHost, "another deployment is at work", 1, time.Second},
@@ -233,20 +234,6 @@ func TestWrongTargetIsFoundFirst(t *testing.T) {
 				t.Errorf("warned: %t\n%s", warned, trace)
 			}
 		})
-	}
-}
-
-// A name that the machine itself announces is not there before it boots.
-func TestNamesByMulticastAreUnknownWhileDown(t *testing.T) {
-	p := progress{}
-	for host, refused := range map[string]bool{"web.local": false, "web.example.com": true} {
-		to := web
-		to.Host = host
-		p.to.Target = &to
-		err := p.neverRight(&remote.ConnectError{Kind: remote.Unreachable, Stderr: "ssh: Could not resolve hostname " + host})
-		if (err != nil) != refused {
-			t.Errorf("%s: %v", host, err)
-		}
 	}
 }
 
