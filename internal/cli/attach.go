@@ -29,7 +29,7 @@ type attachOptions struct {
 	confirm    confirmOptions
 }
 
-func (a *app) attachCommand() *cobra.Command {
+func attachCommand(a *app) *cobra.Command {
 	var o attachOptions
 	cmd := &cobra.Command{
 		Use:   "attach [NAME] [ID]",
@@ -65,7 +65,7 @@ listed. The exit code is that of the deployment.`,
 			req.TargetSudo, req.TakeOver, req.Settle = o.targetSudo, o.takeOver, o.settle
 			req.Confirm = o.confirm.confirm()
 			req.Source = flake.Source{Ref: o.place.flake, Options: o.place.nix.words}
-			return a.attach(cmd.Context(), req, &o)
+			return attach(cmd.Context(), a, req, &o)
 		},
 	}
 	o.place.addFlags(cmd)
@@ -100,7 +100,7 @@ func attachRequest(cmd *cobra.Command, args []string) (req deploy.AttachRequest,
 }
 
 // attach asks the host that is named, or the VM's, or all of the flake.
-func (a *app) attach(ctx context.Context, req deploy.AttachRequest, o *attachOptions) error {
+func attach(ctx context.Context, a *app, req deploy.AttachRequest, o *attachOptions) error {
 	return a.withManager(ctx, &o.place, func(m *manage.Manager) error {
 		places, err := o.places(ctx, m, req.Name)
 		if err != nil {

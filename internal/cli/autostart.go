@@ -9,9 +9,10 @@ import (
 	"ferry/internal/cmdline"
 	"ferry/internal/hostapi"
 	"ferry/internal/manage"
+	"ferry/internal/ui"
 )
 
-func (a *app) autostartCommand() *cobra.Command {
+func autostartCommand(a *app) *cobra.Command {
 	var o placeOptions
 	cmd := &cobra.Command{
 		Use:   "autostart NAME on|off",
@@ -34,7 +35,7 @@ makes its units (NixOS), set microvm.autostart there instead.`,
 				if err != nil {
 					return err
 				}
-				return a.showAutostart(h.String(), now)
+				return showAutostart(a.ui, h.String(), now)
 			})
 		},
 	}
@@ -42,9 +43,9 @@ makes its units (NixOS), set microvm.autostart there instead.`,
 	return cmd
 }
 
-func (a *app) showAutostart(where string, now hostapi.Autostarted) error {
-	if a.ui.JSON {
-		return a.ui.Data(struct {
+func showAutostart(u *ui.UI, where string, now hostapi.Autostarted) error {
+	if u.JSON {
+		return u.Data(struct {
 			Host string `json:"host"`
 			hostapi.Autostarted
 		}{where, now})
@@ -57,5 +58,5 @@ func (a *app) showAutostart(where string, now hostapi.Autostarted) error {
 	if !now.Changed {
 		already = ", as before"
 	}
-	return a.ui.Text(fmt.Sprintf("%s: %s with %s%s\n", now.VM, what, where, already))
+	return u.Text(fmt.Sprintf("%s: %s with %s%s\n", now.VM, what, where, already))
 }

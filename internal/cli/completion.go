@@ -17,7 +17,7 @@ import (
 // meant to be run.
 func Command() *cobra.Command {
 	a := &app{in: strings.NewReader(""), out: io.Discard, err: io.Discard, ui: ui.New(io.Discard, io.Discard, true)}
-	return a.rootCommand()
+	return rootCommand(a)
 }
 
 // addCompletion lets shells complete what root has.

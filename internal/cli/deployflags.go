@@ -156,7 +156,7 @@ func (o *deployOptions) request(p positionals) (deploy.Request, error) {
 }
 
 // runDeployment runs one deployment and prints its result.
-func (a *app) runDeployment(ctx context.Context, req deploy.Request, run func(*deploy.Deployer, context.Context, deploy.Request) (*deploy.Result, error)) error {
+func runDeployment(ctx context.Context, a *app, req deploy.Request, run func(*deploy.Deployer, context.Context, deploy.Request) (*deploy.Result, error)) error {
 	remote.RemoveStale(ctx)
 	dir, remove, err := remote.NewSocketDir()
 	if err != nil {

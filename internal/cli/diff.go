@@ -11,7 +11,7 @@ import (
 	"ferry/internal/manage"
 )
 
-func (a *app) diffCommand() *cobra.Command {
+func diffCommand(a *app) *cobra.Command {
 	var o placeOptions
 	cmd := &cobra.Command{
 		Use:   "diff NAME [GENERATION [GENERATION]]",

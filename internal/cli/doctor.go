@@ -15,6 +15,7 @@ import (
 	"ferry/internal/microvm"
 	"ferry/internal/nix"
 	"ferry/internal/remote"
+	"ferry/internal/ui"
 )
 
 // doctorOptions are those of `ferry doctor`.
@@ -24,7 +25,7 @@ type doctorOptions struct {
 	timeout    int
 }
 
-func (a *app) doctorCommand() *cobra.Command {
+func doctorCommand(a *app) *cobra.Command {
 	var o doctorOptions
 	cmd := &cobra.Command{
 		Use:   "doctor [HOST [TARGET]]",
@@ -48,7 +49,7 @@ deployment would fail. What each check means: docs/doctor.md.`,
 			case o.timeout < 1 || o.timeout > 3600:
 				return &cmdline.UsageError{Err: fmt.Errorf("--timeout must be from 1 to 3600 seconds, not %d", o.timeout), Next: "usage: " + cmd.UseLine()}
 			}
-			return a.runDoctor(cmd.Context(), &o, args)
+			return runDoctor(cmd.Context(), a, &o, args)
 		},
 	}
 	o.place.addFlakeFlags(cmd)
@@ -60,7 +61,7 @@ deployment would fail. What each check means: docs/doctor.md.`,
 // flakeLimit bounds the evaluation of the flake's `ferry` output.
 const flakeLimit = 3 * time.Minute
 
-func (a *app) runDoctor(ctx context.Context, o *doctorOptions, args []string) error {
+func runDoctor(ctx context.Context, a *app, o *doctorOptions, args []string) error {
 	return a.withManager(ctx, &o.place, func(m *manage.Manager) error {
 		v := &visit.Visit{Nix: &nix.Nix{Program: "nix"}, SocketDir: m.SocketDir, AskPassword: m.AskPassword, Limit: time.Duration(o.timeout) * time.Second}
 		fl := visit.Flake{There: m.HasFlake()}
@@ -74,10 +75,10 @@ func (a *app) runDoctor(ctx context.Context, o *doctorOptions, args []string) er
 			return err
 		}
 		all := v.Operator(ctx, fl)
-		if err := a.showFindings(ctx, all); err != nil {
+		if err := showFindings(ctx, a.ui, all); err != nil {
 			return err
 		}
-		found, err := a.examineAway(ctx, v, patient)
+		found, err := examineAway(ctx, a, v, patient)
 		if err != nil {
 			return err
 		}
@@ -127,7 +128,7 @@ func patientsOf(ctx context.Context, m *manage.Manager, o *doctorOptions, args [
 }
 
 // examineAway looks at the other machines, and prints what is found there.
-func (a *app) examineAway(ctx context.Context, v *visit.Visit, p patients) ([]doctor.Finding, error) {
+func examineAway(ctx context.Context, a *app, v *visit.Visit, p patients) ([]doctor.Finding, error) {
 	if p.host == nil {
 		return nil, nil
 	}
@@ -136,23 +137,23 @@ func (a *app) examineAway(ctx context.Context, v *visit.Visit, p patients) ([]do
 		target = &visit.Target{Address: p.guest.Address, VM: p.vm}
 	}
 	seen := v.Host(ctx, *p.host, target)
-	if err := a.showFindings(ctx, seen.Found); err != nil || p.guest == nil {
+	if err := showFindings(ctx, a.ui, seen.Found); err != nil || p.guest == nil {
 		return seen.Found, err
 	}
 	found := v.Guest(ctx, *p.guest, p.vm, seen.Facts)
-	return append(seen.Found, found...), a.showFindings(ctx, found)
+	return append(seen.Found, found...), showFindings(ctx, a.ui, found)
 }
 
 // showFindings prints nothing of what an interrupted run has not found.
-func (a *app) showFindings(ctx context.Context, found []doctor.Finding) error {
+func showFindings(ctx context.Context, u *ui.UI, found []doctor.Finding) error {
 	if ctx.Err() != nil {
 		return remote.Interrupted(ctx, "")
 	}
-	if !a.ui.JSON {
-		return a.ui.Text(doctor.Text(found, a.ui.Verbose))
+	if !u.JSON {
+		return u.Text(doctor.Text(found, u.Verbose))
 	}
 	for _, f := range found {
-		if err := a.ui.Data(f); err != nil {
+		if err := u.Data(f); err != nil {
 			return err
 		}
 	}

@@ -9,9 +9,10 @@ import (
 
 	"ferry/docs"
 	"ferry/internal/cmdline"
+	"ferry/internal/ui"
 )
 
-func (a *app) explainCommand() *cobra.Command {
+func explainCommand(a *app) *cobra.Command {
 	return &cobra.Command{
 		Use:   "explain [ERROR]",
 		Short: "Explain an error, and say what to do about it",
@@ -32,7 +33,7 @@ the text of docs/troubleshooting.md.`,
 		},
 		RunE: func(_ *cobra.Command, args []string) error {
 			if len(args) == 0 {
-				return a.listExplained()
+				return listExplained(a.ui)
 			}
 			s, known := docs.Troubleshooting(strings.ToLower(args[0]))
 			switch {
@@ -46,16 +47,16 @@ the text of docs/troubleshooting.md.`,
 	}
 }
 
-func (a *app) listExplained() error {
+func listExplained(u *ui.UI) error {
 	var text strings.Builder
 	for _, s := range docs.TroubleshootingSections() {
-		if a.ui.JSON {
-			if err := a.ui.Data(s); err != nil {
+		if u.JSON {
+			if err := u.Data(s); err != nil {
 				return err
 			}
 			continue
 		}
 		text.WriteString(s.Name + "\n")
 	}
-	return a.ui.Text(text.String())
+	return u.Text(text.String())
 }

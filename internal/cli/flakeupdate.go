@@ -9,6 +9,7 @@ import (
 
 	"ferry/internal/flakeupdate"
 	"ferry/internal/nix"
+	"ferry/internal/ui"
 )
 
 // flakeUpdateOptions are Nix's options that make sense for fetching inputs.
@@ -16,7 +17,7 @@ func flakeUpdateOptions() []string {
 	return []string{"option", "netrc-file", "accept-flake-config", "extra-experimental-features", "no-registries", "override-flake"}
 }
 
-func (a *app) flakeUpdateCommand() *cobra.Command {
+func flakeUpdateCommand(a *app) *cobra.Command {
 	var r flakeupdate.Request
 	var options nixOptions
 	cmd := &cobra.Command{
@@ -34,7 +35,7 @@ branch (REMOTE's with --push, else HEAD). Where nothing is new, no branch moves.
   ferry flake-update --push origin nixpkgs`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			r.Inputs, r.Options = args, options.words
-			return a.runFlakeUpdate(cmd.Context(), r)
+			return runFlakeUpdate(cmd.Context(), a.ui, r)
 		},
 	}
 	fs := cmd.Flags()
@@ -49,19 +50,19 @@ branch (REMOTE's with --push, else HEAD). Where nothing is new, no branch moves.
 	return cmd
 }
 
-func (a *app) runFlakeUpdate(ctx context.Context, r flakeupdate.Request) error {
-	log := a.ui.Log("nix")
+func runFlakeUpdate(ctx context.Context, u *ui.UI, r flakeupdate.Request) error {
+	log := u.Log("nix")
 	defer log.Close()
-	u := &flakeupdate.Updater{Nix: &nix.Nix{Log: log}, Report: a.ui}
-	result, err := u.Run(ctx, r)
+	updater := &flakeupdate.Updater{Nix: &nix.Nix{Log: log}, Report: u}
+	result, err := updater.Run(ctx, r)
 	if err != nil {
 		return err
 	}
-	if a.ui.JSON {
-		return a.ui.Data(result)
+	if u.JSON {
+		return u.Data(result)
 	}
 	for line := range strings.Lines(result.Text()) {
-		if err := a.ui.Text(cleaned(line)); err != nil {
+		if err := u.Text(cleaned(line)); err != nil {
 			return err
 		}
 	}

@@ -11,9 +11,10 @@ import (
 	"ferry/internal/hostapi"
 	"ferry/internal/manage"
 	"ferry/internal/microvm"
+	"ferry/internal/ui"
 )
 
-func (a *app) generationsCommand() *cobra.Command {
+func generationsCommand(a *app) *cobra.Command {
 	var o placeOptions
 	cmd := &cobra.Command{
 		Use:   "generations NAME",
@@ -32,7 +33,7 @@ host: nix-collect-garbage -d there deletes all but the current one.`,
 				if err != nil {
 					return err
 				}
-				return a.showGenerations(h, n, gens)
+				return showGenerations(a.ui, h, n, gens)
 			})
 		},
 	}
@@ -47,11 +48,11 @@ type generationLine struct {
 	hostapi.Generation
 }
 
-func (a *app) showGenerations(h *manage.Host, n microvm.Name, gens []hostapi.Generation) error {
+func showGenerations(u *ui.UI, h *manage.Host, n microvm.Name, gens []hostapi.Generation) error {
 	rows := [][]string{{"GENERATION", "INSTALLED", "SYSTEM", ""}}
 	for _, g := range gens {
-		if a.ui.JSON {
-			if err := a.ui.Data(generationLine{n, h.String(), g}); err != nil {
+		if u.JSON {
+			if err := u.Data(generationLine{n, h.String(), g}); err != nil {
 				return err
 			}
 		}
@@ -60,13 +61,13 @@ func (a *app) showGenerations(h *manage.Host, n microvm.Name, gens []hostapi.Gen
 		})
 	}
 	switch {
-	case a.ui.JSON:
+	case u.JSON:
 		return nil
 	case len(gens) == 0:
-		a.ui.Step(string(n), "it has no generations: it was not installed by ferry")
+		u.Step(string(n), "it has no generations: it was not installed by ferry")
 		return nil
 	}
-	return a.ui.Text(table(rows))
+	return u.Text(table(rows))
 }
 
 func generationName(g hostapi.Generation) string {

@@ -22,7 +22,7 @@ func run(t *testing.T, args ...string) (code int, stdout, stderr string) {
 
 func newRoot() *cobra.Command {
 	a := &app{in: strings.NewReader(""), out: io.Discard, err: io.Discard, ui: ui.New(io.Discard, io.Discard, true)}
-	root := a.rootCommand()
+	root := rootCommand(a)
 	root.InitDefaultHelpCmd()
 	return root
 }

@@ -13,7 +13,7 @@ import (
 
 // hostCommand has what sets hosts up, and the helper's commands: the host may be
 // this machine, and hosts that an older ferry has set up start them in ferry.
-func (a *app) hostCommand() *cobra.Command {
+func hostCommand(a *app) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "host",
 		Short: "Set a host up, and what ferry runs on one (as root)",
@@ -23,7 +23,7 @@ func (a *app) hostCommand() *cobra.Command {
 			return &cmdline.UsageError{Err: errors.New("host needs a command"), Next: "ferry host --help lists them"}
 		},
 	}
-	cmd.AddCommand(a.hostSetup(), a.hostTimer())
+	cmd.AddCommand(hostSetup(a), hostTimer(a))
 	h := &helper.Helper{In: a.in, Out: a.out, Err: a.err, UI: a.ui, Programs: setup.Programs{Helper: helperbin.Here, Ferry: setup.Running}}
 	h.AddTo(cmd)
 	cmdline.AddVersion(cmd)

@@ -15,7 +15,7 @@ import (
 	"ferry/internal/ui"
 )
 
-func (a *app) hostSetup() *cobra.Command {
+func hostSetup(a *app) *cobra.Command {
 	var o placeOptions
 	var remove, dryRun bool
 	cmd := &cobra.Command{
@@ -58,7 +58,7 @@ func (a *app) runSetup(ctx context.Context, o *placeOptions, word string, remove
 		if err != nil {
 			return err
 		}
-		return a.showSetup(h.String(), r, remove)
+		return showSetup(a.ui, h.String(), r, remove)
 	})
 }
 
@@ -68,15 +68,15 @@ type setupResult struct {
 	*setup.Report
 }
 
-func (a *app) showSetup(where string, r *setup.Report, remove bool) error {
+func showSetup(u *ui.UI, where string, r *setup.Report, remove bool) error {
 	for _, w := range r.Warnings {
-		a.ui.Warn("%s: %s", where, w)
+		u.Warn("%s: %s", where, w)
 	}
 	var err error
-	if a.ui.JSON {
-		err = a.ui.Data(setupResult{where, r})
+	if u.JSON {
+		err = u.Data(setupResult{where, r})
 	} else {
-		err = a.ui.Text(setupText(where, r, remove))
+		err = u.Text(setupText(where, r, remove))
 	}
 	if r.Outcome == setup.OutcomeNixOS {
 		return errors.Join(hostapi.Refuse(where+" runs NixOS, whose own configuration makes it a host; nothing was changed",

@@ -39,7 +39,7 @@ func show(t *testing.T, asJSON, remove bool, r *setup.Report) (stdout, stderr st
 	var out, errw bytes.Buffer
 	a := &app{ui: ui.New(&out, &errw, true)}
 	a.ui.JSON = asJSON
-	err = a.showSetup("server", r, remove)
+	err = showSetup(a.ui, "server", r, remove)
 	return out.String(), errw.String(), err
 }
 

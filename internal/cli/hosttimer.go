@@ -20,7 +20,7 @@ import (
 	"ferry/internal/ui"
 )
 
-func (a *app) hostTimer() *cobra.Command {
+func hostTimer(a *app) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "timer",
 		Short: "Schedule updates on a host",
@@ -31,7 +31,7 @@ error that names it.`,
 			return &cmdline.UsageError{Err: errors.New("timer needs a command"), Next: "ferry host timer --help lists them"}
 		},
 	}
-	cmd.AddCommand(a.timerUpdate(), a.timerFlakeUpdate(), a.timerStatus(), a.timerRun())
+	cmd.AddCommand(timerUpdate(a), timerFlakeUpdate(a), timerStatus(a), timerRun(a))
 	return cmd
 }
 
@@ -55,7 +55,7 @@ func (o *timerOptions) addFlags(cmd *cobra.Command) {
 	fs.BoolVar(&o.dryRun, "dry-run", false, "show what would be done, every file with a diff, and change nothing")
 }
 
-func (a *app) timerUpdate() *cobra.Command {
+func timerUpdate(a *app) *cobra.Command {
 	var o timerOptions
 	var u timers.Update
 	var source sourceOptions
@@ -96,7 +96,7 @@ deployment.`,
 			if !source.allowHTTP {
 				u.AllowHTTP = nil // which an older ferry on the host reads, too
 			}
-			return a.setTimer(cmd.Context(), &o, args[0], req)
+			return setTimer(cmd.Context(), a, &o, args[0], req)
 		},
 	}
 	o.addFlags(cmd)
@@ -111,7 +111,7 @@ deployment.`,
 	return cmd
 }
 
-func (a *app) timerFlakeUpdate() *cobra.Command {
+func timerFlakeUpdate(a *app) *cobra.Command {
 	var o timerOptions
 	var f timers.FlakeUpdate
 	cmd := &cobra.Command{
@@ -126,7 +126,7 @@ whenever --on-calendar says, and pushes the branch to --push.`,
 				return &cmdline.UsageError{Err: errors.New("HOST is missing"), Next: "usage: " + cmd.UseLine()}
 			}
 			f.Inputs = args[1:]
-			return a.setTimer(cmd.Context(), &o, args[0], timers.Request{Kind: timers.KindFlakeUpdate, Settings: timers.Settings{FlakeUpdate: &f}})
+			return setTimer(cmd.Context(), a, &o, args[0], timers.Request{Kind: timers.KindFlakeUpdate, Settings: timers.Settings{FlakeUpdate: &f}})
 		},
 	}
 	o.addFlags(cmd)
@@ -138,7 +138,7 @@ whenever --on-calendar says, and pushes the branch to --push.`,
 }
 
 // setTimer checks what can be checked here, and has the host do it.
-func (a *app) setTimer(ctx context.Context, o *timerOptions, word string, req timers.Request) error {
+func setTimer(ctx context.Context, a *app, o *timerOptions, word string, req timers.Request) error {
 	req.Remove, req.DryRun = o.remove, o.dryRun
 	req.Schedule = timers.Schedule{OnCalendar: o.calendar, Delay: o.delay}
 	if !o.remove {
@@ -163,11 +163,11 @@ func (a *app) setTimer(ctx context.Context, o *timerOptions, word string, req ti
 		if err != nil {
 			return err
 		}
-		return a.showTimer(h.String(), r)
+		return showTimer(a.ui, h.String(), r)
 	})
 }
 
-func (a *app) timerStatus() *cobra.Command {
+func timerStatus(a *app) *cobra.Command {
 	var o placeOptions
 	cmd := &cobra.Command{
 		Use:     "status [HOST]",
@@ -184,7 +184,7 @@ func (a *app) timerStatus() *cobra.Command {
 				if err != nil {
 					return err
 				}
-				return a.showTimers(h.String(), all)
+				return showTimers(a.ui, h.String(), all)
 			})
 		},
 	}
@@ -193,7 +193,7 @@ func (a *app) timerStatus() *cobra.Command {
 }
 
 // timerRun is what the timers' services start.
-func (a *app) timerRun() *cobra.Command {
+func timerRun(a *app) *cobra.Command {
 	return &cobra.Command{
 		Use:       "run (update|flake-update)",
 		Short:     "Do what a timer of this machine does, now",
@@ -220,9 +220,9 @@ func (a *app) timerRun() *cobra.Command {
 				if s.Update.UnsaidHTTP() {
 					a.ui.Warn("anybody on the way can change what %s says, since it is asked over http: use https, or set `allowHttp` of `update` in %s", ui.Redact(cmp.Or(s.Update.Hydra, s.Update.From)), timers.File)
 				}
-				return a.runUpdate(cmd.Context(), o, names)
+				return runUpdate(cmd.Context(), a, o, names)
 			case k == timers.KindFlakeUpdate && s.FlakeUpdate != nil:
-				return a.runFlakeUpdate(cmd.Context(), timedFlakeUpdate(s.FlakeUpdate))
+				return runFlakeUpdate(cmd.Context(), a.ui, timedFlakeUpdate(s.FlakeUpdate))
 			}
 			return hostapi.Refuse(fmt.Sprintf("%s does not say what the timer %s does", timers.File, k), "set it with ferry host timer "+string(k))
 		},

@@ -7,7 +7,7 @@ import (
 	"ferry/internal/hostapi"
 )
 
-func (a *app) installCommand() *cobra.Command {
+func installCommand(a *app) *cobra.Command {
 	var o deployOptions
 	cmd := &cobra.Command{
 		Use:   "install NAME [HOST]",
@@ -31,7 +31,7 @@ microvm@NAME.service.` + buildHelp,
 			if len(p.addresses) > 0 {
 				req.Host = &p.addresses[0]
 			}
-			return a.runDeployment(cmd.Context(), req, (*deploy.Deployer).Rebuild)
+			return runDeployment(cmd.Context(), a, req, (*deploy.Deployer).Rebuild)
 		},
 	}
 	o.addFlags(cmd)

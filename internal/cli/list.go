@@ -19,7 +19,7 @@ import (
 	"ferry/internal/ui"
 )
 
-func (a *app) listCommand() *cobra.Command {
+func listCommand(a *app) *cobra.Command {
 	var o placeOptions
 	check := false
 	cmd := &cobra.Command{
@@ -44,7 +44,7 @@ the others are listed.`,
   ferry list server1 server2 --check
   ferry list local --json`,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return a.runList(cmd.Context(), &o, args, check)
+			return runList(cmd.Context(), a, &o, args, check)
 		},
 	}
 	o.addFlakeFlags(cmd)
@@ -52,7 +52,7 @@ the others are listed.`,
 	return cmd
 }
 
-func (a *app) runList(ctx context.Context, o *placeOptions, hosts []string, check bool) error {
+func runList(ctx context.Context, a *app, o *placeOptions, hosts []string, check bool) error {
 	return a.withManager(ctx, o, func(m *manage.Manager) error {
 		places, err := m.PlacesOf(ctx, hosts, o.hostSudo)
 		if err != nil {
@@ -68,7 +68,7 @@ func (a *app) runList(ctx context.Context, o *placeOptions, hosts []string, chec
 		if err != nil && !errors.As(err, &partial) {
 			return err
 		}
-		if perr := a.printList(vms, len(places) > 1, check); perr != nil {
+		if perr := printList(a.ui, vms, len(places) > 1, check); perr != nil {
 			return perr
 		}
 		return errors.Join(err, unchecked(vms))
@@ -85,17 +85,17 @@ func (a *app) problem(subject string, err error) {
 	a.printError(fmt.Errorf("%s: %w", subject, err))
 }
 
-func (a *app) printList(vms []manage.VM, withHost, check bool) error {
-	if a.ui.JSON {
+func printList(u *ui.UI, vms []manage.VM, withHost, check bool) error {
+	if u.JSON {
 		for _, v := range vms {
-			if err := a.ui.Data(v); err != nil {
+			if err := u.Data(v); err != nil {
 				return err
 			}
 		}
 		return nil
 	}
 	if len(vms) == 0 {
-		a.ui.Step("list", "no VMs")
+		u.Step("list", "no VMs")
 		return nil
 	}
 	header := []string{"VM", "STATE", "STATUS", "SYSTEM", "GEN", "FLAKE"}
@@ -103,7 +103,7 @@ func (a *app) printList(vms []manage.VM, withHost, check bool) error {
 		header = append([]string{"HOST"}, header...)
 	}
 	rows := listRows(vms, withHost, check)
-	return a.ui.Table(header, rows)
+	return u.Table(header, rows)
 }
 
 // unchecked is an error where flakes of VMs could not be evaluated.

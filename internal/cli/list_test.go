@@ -23,7 +23,7 @@ func TestPrintList(t *testing.T) {
 	}
 	var out bytes.Buffer
 	a := &app{ui: ui.New(&out, &out, true)}
-	if err := a.printList(vms, true, true); err != nil {
+	if err := printList(a.ui, vms, true, true); err != nil {
 		t.Fatal(err)
 	}
 	for _, want := range []string{
@@ -39,7 +39,7 @@ func TestPrintList(t *testing.T) {
 	}
 	out.Reset()
 	a.ui.JSON = true
-	if err := a.printList(vms, true, true); err != nil {
+	if err := printList(a.ui, vms, true, true); err != nil {
 		t.Fatal(err)
 	}
 	var first map[string]any

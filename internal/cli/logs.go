@@ -16,7 +16,7 @@ import (
 	"ferry/internal/ui"
 )
 
-func (a *app) logsCommand() *cobra.Command {
+func logsCommand(a *app) *cobra.Command {
 	var o placeOptions
 	var follow bool
 	last := 50
@@ -37,7 +37,7 @@ services. The system inside keeps a journal of its own: ferry ssh NAME journalct
 				return err
 			}
 			return a.onHostOf(cmd.Context(), n, &o, func(_ *manage.Manager, h *manage.Host) error {
-				return a.logs(cmd.Context(), h, n, last, follow)
+				return logs(cmd.Context(), a.ui, h, n, last, follow)
 			})
 		},
 	}
@@ -48,17 +48,17 @@ services. The system inside keeps a journal of its own: ferry ssh NAME journalct
 	return cmd
 }
 
-func (a *app) logs(ctx context.Context, h *manage.Host, n microvm.Name, last int, follow bool) error {
+func logs(ctx context.Context, u *ui.UI, h *manage.Host, n microvm.Name, last int, follow bool) error {
 	any := false
 	err := h.Logs(ctx, n, last, follow, func(l hostapi.LogLine) error {
 		any = true
-		if a.ui.JSON {
-			return a.ui.Data(l)
+		if u.JSON {
+			return u.Data(l)
 		}
-		return a.ui.Text(logText(n, l))
+		return u.Text(logText(n, l))
 	})
 	if err == nil && !any {
-		a.ui.Step(string(n), "nothing was logged on %s", h)
+		u.Step(string(n), "nothing was logged on %s", h)
 	}
 	return err
 }

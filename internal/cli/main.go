@@ -48,7 +48,7 @@ func Main(args []string) int {
 // Run is Main with the streams given, for tests.
 func Run(ctx context.Context, args []string, in io.Reader, out, errw io.Writer) int {
 	a := &app{in: in, out: out, err: errw, ui: ui.New(out, errw, false)}
-	root := a.rootCommand()
+	root := rootCommand(a)
 	root.SetArgs(joinTwoValueOptions(args))
 	root.SetIn(in)
 	root.SetOut(out)
@@ -112,7 +112,7 @@ func (a *app) printError(err error) {
 	}
 }
 
-func (a *app) rootCommand() *cobra.Command {
+func rootCommand(a *app) *cobra.Command {
 	root := &cobra.Command{
 		Use:   "ferry",
 		Short: "Deploy NixOS MicroVMs over SSH",
@@ -140,9 +140,9 @@ is needed.`,
 			a.ui.Colour = false
 		}
 	}
-	root.AddCommand(a.rebuildCommand(), a.installCommand(), a.switchCommand(), a.autostartCommand(), a.listCommand(), a.updateCommand(), a.flakeUpdateCommand(), a.hostCommand(), a.doctorCommand(), a.explainCommand())
-	root.AddCommand(a.startCommand(), a.stopCommand(), a.restartCommand(), a.logsCommand(), a.sshCommand(), a.historyCommand(),
-		a.generationsCommand(), a.rollbackCommand(), a.attachCommand(), a.diffCommand(), a.removeCommand(), a.versionCommand())
+	root.AddCommand(rebuildCommand(a), installCommand(a), switchCommand(a), autostartCommand(a), listCommand(a), updateCommand(a), flakeUpdateCommand(a), hostCommand(a), doctorCommand(a), explainCommand(a))
+	root.AddCommand(startCommand(a), stopCommand(a), restartCommand(a), logsCommand(a), sshCommand(a), historyCommand(a),
+		generationsCommand(a), rollbackCommand(a), attachCommand(a), diffCommand(a), removeCommand(a), versionCommand(a))
 	addCompletion(root)
 	cmdline.Strict(root)
 	return root

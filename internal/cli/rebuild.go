@@ -6,7 +6,7 @@ import (
 	"ferry/internal/deploy"
 )
 
-func (a *app) rebuildCommand() *cobra.Command {
+func rebuildCommand(a *app) *cobra.Command {
 	var o deployOptions
 	cmd := &cobra.Command{
 		Use:   "rebuild NAME [HOST [TARGET]] [switch|boot|test|dry-activate]",
@@ -48,7 +48,7 @@ builds and shows what the switch would do.` + buildHelp + confirmHelp,
 			if len(p.addresses) > 1 {
 				req.Target = &p.addresses[1]
 			}
-			return a.runDeployment(cmd.Context(), req, (*deploy.Deployer).Rebuild)
+			return runDeployment(cmd.Context(), a, req, (*deploy.Deployer).Rebuild)
 		},
 	}
 	o.addFlags(cmd)

@@ -24,7 +24,7 @@ type removeOptions struct {
 	wait      time.Duration
 }
 
-func (a *app) removeCommand() *cobra.Command {
+func removeCommand(a *app) *cobra.Command {
 	var o placeOptions
 	var how removeOptions
 	cmd := &cobra.Command{
@@ -47,7 +47,7 @@ declares is refused. The store paths go with the host's next garbage collection.
 				return &cmdline.UsageError{Err: errors.New("--keep-data and --yes are one or the other"), Next: "--yes deletes the data without asking"}
 			}
 			return a.onHostOf(cmd.Context(), n, &o, func(_ *manage.Manager, h *manage.Host) error {
-				return a.remove(cmd.Context(), h, n, how)
+				return remove(cmd.Context(), a, h, n, how)
 			})
 		},
 	}
@@ -64,14 +64,14 @@ type removeResult struct {
 	hostapi.Removal
 }
 
-func (a *app) remove(ctx context.Context, h *manage.Host, n microvm.Name, how removeOptions) error {
+func remove(ctx context.Context, a *app, h *manage.Host, n microvm.Name, how removeOptions) error {
 	if !how.keep && !how.yes {
 		there, err := h.LookRemove(ctx, n)
 		if err != nil {
 			return err
 		}
 		if len(there.Data) > 0 {
-			if err := a.mayDelete(ctx, h, there); err != nil {
+			if err := mayDelete(ctx, h, there); err != nil {
 				return err
 			}
 		}
@@ -93,7 +93,7 @@ func (a *app) remove(ctx context.Context, h *manage.Host, n microvm.Name, how re
 const maxListed = 20 // files shown before the question
 
 // mayDelete asks whether a VM's data may be deleted.
-func (a *app) mayDelete(ctx context.Context, h *manage.Host, r hostapi.Removal) error {
+func mayDelete(ctx context.Context, h *manage.Host, r hostapi.Removal) error {
 	var list strings.Builder
 	for i, f := range r.Data {
 		if i == maxListed {

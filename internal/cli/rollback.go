@@ -31,7 +31,7 @@ type rollbackOptions struct {
 	noGuest    bool
 }
 
-func (a *app) rollbackCommand() *cobra.Command {
+func rollbackCommand(a *app) *cobra.Command {
 	var o rollbackOptions
 	cmd := &cobra.Command{
 		Use:   "rollback NAME",
@@ -58,7 +58,7 @@ terminal, and with --host local; without a terminal, the error names it.` + conf
 			if err != nil {
 				return err
 			}
-			return a.rollback(cmd.Context(), req, &o)
+			return rollback(cmd.Context(), a, req, &o)
 		},
 	}
 	o.place.addFlags(cmd)
@@ -107,7 +107,7 @@ func targetAddress(word string) (microvm.Address, error) {
 	return address, nil
 }
 
-func (a *app) rollback(ctx context.Context, req deploy.RollbackRequest, o *rollbackOptions) error {
+func rollback(ctx context.Context, a *app, req deploy.RollbackRequest, o *rollbackOptions) error {
 	return a.withManager(ctx, &o.place, func(m *manage.Manager) error {
 		place, err := m.PlaceOf(ctx, req.Name, o.place.host, o.place.hostSudo)
 		if err != nil {

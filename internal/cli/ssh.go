@@ -24,7 +24,7 @@ type sshOptions struct {
 	vsock   bool
 }
 
-func (a *app) sshCommand() *cobra.Command {
+func sshCommand(a *app) *cobra.Command {
 	var o sshOptions
 	cmd := &cobra.Command{
 		Use:   "ssh NAME [COMMAND…]",
@@ -58,14 +58,14 @@ as ssh does, and its exit code is ferry's.`,
 				return err
 			}
 			f := remote.Foreground{Stdin: a.in, Stdout: a.out, Stderr: a.err, Command: splitTwoValueOptions(args[1:])}
-			find := a.findGuest
+			find := findGuest
 			if o.vsock {
 				if o.through || o.target != "" {
 					return &cmdline.UsageError{Err: errors.New("--vsock goes with neither --target nor --through-host"), Next: "usage: " + cmd.UseLine()}
 				}
-				find = a.overVsock
+				find = overVsock
 			}
-			if err := find(cmd.Context(), n, &o, &f); err != nil {
+			if err := find(cmd.Context(), a, n, &o, &f); err != nil {
 				return err
 			}
 			code, err := f.Run(cmd.Context())
@@ -84,7 +84,7 @@ as ssh does, and its exit code is ferry's.`,
 }
 
 // overVsock makes f run the host's own `microvm -s`, ferry's or microvm.nix's.
-func (a *app) overVsock(ctx context.Context, n microvm.Name, o *sshOptions, f *remote.Foreground) error {
+func overVsock(ctx context.Context, a *app, n microvm.Name, o *sshOptions, f *remote.Foreground) error {
 	return a.withManager(ctx, &o.place, func(m *manage.Manager) error {
 		place, err := m.PlaceOf(ctx, n, o.place.host, o.place.hostSudo)
 		if err != nil {
@@ -104,7 +104,7 @@ func (a *app) overVsock(ctx context.Context, n microvm.Name, o *sshOptions, f *r
 
 // findGuest fills in where to connect to. The connections that it needs for that
 // are closed when it returns.
-func (a *app) findGuest(ctx context.Context, n microvm.Name, o *sshOptions, f *remote.Foreground) error {
+func findGuest(ctx context.Context, a *app, n microvm.Name, o *sshOptions, f *remote.Foreground) error {
 	if o.target != "" {
 		address, err := targetAddress(o.target)
 		if err != nil {
@@ -150,7 +150,7 @@ func (a *app) findGuest(ctx context.Context, n microvm.Name, o *sshOptions, f *r
 				Next:    "name it with --target, or set ferry.vms." + n.Attribute() + ".target in the flake",
 			}
 		}
-		if err := a.mayLogIn(ctx, place, n, *address); err != nil {
+		if err := mayLogIn(ctx, a, place, n, *address); err != nil {
 			return err
 		}
 		f.Address = *address
@@ -161,7 +161,7 @@ func (a *app) findGuest(ctx context.Context, n microvm.Name, o *sshOptions, f *r
 // mayLogIn asks whether the address that a host has recorded is that of its VM: it
 // may be any machine's that the user can log in to. On the host itself the record is
 // the user's own.
-func (a *app) mayLogIn(ctx context.Context, place manage.Place, n microvm.Name, address microvm.Address) error {
+func mayLogIn(ctx context.Context, a *app, place manage.Place, n microvm.Name, address microvm.Address) error {
 	if place.Address.Local {
 		return nil
 	}

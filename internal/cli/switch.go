@@ -9,7 +9,7 @@ import (
 	"ferry/internal/microvm"
 )
 
-func (a *app) switchCommand() *cobra.Command {
+func switchCommand(a *app) *cobra.Command {
 	var o deployOptions
 	cmd := &cobra.Command{
 		Use:   "switch NAME [TARGET] [switch|test|dry-activate]",
@@ -39,7 +39,7 @@ without one, nothing keeps the running system from the host's garbage collection
 			if len(p.addresses) > 0 {
 				req.Target = &p.addresses[0]
 			}
-			return a.runDeployment(cmd.Context(), req, (*deploy.Deployer).Switch)
+			return runDeployment(cmd.Context(), a, req, (*deploy.Deployer).Switch)
 		},
 	}
 	o.addFlags(cmd)

@@ -12,9 +12,9 @@ import (
 	"ferry/internal/ui"
 )
 
-func (a *app) showTimer(where string, r *timers.Report) error {
-	if a.ui.JSON {
-		err := a.ui.Data(struct {
+func showTimer(u *ui.UI, where string, r *timers.Report) error {
+	if u.JSON {
+		err := u.Data(struct {
 			Host string `json:"host"`
 			*timers.Report
 		}{where, r})
@@ -41,7 +41,7 @@ func (a *app) showTimer(where string, r *timers.Report) error {
 			writeDiff(&b, setup.Change{Diff: c.Diff})
 		}
 	}
-	return errors.Join(nixosRefusal(where, r), a.ui.Text(b.String()))
+	return errors.Join(nixosRefusal(where, r), u.Text(b.String()))
 }
 
 func nixosRefusal(where string, r *timers.Report) error {
@@ -51,10 +51,10 @@ func nixosRefusal(where string, r *timers.Report) error {
 	return hostapi.Refuse(where+" runs NixOS, whose own configuration has its timers; nothing was changed", "put the above into its configuration and rebuild it")
 }
 
-func (a *app) showTimers(where string, all []timers.Status) error {
-	if a.ui.JSON {
+func showTimers(u *ui.UI, where string, all []timers.Status) error {
+	if u.JSON {
 		for _, s := range all {
-			if err := a.ui.Data(struct {
+			if err := u.Data(struct {
 				Host string `json:"host"`
 				timers.Status
 			}{where, s}); err != nil {
@@ -84,7 +84,7 @@ func (a *app) showTimers(where string, all []timers.Status) error {
 		}
 		rows = append(rows, row)
 	}
-	return a.ui.Table([]string{"TIMER", "STATE", "WHEN", "LAST", "NEXT"}, rows)
+	return u.Table([]string{"TIMER", "STATE", "WHEN", "LAST", "NEXT"}, rows)
 }
 
 func shortTime(t time.Time) string {

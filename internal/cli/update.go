@@ -19,6 +19,7 @@ import (
 	"ferry/internal/hostapi"
 	"ferry/internal/microvm"
 	"ferry/internal/nix"
+	"ferry/internal/ui"
 	"ferry/internal/update"
 )
 
@@ -56,7 +57,7 @@ type sourceOptions struct {
 	netrc         string
 }
 
-func (a *app) updateCommand() *cobra.Command {
+func updateCommand(a *app) *cobra.Command {
 	var o updateOptions
 	cmd := &cobra.Command{
 		Use:   "update [NAME…]",
@@ -89,7 +90,7 @@ that is older than the installed one of the same job needs --allow-older.` + con
 			if err != nil {
 				return err
 			}
-			return a.runUpdate(cmd.Context(), &o, names)
+			return runUpdate(cmd.Context(), a, &o, names)
 		},
 	}
 	o.place.addFlakeFlags(cmd)
@@ -256,15 +257,15 @@ func (o *updateOptions) request(n microvm.Name) (deploy.UpdateRequest, error) {
 }
 
 // listedNames asks a host for its VMs; those that can't be updated are named.
-func (a *app) listedNames(ctx context.Context, h lister) ([]microvm.Name, error) {
+func listedNames(ctx context.Context, u *ui.UI, h lister) ([]microvm.Name, error) {
 	var names []microvm.Name
 	err := h.List(ctx, hostapi.ListRequest{}, func(v hostapi.Listed) error {
 		n, ok := v.VM()
 		switch {
 		case !ok:
-			a.ui.Step(v.Name, "left out: %s", strings.Join(v.Problems, "; "))
+			u.Step(v.Name, "left out: %s", strings.Join(v.Problems, "; "))
 		case v.Declared:
-			a.ui.Step(v.Name, "left out: the host's own configuration declares it")
+			u.Step(v.Name, "left out: the host's own configuration declares it")
 		default:
 			names = append(names, n)
 		}
@@ -278,7 +279,7 @@ type lister interface {
 	List(ctx context.Context, req hostapi.ListRequest, each func(hostapi.Listed) error) error
 }
 
-func (a *app) evaluators() (*nix.Nix, *flake.Evaluator) {
-	n := &nix.Nix{Program: "nix", Log: a.ui.Log("nix")}
+func evaluators(u *ui.UI) (*nix.Nix, *flake.Evaluator) {
+	n := &nix.Nix{Program: "nix", Log: u.Log("nix")}
 	return n, &flake.Evaluator{Nix: n, CacheDir: flake.DefaultCacheDir()}
 }

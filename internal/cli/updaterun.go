@@ -24,13 +24,13 @@ type updateRun struct {
 	partial  partialError
 }
 
-func (a *app) runUpdate(ctx context.Context, o *updateOptions, names []microvm.Name) error {
+func runUpdate(ctx context.Context, a *app, o *updateOptions, names []microvm.Name) error {
 	source, err := o.source.open(a.ui)
 	if err != nil {
 		return err
 	}
 	return a.withManager(ctx, &o.place, func(m *manage.Manager) error {
-		n, evaluator := a.evaluators()
+		n, evaluator := evaluators(a.ui)
 		r := &updateRun{
 			app: a, o: o, m: m, source: source, only: len(names) == 1,
 			deployer: &deploy.Deployer{Report: a.ui, Evaluator: evaluator, Nix: n, SocketDir: m.SocketDir, AskPassword: m.AskPassword, Ask: a.confirmer(), Memory: memory()},
@@ -97,7 +97,7 @@ func (r *updateRun) onHost(ctx context.Context, p manage.Place, names []microvm.
 		defer h.Close()
 		if r.o.all {
 			h.NoTrace = r.o.dryRun
-			names, err = r.listedNames(ctx, h)
+			names, err = listedNames(ctx, r.ui, h)
 		}
 	}
 	if err != nil {
