@@ -6,6 +6,7 @@ import (
 	"maps"
 	"regexp"
 	"slices"
+	"strconv"
 
 	"github.com/spf13/cobra"
 
@@ -93,7 +94,7 @@ func attachRequest(cmd *cobra.Command, args []string) (req deploy.AttachRequest,
 				return req, &cmdline.UsageError{Err: err, Next: "usage: " + cmd.UseLine()}
 			}
 		default:
-			return req, &cmdline.UsageError{Err: errors.New(quoted(word) + " is not a deployment's id"), Next: "an id looks like 20261122T024710-12b4f3; ferry history NAME lists them"}
+			return req, &cmdline.UsageError{Err: errors.New(strconv.Quote(word) + " is not a deployment's id"), Next: "an id looks like 20261122T024710-12b4f3; ferry history NAME lists them"}
 		}
 	}
 	return req, nil

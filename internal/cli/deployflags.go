@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"ferry/internal/cli/terminal"
 	"ferry/internal/cmdline"
 	"ferry/internal/deploy"
 	"ferry/internal/flake"
@@ -167,7 +168,7 @@ func runDeployment(ctx context.Context, a *app, req deploy.Request, run func(*de
 	d := &deploy.Deployer{
 		Report:    a.ui,
 		Evaluator: &flake.Evaluator{Nix: evalNix, CacheDir: flake.DefaultCacheDir()},
-		Nix:       evalNix, SocketDir: dir, AskPassword: terminalPassword(), Memory: memory(),
+		Nix:       evalNix, SocketDir: dir, AskPassword: terminal.Password(), Memory: memory(),
 	}
 	result, err := run(d, ctx, req)
 	return a.showResult(result, err)

@@ -5,6 +5,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"ferry/internal/cli/terminal"
 	"ferry/internal/flake"
 	"ferry/internal/manage"
 	"ferry/internal/microvm"
@@ -54,7 +55,7 @@ func (a *app) withManager(ctx context.Context, o *placeOptions, f func(*manage.M
 		Report:    a.ui,
 		Fleets:    &flake.Evaluator{Nix: &nix.Nix{Program: "nix", Log: a.ui.Log("nix")}, CacheDir: flake.DefaultCacheDir()},
 		Source:    flake.Source{Ref: o.flake, Options: o.nix.words},
-		SocketDir: dir, AskPassword: terminalPassword(),
+		SocketDir: dir, AskPassword: terminal.Password(),
 	})
 }
 

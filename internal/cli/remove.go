@@ -1,21 +1,19 @@
 package cli
 
 import (
-	"bufio"
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 
+	"ferry/internal/cli/terminal"
 	"ferry/internal/cmdline"
 	"ferry/internal/hostapi"
 	"ferry/internal/manage"
 	"ferry/internal/microvm"
-	"ferry/internal/remote"
 )
 
 // removeOptions are those of `ferry remove`.
@@ -108,9 +106,9 @@ func mayDelete(ctx context.Context, h *manage.Host, r hostapi.Removal) error {
 	}
 	question := fmt.Sprintf("%s on %s has data of its own in %s:\n%sDelete it permanently? Type the VM's name to do so: ",
 		r.VM, h, cleaned(r.Directory), list.String())
-	answer, err := askTerminal(ctx, question)
+	answer, err := terminal.Ask(ctx, question)
 	switch {
-	case errors.Is(err, errNoTerminal):
+	case errors.Is(err, terminal.ErrNone):
 		return &cmdline.UsageError{
 			Err:  fmt.Errorf("%s has %d files or directories of its own in %s, and there is no terminal to ask at; nothing was changed", r.VM, len(r.Data), cleaned(r.Directory)),
 			Next: "--yes deletes them, --keep-data leaves them there",
@@ -134,28 +132,4 @@ func size(n int64) string {
 		return fmt.Sprintf("%d B", n)
 	}
 	return fmt.Sprintf("%.1f %s", f, units[i])
-}
-
-var errNoTerminal = errors.New("there is no terminal")
-
-// askTerminal asks on the controlling terminal, whatever stdin is.
-func askTerminal(ctx context.Context, question string) (string, error) {
-	tty, err := os.OpenFile("/dev/tty", os.O_RDWR, 0)
-	if err != nil {
-		return "", errNoTerminal
-	}
-	fmt.Fprint(tty, question)
-	answer := make(chan string, 1)
-	go func() { // a read of a terminal can't be cancelled
-		defer tty.Close()
-		line, _ := bufio.NewReader(tty).ReadString('\n')
-		answer <- strings.TrimSpace(line)
-	}()
-	select {
-	case line := <-answer:
-		return line, nil
-	case <-ctx.Done():
-		fmt.Fprintln(tty)
-		return "", remote.Interrupted(ctx, "")
-	}
 }

@@ -10,6 +10,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"ferry/internal/cli/terminal"
 	"ferry/internal/cmdline"
 	"ferry/internal/deploy"
 	"ferry/internal/hostapi"
@@ -119,7 +120,7 @@ func rollback(ctx context.Context, a *app, req deploy.RollbackRequest, o *rollba
 			req.Target, req.TargetSudo = vm.Target, req.TargetSudo || vm.TargetSudo
 		}
 		req.Confirm = req.Confirm.Or(vm.Health)
-		d := &deploy.Deployer{Report: a.ui, SocketDir: m.SocketDir, AskPassword: m.AskPassword, Ask: a.confirmer(), Memory: memory()}
+		d := &deploy.Deployer{Report: a.ui, SocketDir: m.SocketDir, AskPassword: m.AskPassword, Ask: terminal.Confirmer(a.err), Memory: memory()}
 		result, err := d.Rollback(ctx, req)
 		return a.showResult(result, err)
 	})

@@ -8,6 +8,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"ferry/internal/cli/terminal"
 	"ferry/internal/cmdline"
 	"ferry/internal/deploy"
 	"ferry/internal/manage"
@@ -165,7 +166,7 @@ func mayLogIn(ctx context.Context, a *app, place manage.Place, n microvm.Name, a
 	if place.Address.Local {
 		return nil
 	}
-	yes, err := a.confirmer()(ctx, fmt.Sprintf("%s has recorded %s as the address of the system inside %s. Log in there?", place.Address, address, n))
+	yes, err := terminal.Confirmer(a.err)(ctx, fmt.Sprintf("%s has recorded %s as the address of the system inside %s. Log in there?", place.Address, address, n))
 	if err != nil || yes {
 		return err
 	}

@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 
+	"ferry/internal/cli/terminal"
 	"ferry/internal/cmdline"
 	"ferry/internal/deploy"
 	"ferry/internal/hostapi"
@@ -33,7 +34,7 @@ func runUpdate(ctx context.Context, a *app, o *updateOptions, names []microvm.Na
 		n, evaluator := evaluators(a.ui)
 		r := &updateRun{
 			app: a, o: o, m: m, source: source, only: len(names) == 1,
-			deployer: &deploy.Deployer{Report: a.ui, Evaluator: evaluator, Nix: n, SocketDir: m.SocketDir, AskPassword: m.AskPassword, Ask: a.confirmer(), Memory: memory()},
+			deployer: &deploy.Deployer{Report: a.ui, Evaluator: evaluator, Nix: n, SocketDir: m.SocketDir, AskPassword: m.AskPassword, Ask: terminal.Confirmer(a.err), Memory: memory()},
 		}
 		byPlace, places, err := r.places(ctx, names)
 		if err != nil {

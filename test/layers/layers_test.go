@@ -62,6 +62,8 @@ var order = []string{
 // rooms are packages inside a layer, from the top down, that have an order among
 // themselves as well.
 var rooms = []string{
+	"internal/cli",
+	"internal/cli/terminal",
 	"internal/doctor/visit",
 	"internal/doctor",
 	"internal/deploy",

@@ -1,4 +1,4 @@
-package cli
+package terminal
 
 import (
 	"bytes"
@@ -8,7 +8,6 @@ import (
 	"testing"
 
 	"ferry/internal/remembered"
-	"ferry/internal/ui"
 )
 
 // Nothing but a yes is one, and a question is asked once in a run; where stderr is
@@ -43,8 +42,7 @@ func TestConfirmation(t *testing.T) {
 	}
 	var out bytes.Buffer
 	t.Setenv("XDG_STATE_HOME", t.TempDir())
-	a := &app{err: &out, ui: ui.New(&out, &out, false)}
-	if yes, err := a.confirmer()(t.Context(), "q"); yes || err != nil || out.Len() > 0 {
+	if yes, err := Confirmer(&out)(t.Context(), "q"); yes || err != nil || out.Len() > 0 {
 		t.Errorf("somebody was asked who can't see it: %t, %v, %s", yes, err, &out)
 	}
 }

@@ -1,11 +1,13 @@
-package cli
+package terminal
 
 import (
+	"bufio"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"strings"
 	"sync"
@@ -13,21 +15,22 @@ import (
 	"golang.org/x/term"
 
 	"ferry/internal/remembered"
+	"ferry/internal/remote"
 	"ferry/internal/ui"
 )
 
-// confirmer asks on stderr whether something may be done, and reads the answer from
+// Confirmer asks on stderr whether something may be done, and reads the answer from
 // the controlling terminal; without a word it is no, and where nobody would see the
 // question or could answer it, too. Each question is asked once in a run, and a yes
 // is remembered on this machine.
-func (a *app) confirmer() func(ctx context.Context, question string) (bool, error) {
+func Confirmer(stderr io.Writer) func(ctx context.Context, question string) (bool, error) {
 	ask := func(context.Context, string) (bool, error) { return false, nil }
-	if stderr, ok := a.err.(*os.File); ok && term.IsTerminal(int(stderr.Fd())) {
+	if screen, ok := stderr.(*os.File); ok && term.IsTerminal(int(screen.Fd())) {
 		ask = func(ctx context.Context, question string) (bool, error) {
-			fmt.Fprintf(stderr, "%s [y/N] ", ui.Clean(question))
-			answer, err := askTerminal(ctx, "")
-			if errors.Is(err, errNoTerminal) {
-				fmt.Fprintln(stderr)
+			fmt.Fprintf(screen, "%s [y/N] ", ui.Clean(question))
+			answer, err := Ask(ctx, "")
+			if errors.Is(err, ErrNone) {
+				fmt.Fprintln(screen)
 				return false, nil
 			}
 			return isYes(answer), err
@@ -75,5 +78,30 @@ func onceEach(ask func(context.Context, string) (bool, error)) func(context.Cont
 			said[question] = yes
 		}
 		return yes, err
+	}
+}
+
+// ErrNone: nobody can be asked.
+var ErrNone = errors.New("there is no terminal")
+
+// Ask asks on the controlling terminal, whatever stdin is.
+func Ask(ctx context.Context, question string) (string, error) {
+	tty, err := os.OpenFile("/dev/tty", os.O_RDWR, 0)
+	if err != nil {
+		return "", ErrNone
+	}
+	fmt.Fprint(tty, question)
+	answer := make(chan string, 1)
+	go func() { // a read of a terminal can't be cancelled
+		defer tty.Close()
+		line, _ := bufio.NewReader(tty).ReadString('\n')
+		answer <- strings.TrimSpace(line)
+	}()
+	select {
+	case line := <-answer:
+		return line, nil
+	case <-ctx.Done():
+		fmt.Fprintln(tty)
+		return "", remote.Interrupted(ctx, "")
 	}
 }

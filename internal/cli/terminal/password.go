@@ -1,4 +1,4 @@
-package cli
+package terminal
 
 import (
 	"errors"
@@ -6,17 +6,16 @@ import (
 	"os"
 	"os/exec"
 	"os/signal"
-	"strconv"
 	"sync"
 	"syscall"
 
 	"golang.org/x/term"
 )
 
-// terminalPassword asks on the controlling terminal, whatever stdin is, once for
+// Password asks on the controlling terminal, whatever stdin is, once for
 // each prompt: a run may connect to the same machine more than once. It is nil
 // where there is no terminal, so that the caller can say what to do instead.
-func terminalPassword() func(prompt string) (string, error) {
+func Password() func(prompt string) (string, error) {
 	tty, err := os.OpenFile("/dev/tty", os.O_RDWR, 0)
 	if err != nil {
 		return nil
@@ -84,5 +83,3 @@ func askHidden(prompt string) (string, error) {
 		return "", errInterrupted
 	}
 }
-
-func quoted(s string) string { return strconv.Quote(s) }
