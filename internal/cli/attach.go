@@ -10,6 +10,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"ferry/internal/cli/option"
 	"ferry/internal/cmdline"
 	"ferry/internal/deploy"
 	"ferry/internal/flake"
@@ -22,12 +23,12 @@ import (
 
 // attachOptions are those of `ferry attach`.
 type attachOptions struct {
-	place      placeOptions
+	place      option.Place
 	target     string
 	targetSudo bool
 	takeOver   bool
 	settle     hostapi.SettleChoice
-	confirm    confirmOptions
+	confirm    option.Confirm
 }
 
 func attachCommand(a *app) *cobra.Command {
@@ -57,23 +58,23 @@ listed. The exit code is that of the deployment.`,
 				return err
 			}
 			if o.target != "" {
-				address, err := targetAddress(o.target)
+				address, err := option.TargetAddress(o.target)
 				if err != nil {
 					return err
 				}
 				req.Target = &address
 			}
 			req.TargetSudo, req.TakeOver, req.Settle = o.targetSudo, o.takeOver, o.settle
-			req.Confirm = o.confirm.confirm()
-			req.Source = flake.Source{Ref: o.place.flake, Options: o.place.nix.words}
+			req.Confirm = o.confirm.Confirm()
+			req.Source = flake.Source{Ref: o.place.Flake, Options: o.place.Nix.Words}
 			return attach(cmd.Context(), a, req, &o)
 		},
 	}
-	o.place.addFlags(cmd)
-	addSettleFlag(cmd, &o.settle)
+	o.place.AddFlags(cmd)
+	option.AddSettleFlag(cmd, &o.settle)
 	cmd.Flags().StringVar(&o.target, "target", "", "the address of the system inside")
 	cmd.Flags().BoolVar(&o.targetSudo, "target-sudo", false, "become root in the guest with sudo")
-	o.confirm.addSecretFlags(cmd.Flags())
+	o.confirm.AddSecretFlags(cmd.Flags())
 	cmd.Flags().BoolVar(&o.takeOver, "take-over", false, "end the ferry that still holds the deployment, such as one behind a frozen connection")
 	return cmd
 }
@@ -126,8 +127,8 @@ func attach(ctx context.Context, a *app, req deploy.AttachRequest, o *attachOpti
 }
 
 func (o *attachOptions) places(ctx context.Context, m *manage.Manager, vm microvm.Name) ([]manage.Place, error) {
-	if o.place.host != "" || vm != "" {
-		place, err := m.PlaceOf(ctx, vm, o.place.host, o.place.hostSudo)
+	if o.place.Host != "" || vm != "" {
+		place, err := m.PlaceOf(ctx, vm, o.place.Host, o.place.HostSudo)
 		return []manage.Place{place}, err
 	}
 	fleet, err := m.Fleet(ctx)
@@ -137,7 +138,7 @@ func (o *attachOptions) places(ctx context.Context, m *manage.Manager, vm microv
 	var places []manage.Place
 	for _, name := range slices.Sorted(maps.Keys(fleet.Hosts)) {
 		h := fleet.Hosts[name]
-		places = append(places, manage.Place{Name: name, Address: h.Address, Sudo: h.Sudo || o.place.hostSudo})
+		places = append(places, manage.Place{Name: name, Address: h.Address, Sudo: h.Sudo || o.place.HostSudo})
 	}
 	if len(places) == 0 {
 		return nil, &deploy.UsageError{Message: "the host is not known", Next: "name it: --host root@server"}

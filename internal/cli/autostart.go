@@ -6,6 +6,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"ferry/internal/cli/option"
 	"ferry/internal/cmdline"
 	"ferry/internal/hostapi"
 	"ferry/internal/manage"
@@ -13,7 +14,7 @@ import (
 )
 
 func autostartCommand(a *app) *cobra.Command {
-	var o placeOptions
+	var o option.Place
 	cmd := &cobra.Command{
 		Use:   "autostart NAME on|off",
 		Short: "Choose whether a VM starts with its host",
@@ -39,7 +40,7 @@ makes its units (NixOS), set microvm.autostart there instead.`,
 			})
 		},
 	}
-	o.addFlags(cmd)
+	o.AddFlags(cmd)
 	return cmd
 }
 

@@ -9,8 +9,8 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
-	"github.com/spf13/pflag"
 
+	"ferry/internal/cli/option"
 	"ferry/internal/cli/terminal"
 	"ferry/internal/cmdline"
 	"ferry/internal/deploy"
@@ -23,7 +23,7 @@ import (
 
 // deployOptions are what rebuild, install and switch have in common.
 type deployOptions struct {
-	from        configOptions
+	from        option.Config
 	name        string
 	host        string
 	hostSudo    bool
@@ -34,41 +34,32 @@ type deployOptions struct {
 	dryRun      bool
 	wait        time.Duration
 	settle      hostapi.SettleChoice
-	confirm     confirmOptions
+	confirm     option.Confirm
 	noGuest     bool
-	build       buildFlags
+	build       option.Build
 }
 
 func (o *deployOptions) addFlags(cmd *cobra.Command) {
 	fs := cmd.Flags()
-	o.from.addFlags(fs)
+	o.from.AddFlags(fs)
 	fs.StringVar(&o.name, "name", "", "the VM's name on the host, where it is not NAME")
 	fs.BoolVar(&o.hostSudo, "host-sudo", false, "become root on the host with sudo")
 	fs.BoolVar(&o.dryRun, "dry-run", false, "say what would happen and change nothing")
 	cmdline.AddWaitFlag(cmd, &o.wait)
-	addSettleFlag(cmd, &o.settle)
+	option.AddSettleFlag(cmd, &o.settle)
 }
 
 // addGuestFlags is for commands that activate.
 func (o *deployOptions) addGuestFlags(cmd *cobra.Command) {
 	fs := cmd.Flags()
-	o.confirm.addFlags(fs)
+	o.confirm.AddFlags(fs)
 	fs.BoolVar(&o.targetSudo, "target-sudo", false, "become root in the guest with sudo")
 	fs.BoolVar(&o.bothSudo, "use-remote-sudo", false, "both --host-sudo and --target-sudo")
 }
 
-// addNoGuestFlag is for commands that ask the guest before they change anything.
-func addNoGuestFlag(fs *pflag.FlagSet, no *bool) {
-	fs.BoolVar(no, "no-guest", false, "do not ask the guest what it runs, or look who answers at TARGET, before anything is done; a live switch still does")
-}
-
 func (o *deployOptions) addInstallFlags(cmd *cobra.Command) {
-	o.build.addFlags(cmd)
+	o.build.AddFlags(cmd)
 	cmd.Flags().StringVar(&o.updateFlake, "update-flake", "", "the flake that microvm -u on the host shall update from (written to the file flake of the VM)")
-}
-
-func restartPolicies() []string {
-	return []string{string(hostapi.RestartAuto), string(hostapi.RestartIfNeeded), string(hostapi.RestartAlways), string(hostapi.RestartNever)}
 }
 
 func (o *deployOptions) addRestartFlag(cmd *cobra.Command) {
@@ -129,13 +120,13 @@ func (o *deployOptions) request(p positionals) (deploy.Request, error) {
 		Attribute: p.name, Action: p.action,
 		HostSudo: o.hostSudo || o.bothSudo, TargetSudo: o.targetSudo || o.bothSudo,
 		Restart: hostapi.RestartPolicy(o.restart), UpdateFlake: o.updateFlake, DryRun: o.dryRun,
-		Confirm: o.confirm.confirm(), Wait: o.wait, Settle: o.settle, NoGuest: o.noGuest,
+		Confirm: o.confirm.Confirm(), Wait: o.wait, Settle: o.settle, NoGuest: o.noGuest,
 	}
 	var err error
-	if req.Building, err = o.build.building(); err != nil {
+	if req.Building, err = o.build.Building(); err != nil {
 		return req, err
 	}
-	if req.Source, err = o.from.source(req.Building.EvalOnHost); err != nil {
+	if req.Source, err = o.from.Source(req.Building.EvalOnHost); err != nil {
 		return req, err
 	}
 	if o.name != "" {
@@ -145,8 +136,8 @@ func (o *deployOptions) request(p positionals) (deploy.Request, error) {
 		}
 		req.Name = n
 	}
-	if o.restart != "" && !slices.Contains(restartPolicies(), o.restart) {
-		return req, &cmdline.UsageError{Err: fmt.Errorf("unknown --restart=%.40q", o.restart), Next: "one of " + strings.Join(restartPolicies(), ", ")}
+	if o.restart != "" && !slices.Contains(option.RestartPolicies(), o.restart) {
+		return req, &cmdline.UsageError{Err: fmt.Errorf("unknown --restart=%.40q", o.restart), Next: "one of " + strings.Join(option.RestartPolicies(), ", ")}
 	}
 	if o.updateFlake != "" {
 		if err := flake.CheckUpdateRef(o.updateFlake); err != nil {

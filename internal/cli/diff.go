@@ -6,13 +6,14 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"ferry/internal/cli/option"
 	"ferry/internal/cmdline"
 	"ferry/internal/hostapi"
 	"ferry/internal/manage"
 )
 
 func diffCommand(a *app) *cobra.Command {
-	var o placeOptions
+	var o option.Place
 	cmd := &cobra.Command{
 		Use:   "diff NAME [GENERATION [GENERATION]]",
 		Short: "Show what differs between two generations of a VM",
@@ -44,7 +45,7 @@ changed.`,
 			})
 		},
 	}
-	o.addFlags(cmd)
+	o.AddFlags(cmd)
 	return cmd
 }
 

@@ -8,6 +8,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"ferry/internal/cli/option"
 	"ferry/internal/cmdline"
 	"ferry/internal/doctor"
 	"ferry/internal/doctor/visit"
@@ -20,7 +21,7 @@ import (
 
 // doctorOptions are those of `ferry doctor`.
 type doctorOptions struct {
-	place      placeOptions
+	place      option.Place
 	targetSudo bool
 	timeout    int
 }
@@ -52,7 +53,7 @@ deployment would fail. What each check means: docs/doctor.md.`,
 			return runDoctor(cmd.Context(), a, &o, args)
 		},
 	}
-	o.place.addFlakeFlags(cmd)
+	o.place.AddFlakeFlags(cmd)
 	cmd.Flags().BoolVar(&o.targetSudo, "target-sudo", false, "become root in the guest with sudo")
 	cmd.Flags().IntVar(&o.timeout, "timeout", int(visit.DefaultLimit.Seconds()), "seconds that a login, and then its shell, may take")
 	return cmd
@@ -102,7 +103,7 @@ func patientsOf(ctx context.Context, m *manage.Manager, o *doctorOptions, args [
 	if len(args) == 0 {
 		return p, nil
 	}
-	place, err := m.Place(ctx, args[0], o.place.hostSudo)
+	place, err := m.Place(ctx, args[0], o.place.HostSudo)
 	if err != nil {
 		return p, err
 	}
@@ -116,7 +117,7 @@ func patientsOf(ctx context.Context, m *manage.Manager, o *doctorOptions, args [
 		guest.Address, guest.Sudo, p.vm = *vm.Target, guest.Sudo || vm.TargetSudo, args[1]
 		return p, nil
 	}
-	if guest.Address, err = targetAddress(args[1]); err != nil {
+	if guest.Address, err = option.TargetAddress(args[1]); err != nil {
 		return p, err
 	}
 	for name, vm := range fl.Fleet.VMs {

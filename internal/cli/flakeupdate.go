@@ -7,6 +7,7 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"ferry/internal/cli/option"
 	"ferry/internal/flakeupdate"
 	"ferry/internal/nix"
 	"ferry/internal/ui"
@@ -19,7 +20,7 @@ func flakeUpdateOptions() []string {
 
 func flakeUpdateCommand(a *app) *cobra.Command {
 	var r flakeupdate.Request
-	var options nixOptions
+	var options option.Nix
 	cmd := &cobra.Command{
 		Use:   "flake-update [INPUT…]",
 		Short: "Update flake.lock on a branch of its own, for CI to build",
@@ -34,7 +35,7 @@ branch (REMOTE's with --push, else HEAD). Where nothing is new, no branch moves.
   ferry flake-update --push origin
   ferry flake-update --push origin nixpkgs`,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			r.Inputs, r.Options = args, options.words
+			r.Inputs, r.Options = args, options.Words
 			return runFlakeUpdate(cmd.Context(), a.ui, r)
 		},
 	}
@@ -43,7 +44,7 @@ branch (REMOTE's with --push, else HEAD). Where nothing is new, no branch moves.
 	fs.StringVar(&r.Branch, "branch", "flake-update", "the branch for updates")
 	fs.StringVar(&r.Remote, "push", "", "push the branch to this remote, a name or a URL")
 	all := pflag.NewFlagSet("", pflag.ContinueOnError)
-	options.addFlags(all)
+	options.AddFlags(all)
 	for _, name := range flakeUpdateOptions() {
 		fs.AddFlag(all.Lookup(name))
 	}

@@ -7,6 +7,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"ferry/internal/cli/option"
 	"ferry/internal/cmdline"
 	"ferry/internal/hostapi"
 	"ferry/internal/manage"
@@ -15,7 +16,7 @@ import (
 )
 
 func generationsCommand(a *app) *cobra.Command {
-	var o placeOptions
+	var o option.Place
 	cmd := &cobra.Command{
 		Use:   "generations NAME",
 		Short: "List what was installed for a VM, to roll back to",
@@ -37,7 +38,7 @@ host: nix-collect-garbage -d there deletes all but the current one.`,
 			})
 		},
 	}
-	o.addFlags(cmd)
+	o.AddFlags(cmd)
 	return cmd
 }
 

@@ -8,6 +8,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"ferry/internal/cli/option"
 	"ferry/internal/cmdline"
 	"ferry/internal/ui"
 )
@@ -90,7 +91,7 @@ func TestExamples(t *testing.T) {
 
 // parses goes as far as a command does before it acts.
 func parses(words []string) error {
-	cmd, rest, err := newRoot().Find(joinTwoValueOptions(words))
+	cmd, rest, err := newRoot().Find(option.JoinTwoValues(words))
 	if err != nil {
 		return err
 	}

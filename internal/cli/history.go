@@ -7,6 +7,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"ferry/internal/cli/option"
 	"ferry/internal/cmdline"
 	"ferry/internal/hostapi"
 	"ferry/internal/manage"
@@ -15,7 +16,7 @@ import (
 )
 
 func historyCommand(a *app) *cobra.Command {
-	var o placeOptions
+	var o option.Place
 	last := 20
 	cmd := &cobra.Command{
 		Use:   "history NAME",
@@ -41,7 +42,7 @@ starts and stops that were done with ferry. With --json one object a line.`,
 			})
 		},
 	}
-	o.addFlags(cmd)
+	o.AddFlags(cmd)
 	cmd.Flags().IntVarP(&last, "lines", "n", last, "how many of the last entries")
 	return cmd
 }

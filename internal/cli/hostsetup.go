@@ -8,6 +8,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"ferry/internal/cli/option"
 	"ferry/internal/cmdline"
 	"ferry/internal/host/setup"
 	"ferry/internal/hostapi"
@@ -16,7 +17,7 @@ import (
 )
 
 func hostSetup(a *app) *cobra.Command {
-	var o placeOptions
+	var o option.Place
 	var remove, dryRun bool
 	cmd := &cobra.Command{
 		Use:   "setup [HOST]",
@@ -46,13 +47,13 @@ units run MicroVMs, it changes nothing; on NixOS it shows what to configure inst
 			return a.runSetup(cmd.Context(), &o, word, remove, dryRun)
 		},
 	}
-	o.addFlakeFlags(cmd)
+	o.AddFlakeFlags(cmd)
 	cmd.Flags().BoolVar(&remove, "remove", false, "undo what setup did")
 	cmd.Flags().BoolVar(&dryRun, "dry-run", false, "show what would be done, every file with a diff, and change nothing")
 	return cmd
 }
 
-func (a *app) runSetup(ctx context.Context, o *placeOptions, word string, remove, dryRun bool) error {
+func (a *app) runSetup(ctx context.Context, o *option.Place, word string, remove, dryRun bool) error {
 	return a.onPlace(ctx, o, word, func(h *manage.Host) error {
 		r, err := h.Setup(ctx, remove, dryRun)
 		if err != nil {

@@ -12,6 +12,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"ferry/internal/cli/option"
 	"ferry/internal/cmdline"
 	"ferry/internal/health"
 	"ferry/internal/hostapi"
@@ -37,7 +38,7 @@ error that names it.`,
 
 // timerOptions are those of both timers.
 type timerOptions struct {
-	place    placeOptions
+	place    option.Place
 	calendar []string
 	delay    time.Duration
 	remove   bool
@@ -47,7 +48,7 @@ type timerOptions struct {
 }
 
 func (o *timerOptions) addFlags(cmd *cobra.Command) {
-	o.place.addFlakeFlags(cmd)
+	o.place.AddFlakeFlags(cmd)
 	fs := cmd.Flags()
 	fs.StringArrayVar(&o.calendar, "on-calendar", nil, "when it runs, in the form of systemd.time(7): daily, Mon..Fri 03:00 (repeatable)")
 	fs.Var(&cmdline.Duration{To: &o.delay, Most: health.MaxTimeout}, "randomized-delay", "wait a random time up to this before each run")
@@ -168,7 +169,7 @@ func setTimer(ctx context.Context, a *app, o *timerOptions, word string, req tim
 }
 
 func timerStatus(a *app) *cobra.Command {
-	var o placeOptions
+	var o option.Place
 	cmd := &cobra.Command{
 		Use:     "status [HOST]",
 		Short:   "Show a host's timers: when they ran, how that ended, when they run next",
@@ -188,7 +189,7 @@ func timerStatus(a *app) *cobra.Command {
 			})
 		},
 	}
-	o.addFlakeFlags(cmd)
+	o.AddFlakeFlags(cmd)
 	return cmd
 }
 

@@ -3,6 +3,7 @@ package cli
 import (
 	"github.com/spf13/cobra"
 
+	"ferry/internal/cli/option"
 	"ferry/internal/deploy"
 	"ferry/internal/hostapi"
 )
@@ -15,7 +16,7 @@ func installCommand(a *app) *cobra.Command {
 		Long: `Evaluates nixosConfigurations.NAME here, builds its runner on HOST and makes it
 the VM's current one. What runs is not touched; a new VM is not started.
 Afterwards activate it with ferry switch or ferry rebuild, or by a restart of
-microvm@NAME.service.` + buildHelp,
+microvm@NAME.service.` + option.BuildHelp,
 		Example: `  ferry install web root@server
   ferry switch web root@web.example.com`,
 		RunE: func(cmd *cobra.Command, args []string) error {

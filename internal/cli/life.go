@@ -7,6 +7,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"ferry/internal/cli/option"
 	"ferry/internal/cmdline"
 	"ferry/internal/hostapi"
 	"ferry/internal/manage"
@@ -38,7 +39,7 @@ stopped VM is started.`)
 }
 
 func verbCommand(a *app, verb hostapi.Action, short, long string) *cobra.Command {
-	var o placeOptions
+	var o option.Place
 	var wait time.Duration
 	cmd := &cobra.Command{
 		Use: string(verb) + " NAME", Short: short, Long: long,
@@ -57,7 +58,7 @@ func verbCommand(a *app, verb hostapi.Action, short, long string) *cobra.Command
 			})
 		},
 	}
-	o.addFlags(cmd)
+	o.AddFlags(cmd)
 	cmdline.AddWaitFlag(cmd, &wait)
 	return cmd
 }

@@ -10,6 +10,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"ferry/internal/cli/option"
 	"ferry/internal/flake"
 	"ferry/internal/helper"
 	"ferry/internal/hostapi"
@@ -20,7 +21,7 @@ import (
 )
 
 func listCommand(a *app) *cobra.Command {
-	var o placeOptions
+	var o option.Place
 	check := false
 	cmd := &cobra.Command{
 		Use:   "list [HOST…]",
@@ -47,14 +48,14 @@ the others are listed.`,
 			return runList(cmd.Context(), a, &o, args, check)
 		},
 	}
-	o.addFlakeFlags(cmd)
+	o.AddFlakeFlags(cmd)
 	cmd.Flags().BoolVar(&check, "check", false, "compare with what the flakes yield now")
 	return cmd
 }
 
-func runList(ctx context.Context, a *app, o *placeOptions, hosts []string, check bool) error {
+func runList(ctx context.Context, a *app, o *option.Place, hosts []string, check bool) error {
 	return a.withManager(ctx, o, func(m *manage.Manager) error {
-		places, err := m.PlacesOf(ctx, hosts, o.hostSudo)
+		places, err := m.PlacesOf(ctx, hosts, o.HostSudo)
 		if err != nil {
 			return err
 		}

@@ -9,6 +9,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"ferry/internal/cli/option"
 	"ferry/internal/cmdline"
 	"ferry/internal/hostapi"
 	"ferry/internal/manage"
@@ -17,7 +18,7 @@ import (
 )
 
 func logsCommand(a *app) *cobra.Command {
-	var o placeOptions
+	var o option.Place
 	var follow bool
 	last := 50
 	cmd := &cobra.Command{
@@ -41,8 +42,8 @@ services. The system inside keeps a journal of its own: ferry ssh NAME journalct
 			})
 		},
 	}
-	o.addHostFlag(cmd)
-	o.addFlakeFlagsAs(cmd, "") // -f is the logs' own here, as everybody expects
+	o.AddHostFlag(cmd)
+	o.AddFlakeFlagsAs(cmd, "") // -f is the logs' own here, as everybody expects
 	cmd.Flags().BoolVarP(&follow, "follow", "f", false, "follow new entries until Ctrl-C")
 	cmd.Flags().IntVarP(&last, "lines", "n", last, "how many of the last lines")
 	return cmd

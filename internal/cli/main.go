@@ -16,6 +16,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"ferry/docs"
+	"ferry/internal/cli/option"
 	"ferry/internal/cmdline"
 	"ferry/internal/deploy"
 	"ferry/internal/flakeupdate"
@@ -49,7 +50,7 @@ func Main(args []string) int {
 func Run(ctx context.Context, args []string, in io.Reader, out, errw io.Writer) int {
 	a := &app{in: in, out: out, err: errw, ui: ui.New(out, errw, false)}
 	root := rootCommand(a)
-	root.SetArgs(joinTwoValueOptions(args))
+	root.SetArgs(option.JoinTwoValues(args))
 	root.SetIn(in)
 	root.SetOut(out)
 	root.SetErr(errw)

@@ -3,6 +3,7 @@ package cli
 import (
 	"github.com/spf13/cobra"
 
+	"ferry/internal/cli/option"
 	"ferry/internal/deploy"
 )
 
@@ -26,7 +27,7 @@ HOST may be ` + "`local`" + `. What is not named comes from the flake's ` + "`fe
 
 Actions: switch (default) activates and installs; boot installs only; test
 activates only, and the next boot brings the installed system back; dry-activate
-builds and shows what the switch would do.` + buildHelp + confirmHelp,
+builds and shows what the switch would do.` + option.BuildHelp + option.ConfirmHelp,
 		Example: `  ferry rebuild web
   ferry rebuild web root@server root@web.example.com switch
   ferry rebuild web --override-input nixpkgs ~/src/nixpkgs --dry-run
@@ -55,6 +56,6 @@ builds and shows what the switch would do.` + buildHelp + confirmHelp,
 	o.addGuestFlags(cmd)
 	o.addInstallFlags(cmd)
 	o.addRestartFlag(cmd)
-	addNoGuestFlag(cmd.Flags(), &o.noGuest)
+	option.AddNoGuestFlag(cmd.Flags(), &o.noGuest)
 	return cmd
 }

@@ -9,6 +9,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"ferry/internal/cli/option"
 	"ferry/internal/cli/terminal"
 	"ferry/internal/cmdline"
 	"ferry/internal/hostapi"
@@ -23,7 +24,7 @@ type removeOptions struct {
 }
 
 func removeCommand(a *app) *cobra.Command {
-	var o placeOptions
+	var o option.Place
 	var how removeOptions
 	cmd := &cobra.Command{
 		Use:   "remove NAME",
@@ -49,7 +50,7 @@ declares is refused. The store paths go with the host's next garbage collection.
 			})
 		},
 	}
-	o.addFlags(cmd)
+	o.AddFlags(cmd)
 	cmd.Flags().BoolVar(&how.keep, "keep-data", false, "leave volumes and other files in the VM's directory")
 	cmd.Flags().BoolVar(&how.yes, "yes", false, "delete volumes and other files without asking")
 	cmdline.AddWaitFlag(cmd, &how.wait)

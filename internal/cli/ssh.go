@@ -4,10 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strings"
 
 	"github.com/spf13/cobra"
 
+	"ferry/internal/cli/option"
 	"ferry/internal/cli/terminal"
 	"ferry/internal/cmdline"
 	"ferry/internal/deploy"
@@ -19,7 +19,7 @@ import (
 
 // sshOptions are those of `ferry ssh`.
 type sshOptions struct {
-	place   placeOptions
+	place   option.Place
 	target  string
 	through bool
 	vsock   bool
@@ -58,7 +58,7 @@ as ssh does, and its exit code is ferry's.`,
 			if err != nil {
 				return err
 			}
-			f := remote.Foreground{Stdin: a.in, Stdout: a.out, Stderr: a.err, Command: splitTwoValueOptions(args[1:])}
+			f := remote.Foreground{Stdin: a.in, Stdout: a.out, Stderr: a.err, Command: option.SplitTwoValues(args[1:])}
 			find := findGuest
 			if o.vsock {
 				if o.through || o.target != "" {
@@ -76,7 +76,7 @@ as ssh does, and its exit code is ferry's.`,
 			return err
 		},
 	}
-	o.place.addFlags(cmd)
+	o.place.AddFlags(cmd)
 	cmd.Flags().StringVar(&o.target, "target", "", "the address of the system inside")
 	cmd.Flags().BoolVar(&o.through, "through-host", false, "connect through the VM's host")
 	cmd.Flags().BoolVar(&o.vsock, "vsock", false, "have the VM's host log in over vsock")
@@ -87,7 +87,7 @@ as ssh does, and its exit code is ferry's.`,
 // overVsock makes f run the host's own `microvm -s`, ferry's or microvm.nix's.
 func overVsock(ctx context.Context, a *app, n microvm.Name, o *sshOptions, f *remote.Foreground) error {
 	return a.withManager(ctx, &o.place, func(m *manage.Manager) error {
-		place, err := m.PlaceOf(ctx, n, o.place.host, o.place.hostSudo)
+		place, err := m.PlaceOf(ctx, n, o.place.Host, o.place.HostSudo)
 		if err != nil {
 			return err
 		}
@@ -107,7 +107,7 @@ func overVsock(ctx context.Context, a *app, n microvm.Name, o *sshOptions, f *re
 // are closed when it returns.
 func findGuest(ctx context.Context, a *app, n microvm.Name, o *sshOptions, f *remote.Foreground) error {
 	if o.target != "" {
-		address, err := targetAddress(o.target)
+		address, err := option.TargetAddress(o.target)
 		if err != nil {
 			return err
 		}
@@ -126,7 +126,7 @@ func findGuest(ctx context.Context, a *app, n microvm.Name, o *sshOptions, f *re
 		if known && !o.through {
 			return nil
 		}
-		place, err := m.PlaceOf(ctx, n, o.place.host, o.place.hostSudo)
+		place, err := m.PlaceOf(ctx, n, o.place.Host, o.place.HostSudo)
 		if err != nil {
 			return err
 		}
@@ -174,18 +174,4 @@ func mayLogIn(ctx context.Context, a *app, place manage.Place, n microvm.Name, a
 		Message: fmt.Sprintf("the address of the system inside %s is not known here: %s has recorded %s, which is not used unless you say so", n, place, address),
 		Next:    fmt.Sprintf("if that is right: --target %s, or set ferry.vms.%s.target in the flake", address, n),
 	}
-}
-
-// splitTwoValueOptions undoes joinTwoValueOptions in words that are not ferry's.
-func splitTwoValueOptions(words []string) []string {
-	var out []string
-	for _, w := range words {
-		option, values, joined := strings.Cut(w, "=")
-		if a, b, two := strings.Cut(values, cmdline.ValueSeparator); joined && two {
-			out = append(out, option, a, b)
-			continue
-		}
-		out = append(out, w)
-	}
-	return out
 }

@@ -3,6 +3,7 @@ package cli
 import (
 	"github.com/spf13/cobra"
 
+	"ferry/internal/cli/option"
 	"ferry/internal/cmdline"
 	"ferry/internal/deploy"
 	"ferry/internal/hostapi"
@@ -17,7 +18,7 @@ func switchCommand(a *app) *cobra.Command {
 		Long: `Switches the system running at TARGET to the one of nixosConfigurations.NAME,
 which must be installed on its host (ferry install) and be visible through the
 shared /nix/store. The host is taken from --host or the flake's ` + "`ferry`" + ` output;
-without one, nothing keeps the running system from the host's garbage collection.` + confirmHelp,
+without one, nothing keeps the running system from the host's garbage collection.` + option.ConfirmHelp,
 		Example: `  ferry switch web
   ferry switch web root@web.example.com switch --host root@server`,
 		RunE: func(cmd *cobra.Command, args []string) error {

@@ -3,6 +3,7 @@ package cli
 import (
 	"time"
 
+	"ferry/internal/cli/option"
 	"ferry/internal/deploy"
 	"ferry/internal/flakeupdate"
 	"ferry/internal/microvm"
@@ -16,14 +17,14 @@ const timedWait = 30 * time.Minute
 // line is.
 func timedUpdate(u *timers.Update) (*updateOptions, []microvm.Name, error) {
 	o := &updateOptions{
-		place: placeOptions{flake: "."}, hosts: []string{"local"}, all: len(u.VMs) == 0,
+		place: option.Place{Flake: "."}, hosts: []string{"local"}, all: len(u.VMs) == 0,
 		source: sourceOptions{
 			hydra: u.Hydra, from: u.From, fromFlake: u.FromFlake, anyFlake: u.AnyFlake,
 			allowRedirect: u.AllowRedirect, allowHTTP: u.TakesHTTP(), netrc: u.Netrc,
 		},
 		allowOlder: u.AllowOlder,
 		cache:      u.Cache, relay: string(deploy.RelayNever), restart: u.Restart, wait: timedWait,
-		confirm: confirmOptions{noRollback: u.NoRollback}, unattended: true, targetOf: u.TargetOf,
+		confirm: option.Confirm{NoRollback: u.NoRollback}, unattended: true, targetOf: u.TargetOf,
 	}
 	names, err := o.names("ferry host timer update HOST [NAME…]", u.VMs)
 	return o, names, err

@@ -6,6 +6,7 @@ import (
 	"maps"
 	"slices"
 
+	"ferry/internal/cli/option"
 	"ferry/internal/cmdline"
 	"ferry/internal/manage"
 	"ferry/internal/microvm"
@@ -32,7 +33,7 @@ func (g guestAddress) into(u *timers.Update) error {
 	if err != nil {
 		return &cmdline.UsageError{Err: err, Next: "a VM's name comes behind HOST"}
 	}
-	address, err := targetAddress(g.address)
+	address, err := option.TargetAddress(g.address)
 	if err == nil {
 		u.SetTarget(n, address, g.sudo)
 	}

@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"ferry/internal/cli/option"
 	"ferry/internal/cmdline"
 	"ferry/internal/deploy"
 	"ferry/internal/fetch"
@@ -25,7 +26,7 @@ import (
 
 // updateOptions are those of `ferry update`.
 type updateOptions struct {
-	place      placeOptions
+	place      option.Place
 	hosts      []string
 	all        bool
 	source     sourceOptions
@@ -41,7 +42,7 @@ type updateOptions struct {
 	dryRun     bool
 	wait       time.Duration
 	settle     hostapi.SettleChoice
-	confirm    confirmOptions
+	confirm    option.Confirm
 	allowOlder bool
 	noGuest    bool
 	unattended bool // run by a timer
@@ -80,7 +81,7 @@ the host has recorded is used once you have confirmed it on the terminal, and wi
 --host local; without a terminal, --target or the flake must name it.
 
 Sources are asked over https unless --allow-http says otherwise. A build of Hydra
-that is older than the installed one of the same job needs --allow-older.` + confirmHelp,
+that is older than the installed one of the same job needs --allow-older.` + option.ConfirmHelp,
 		Example: `  ferry update web --hydra https://hydra.example.org/jobset/infra/main --cache https://cache.example.org
   ferry update --all --host root@server --hydra https://hydra.example.org/job/infra/main/vm-{vm}
   ferry update --all --host local --from-flake --restart never
@@ -93,9 +94,9 @@ that is older than the installed one of the same job needs --allow-older.` + con
 			return runUpdate(cmd.Context(), a, &o, names)
 		},
 	}
-	o.place.addFlakeFlags(cmd)
+	o.place.AddFlakeFlags(cmd)
 	cmdline.AddWaitFlag(cmd, &o.wait)
-	addSettleFlag(cmd, &o.settle)
+	option.AddSettleFlag(cmd, &o.settle)
 	fs := cmd.Flags()
 	fs.StringArrayVar(&o.hosts, "host", nil, "a host: an address, a name of ferry.hosts, or local (repeatable with --all; default: the flake's)")
 	fs.BoolVar(&o.all, "all", false, "all VMs of the hosts")
@@ -106,10 +107,10 @@ that is older than the installed one of the same job needs --allow-older.` + con
 	most := health.MaxTimeout
 	fs.Var(&cmdline.Duration{To: &o.stall, Most: most}, "stall-timeout", "how long a download may stall (default: 1m)")
 	fs.Var(&cmdline.Duration{To: &o.limit, Most: most}, "fetch-limit", "how long the download for a VM may take (default: 6h)")
-	o.confirm.addFlags(fs)
+	o.confirm.AddFlags(fs)
 	fs.StringVar(&o.target, "target", "", "the address of the system inside, for one VM (default: the flake's, else what the host has recorded, if you confirm it)")
 	fs.BoolVar(&o.targetSudo, "target-sudo", false, "become root in the guest with sudo")
-	addNoGuestFlag(fs, &o.noGuest)
+	option.AddNoGuestFlag(fs, &o.noGuest)
 	fs.BoolVar(&o.dryRun, "dry-run", false, "say what would happen and change nothing")
 	fs.StringVar(&o.restart, "restart", "", "when to restart a VM: auto (only where it can't be switched live), if-needed (also where the hardware differs), always, never")
 	return cmd
@@ -215,8 +216,8 @@ func (o *updateOptions) names(usage string, args []string) ([]microvm.Name, erro
 		return wrong("leave --host out where the flake says which VM is where", "VMs that are named have one --host")
 	case o.target != "" && len(names) != 1:
 		return wrong("the flake's ferry.vms.NAME.target serves more", "--target is for one VM")
-	case o.restart != "" && !slices.Contains(restartPolicies(), o.restart):
-		return wrong("one of "+strings.Join(restartPolicies(), ", "), "unknown --restart=%.40q", o.restart)
+	case o.restart != "" && !slices.Contains(option.RestartPolicies(), o.restart):
+		return wrong("one of "+strings.Join(option.RestartPolicies(), ", "), "unknown --restart=%.40q", o.restart)
 	case !slices.Contains([]deploy.Relay{deploy.RelayAuto, deploy.RelayAlways, deploy.RelayNever}, deploy.Relay(o.relay)):
 		return wrong("one of auto, always, never", "unknown --relay=%.40q", o.relay)
 	case o.relay == string(deploy.RelayAlways) && o.cache == "":
@@ -240,11 +241,11 @@ func (o *updateOptions) request(n microvm.Name) (deploy.UpdateRequest, error) {
 	req := deploy.UpdateRequest{
 		Name: n, TargetSudo: o.targetSudo, AllVMs: o.all, Unattended: o.unattended, AllowOlder: o.allowOlder,
 		Fetch:   deploy.Fetch{Cache: o.cache, Relay: deploy.Relay(o.relay), Stall: o.stall, Limit: o.limit},
-		Restart: hostapi.RestartPolicy(o.restart), DryRun: o.dryRun, Confirm: o.confirm.confirm(), Wait: o.wait,
+		Restart: hostapi.RestartPolicy(o.restart), DryRun: o.dryRun, Confirm: o.confirm.Confirm(), Wait: o.wait,
 		Settle: o.settle, NoGuest: o.noGuest,
 	}
 	if o.target != "" {
-		address, err := targetAddress(o.target)
+		address, err := option.TargetAddress(o.target)
 		if err != nil {
 			return req, err
 		}

@@ -57,7 +57,7 @@ func runUpdate(ctx context.Context, a *app, o *updateOptions, names []microvm.Na
 func (r *updateRun) places(ctx context.Context, names []microvm.Name) (map[manage.Place][]microvm.Name, []manage.Place, error) {
 	byPlace := map[manage.Place][]microvm.Name{}
 	if r.o.all {
-		places, err := r.m.PlacesOf(ctx, r.o.hosts, r.o.place.hostSudo)
+		places, err := r.m.PlacesOf(ctx, r.o.hosts, r.o.place.HostSudo)
 		if err == nil {
 			err = r.localOnly(places)
 		}
@@ -69,7 +69,7 @@ func (r *updateRun) places(ctx context.Context, names []microvm.Name) (map[manag
 	}
 	var places []manage.Place
 	for _, n := range names {
-		p, err := r.m.PlaceOf(ctx, n, word, r.o.place.hostSudo)
+		p, err := r.m.PlaceOf(ctx, n, word, r.o.place.HostSudo)
 		if err != nil {
 			return nil, nil, err
 		}

@@ -63,6 +63,7 @@ var order = []string{
 // themselves as well.
 var rooms = []string{
 	"internal/cli",
+	"internal/cli/option",
 	"internal/cli/terminal",
 	"internal/doctor/visit",
 	"internal/doctor",

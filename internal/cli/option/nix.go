@@ -1,4 +1,4 @@
-package cli
+package option
 
 import (
 	"fmt"
@@ -57,8 +57,8 @@ func flagOptions() map[string]string {
 	}
 }
 
-// joinTwoValueOptions turns `--override-input A B` into one argument.
-func joinTwoValueOptions(args []string) []string {
+// JoinTwoValues turns `--override-input A B` into one argument.
+func JoinTwoValues(args []string) []string {
 	isTwo := func(name string) bool { return contains(twoValueOptions(), name) || contains(fileOptions(), name) }
 	var out []string
 	for i := 0; i < len(args); i++ {
@@ -76,10 +76,25 @@ func joinTwoValueOptions(args []string) []string {
 	return out
 }
 
-// nixOptions collects Nix's options in the order in which they were given.
-type nixOptions struct{ words []string }
+// SplitTwoValues undoes JoinTwoValues in words that are not ferry's.
+func SplitTwoValues(words []string) []string {
+	var out []string
+	for _, w := range words {
+		option, values, joined := strings.Cut(w, "=")
+		if a, b, two := strings.Cut(values, cmdline.ValueSeparator); joined && two {
+			out = append(out, option, a, b)
+			continue
+		}
+		out = append(out, w)
+	}
+	return out
+}
 
-func (n *nixOptions) addFlags(fs *pflag.FlagSet) {
+// Nix collects Nix's options in the order in which they were given.
+type Nix struct{ Words []string }
+
+// AddFlags is for commands that evaluate, or may ask a flake.
+func (n *Nix) AddFlags(fs *pflag.FlagSet) {
 	for name, help := range twoValueOptions() {
 		fs.Var(&nixValue{to: n, name: name, values: 2}, name, help)
 	}
@@ -92,8 +107,8 @@ func (n *nixOptions) addFlags(fs *pflag.FlagSet) {
 	}
 }
 
-// addFileFlags is for commands that take --file.
-func (n *nixOptions) addFileFlags(fs *pflag.FlagSet) {
+// AddFileFlags is for commands that take --file.
+func (n *Nix) AddFileFlags(fs *pflag.FlagSet) {
 	for name, help := range fileOptions() {
 		fs.Var(&nixValue{to: n, name: name, values: 2}, name, help)
 	}
@@ -102,7 +117,7 @@ func (n *nixOptions) addFileFlags(fs *pflag.FlagSet) {
 
 // nixValue is one option of Nix as pflag sees it.
 type nixValue struct {
-	to     *nixOptions
+	to     *Nix
 	name   string
 	values int
 }
@@ -118,9 +133,9 @@ func (v *nixValue) Set(s string) error {
 		if s != "true" {
 			return fmt.Errorf("%s takes no value", option)
 		}
-		v.to.words = append(v.to.words, option)
+		v.to.Words = append(v.to.Words, option)
 	case 1:
-		v.to.words = append(v.to.words, option, s)
+		v.to.Words = append(v.to.Words, option, s)
 	default:
 		a, b, ok := strings.Cut(s, cmdline.ValueSeparator)
 		if !ok || a == "" {
@@ -129,7 +144,7 @@ func (v *nixValue) Set(s string) error {
 		if strings.HasPrefix(a, "-") {
 			return fmt.Errorf("%s: %q is not a valid value", option, a)
 		}
-		v.to.words = append(v.to.words, option, a, b)
+		v.to.Words = append(v.to.Words, option, a, b)
 	}
 	return nil
 }

@@ -1,4 +1,4 @@
-package cli
+package option
 
 import (
 	"time"
@@ -10,8 +10,8 @@ import (
 	"ferry/internal/health"
 )
 
-// confirmHelp is what the commands that activate say of it.
-const confirmHelp = `
+// ConfirmHelp is what the commands that activate say of it.
+const ConfirmHelp = `
 
 What is activated must be confirmed. After a live switch, ferry logs in to the
 guest once more and must find the new system there; after a restart, the unit must stay
@@ -23,9 +23,9 @@ is 4. A guest that nobody can reach after it has undone a live switch is restart
 by its host, once, where the host could connect to it before. Where what ran before
 does not run again, the exit code is 1.`
 
-// confirmOptions say what shows that a deployment is well.
-type confirmOptions struct {
-	noRollback        bool
+// Confirm says what shows that a deployment is well.
+type Confirm struct {
+	NoRollback        bool
 	acceptFailedUnits bool
 	timeout           time.Duration
 	activationLimit   time.Duration
@@ -33,8 +33,9 @@ type confirmOptions struct {
 	command           string
 }
 
-func (o *confirmOptions) addFlags(fs *pflag.FlagSet) {
-	fs.BoolVar(&o.noRollback, "no-rollback", false, "leave a deployment that failed as it is instead of undoing it")
+// AddFlags is for commands that activate.
+func (o *Confirm) AddFlags(fs *pflag.FlagSet) {
+	fs.BoolVar(&o.NoRollback, "no-rollback", false, "leave a deployment that failed as it is instead of undoing it")
 	fs.BoolVar(&o.acceptFailedUnits, "accept-failed-units", false, "accept a deployment even if units failed in the guest")
 	fs.Var(&cmdline.Duration{To: &o.timeout, Most: health.MaxTimeout}, "confirm-timeout", "how long the guest and all checks may take to answer, such as 30s or 2m (default: the flake's, else 1m after a live switch and 3m after a restart)")
 	fs.Var(&cmdline.Duration{To: &o.activationLimit, Most: health.MaxTimeout}, "activation-limit", "how long the switch in the guest may take (default: no limit)")
@@ -44,8 +45,8 @@ func (o *confirmOptions) addFlags(fs *pflag.FlagSet) {
 	fs.Var(&commandValue{to: &o.command}, "check-command", "a shell command that must succeed in the guest, as root (instead of the flake's)")
 }
 
-// addSecretFlags is for the checks that ferry keeps nowhere.
-func (o *confirmOptions) addSecretFlags(fs *pflag.FlagSet) {
+// AddSecretFlags is for the checks that ferry keeps nowhere.
+func (o *Confirm) AddSecretFlags(fs *pflag.FlagSet) {
 	for _, k := range health.Kinds() {
 		if k.Name == "http" {
 			fs.Var(&checkValue{to: k.Of(&o.checks), check: k.Valid, kind: k.Value}, "check-"+k.Name, "a check of the deployment whose URL has a password or a query (repeatable)")
@@ -54,10 +55,10 @@ func (o *confirmOptions) addSecretFlags(fs *pflag.FlagSet) {
 	fs.Var(&commandValue{to: &o.command}, "check-command", "the check command of the deployment")
 }
 
-// confirm is what the options say; what they leave open is empty.
-func (o *confirmOptions) confirm() deploy.Confirm {
+// Confirm is what the options say; what they leave open is empty.
+func (o *Confirm) Confirm() deploy.Confirm {
 	return deploy.Confirm{
-		NoRollback: o.noRollback, AcceptFailedUnits: o.acceptFailedUnits,
+		NoRollback: o.NoRollback, AcceptFailedUnits: o.acceptFailedUnits,
 		Timeout: o.timeout, ActivationLimit: o.activationLimit,
 		Checks: o.checks, Command: o.command,
 	}

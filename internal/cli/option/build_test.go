@@ -1,4 +1,4 @@
-package cli
+package option
 
 import (
 	"testing"
@@ -27,19 +27,19 @@ func TestBuildFlags(t *testing.T) {
 		{args: []string{"--build-on", "root@b"}, wrong: true},
 		{args: []string{"--build-on", "ssh-ng://-oProxyCommand=x"}, wrong: true},
 	} {
-		var o buildFlags
+		var o Build
 		cmd := &cobra.Command{}
-		o.addFlags(cmd)
+		o.AddFlags(cmd)
 		if err := cmd.ParseFlags(c.args); err != nil {
 			t.Fatal(err)
 		}
-		b, err := o.building()
+		b, err := o.Building()
 		if (err != nil) != c.wrong {
 			t.Errorf("%q: %v", c.args, err)
 		}
 		if err != nil {
-			if exitCode(err) != cmdline.ExitUsage {
-				t.Errorf("%q: exit code %d", c.args, exitCode(err))
+			if cmdline.ExitCode(err) != cmdline.ExitUsage {
+				t.Errorf("%q: exit code %d", c.args, cmdline.ExitCode(err))
 			}
 			continue
 		}

@@ -1,4 +1,4 @@
-package cli
+package option
 
 import (
 	"fmt"
@@ -9,9 +9,9 @@ import (
 	"ferry/internal/hostapi"
 )
 
-// addSettleFlag is for commands that may find a deployment which was left
+// AddSettleFlag is for commands that may find a deployment which was left
 // unfinished.
-func addSettleFlag(cmd *cobra.Command, choice *hostapi.SettleChoice) {
+func AddSettleFlag(cmd *cobra.Command, choice *hostapi.SettleChoice) {
 	cmd.Flags().Var((*settleValue)(choice), "settle", "what becomes of an earlier deployment that was left unfinished and runs, unconfirmed: keep it, or undo it (restarts the VM); without this it is kept where its checks pass, else nothing is deployed")
 	_ = cmd.RegisterFlagCompletionFunc("settle", cobra.FixedCompletions(settleChoices(), cobra.ShellCompDirectiveNoFileComp))
 }

@@ -1,4 +1,4 @@
-package cli
+package option
 
 import (
 	"fmt"
@@ -11,8 +11,8 @@ import (
 	"ferry/internal/microvm"
 )
 
-// buildHelp is what the commands that build say of it.
-const buildHelp = `
+// BuildHelp is what the commands that build say of it.
+const BuildHelp = `
 
 --build-on says where the runner is built: host (default; only derivations
 travel), local (here, then copied), or ssh-ng://[user@]builder (there, then
@@ -20,8 +20,8 @@ copied through this machine). What the host can fetch from its own caches isn't
 copied. With --eval-on host the flake and its inputs are copied, and the host
 evaluates and builds.`
 
-// buildFlags say where to evaluate and build.
-type buildFlags struct {
+// Build says where to evaluate and build.
+type Build struct {
 	on           string
 	evalOn       string
 	substitute   bool
@@ -30,7 +30,8 @@ type buildFlags struct {
 
 func evalPlaces() []string { return []string{"operator", "host"} }
 
-func (o *buildFlags) addFlags(cmd *cobra.Command) {
+// AddFlags is for commands that build.
+func (o *Build) AddFlags(cmd *cobra.Command) {
 	fs := cmd.Flags()
 	fs.StringVar(&o.on, "build-on", "", "where to build: host, local, or ssh-ng://[user@]builder (default: the flake's, else host)")
 	fs.StringVar(&o.evalOn, "eval-on", "operator", "where to evaluate: operator (here) or host (which gets the flake with all its inputs, and needs no network)")
@@ -40,7 +41,8 @@ func (o *buildFlags) addFlags(cmd *cobra.Command) {
 	_ = cmd.RegisterFlagCompletionFunc("eval-on", cobra.FixedCompletions(evalPlaces(), cobra.ShellCompDirectiveNoFileComp))
 }
 
-func (o *buildFlags) building() (deploy.Building, error) {
+// Building is what the options say, checked.
+func (o *Build) Building() (deploy.Building, error) {
 	b := deploy.Building{NoSubstitute: o.noSubstitute || !o.substitute, EvalOnHost: o.evalOn == "host"}
 	if o.evalOn != "" && !slices.Contains(evalPlaces(), o.evalOn) {
 		return b, &cmdline.UsageError{Err: fmt.Errorf("unknown --eval-on=%.40q", o.evalOn), Next: "one of operator, host"}

@@ -1,4 +1,4 @@
-package cli
+package option
 
 import (
 	"errors"
@@ -12,28 +12,29 @@ import (
 	"ferry/internal/flake"
 )
 
-// configOptions say what a VM is evaluated from: a flake, a Nix file, or an
+// Config says what a VM is evaluated from: a flake, a Nix file, or an
 // evaluation that was made before.
-type configOptions struct {
+type Config struct {
 	flake      string
 	file       string
 	evaluation string
-	nix        nixOptions
+	nix        Nix
 	set        *pflag.FlagSet
 }
 
-func (o *configOptions) addFlags(fs *pflag.FlagSet) {
+// AddFlags is for commands that evaluate.
+func (o *Config) AddFlags(fs *pflag.FlagSet) {
 	o.set = fs
 	fs.StringVarP(&o.flake, "flake", "f", ".", "the flake that has nixosConfigurations.NAME")
 	fs.StringVar(&o.file, "file", "", "a Nix file instead of a flake: it yields nixosConfigurations.NAME (and ferry), or NAME itself; never cached")
 	fs.StringVar(&o.evaluation, "evaluation", "", "deploy what was evaluated before, as microvm.deploy and lib.apps of ferry's flake have it in this file; nothing is evaluated")
-	o.nix.addFlags(fs)
-	o.nix.addFileFlags(fs)
+	o.nix.AddFlags(fs)
+	o.nix.AddFileFlags(fs)
 }
 
-// source is what the options mean, where they don't contradict one another.
-func (o *configOptions) source(evalOnHost bool) (flake.Source, error) {
-	s := flake.Source{Ref: o.flake, File: o.file, Evaluation: o.evaluation, Options: o.nix.words}
+// Source is what the options mean, where they don't contradict one another.
+func (o *Config) Source(evalOnHost bool) (flake.Source, error) {
+	s := flake.Source{Ref: o.flake, File: o.file, Evaluation: o.evaluation, Options: o.nix.Words}
 	given := func(name string) bool { return o.set.Changed(name) }
 	conflict := func(a, b, next string) error {
 		return &cmdline.UsageError{Err: fmt.Errorf("%s and %s can't be used together", a, b), Next: next}
@@ -56,15 +57,15 @@ func (o *configOptions) source(evalOnHost bool) (flake.Source, error) {
 	case s.File != "" && s.Evaluation != "":
 		return s, conflict("--evaluation", "--file", "leave out one of them")
 	case s.Evaluation != "":
-		if name := firstOf(o.nix.words, evaluationOptions()); name != "" {
+		if name := firstOf(o.nix.Words, evaluationOptions()); name != "" {
 			return s, conflict("--evaluation", name, "it was evaluated already: say that to the command that evaluates (nix run …), or use --flake")
 		}
 	case s.File != "":
-		if name := firstOf(o.nix.words, flakeOptions()); name != "" {
+		if name := firstOf(o.nix.Words, flakeOptions()); name != "" {
 			return s, conflict("--file", name, "it is about the inputs of flakes: leave it out")
 		}
 	default:
-		if name := firstOf(o.nix.words, []string{"--arg", "--argstr"}); name != "" {
+		if name := firstOf(o.nix.Words, []string{"--arg", "--argstr"}); name != "" {
 			return s, &cmdline.UsageError{Err: fmt.Errorf("%s is for --file: the outputs of a flake take no arguments", name), Next: "leave it out, or name a Nix file with --file"}
 		}
 	}
