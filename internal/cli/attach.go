@@ -10,6 +10,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"ferry/internal/cli/console"
 	"ferry/internal/cli/option"
 	"ferry/internal/cmdline"
 	"ferry/internal/deploy"
@@ -18,7 +19,6 @@ import (
 	"ferry/internal/manage"
 	"ferry/internal/microvm"
 	"ferry/internal/nix"
-	"ferry/internal/remembered"
 )
 
 // attachOptions are those of `ferry attach`.
@@ -31,7 +31,7 @@ type attachOptions struct {
 	confirm    option.Confirm
 }
 
-func attachCommand(a *app) *cobra.Command {
+func attachCommand(a *console.Console) *cobra.Command {
 	var o attachOptions
 	cmd := &cobra.Command{
 		Use:   "attach [NAME] [ID]",
@@ -79,9 +79,6 @@ listed. The exit code is that of the deployment.`,
 	return cmd
 }
 
-// memory is what this machine remembers of the deployments that it began.
-func memory() remembered.Store { return remembered.Store{Dir: remembered.DefaultDir()} }
-
 // deploymentID is what deployments are called.
 var deploymentID = regexp.MustCompile(`^[0-9]{8}T[0-9]{6}-[0-9a-z]{1,32}$`)
 
@@ -102,16 +99,16 @@ func attachRequest(cmd *cobra.Command, args []string) (req deploy.AttachRequest,
 }
 
 // attach asks the host that is named, or the VM's, or all of the flake.
-func attach(ctx context.Context, a *app, req deploy.AttachRequest, o *attachOptions) error {
-	return a.withManager(ctx, &o.place, func(m *manage.Manager) error {
+func attach(ctx context.Context, a *console.Console, req deploy.AttachRequest, o *attachOptions) error {
+	return a.WithManager(ctx, &o.place, func(m *manage.Manager) error {
 		places, err := o.places(ctx, m, req.Name)
 		if err != nil {
 			return err
 		}
-		evalNix := &nix.Nix{Program: "nix", Log: a.ui.Log("nix")}
+		evalNix := &nix.Nix{Program: "nix", Log: a.UI.Log("nix")}
 		d := &deploy.Deployer{
-			Report: a.ui, Nix: evalNix, Evaluator: &flake.Evaluator{Nix: evalNix, CacheDir: flake.DefaultCacheDir()},
-			SocketDir: m.SocketDir, AskPassword: m.AskPassword, Memory: memory(),
+			Report: a.UI, Nix: evalNix, Evaluator: &flake.Evaluator{Nix: evalNix, CacheDir: flake.DefaultCacheDir()},
+			SocketDir: m.SocketDir, AskPassword: m.AskPassword, Memory: console.Memory(),
 		}
 		var nowhere *deploy.NoDeploymentError
 		for i, place := range places {
@@ -120,7 +117,7 @@ func attach(ctx context.Context, a *app, req deploy.AttachRequest, o *attachOpti
 			if errors.As(err, &nowhere) && i < len(places)-1 {
 				continue
 			}
-			return a.showResult(result, err)
+			return a.ShowResult(result, err)
 		}
 		return nil
 	})

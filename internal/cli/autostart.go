@@ -6,6 +6,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"ferry/internal/cli/console"
 	"ferry/internal/cli/option"
 	"ferry/internal/cmdline"
 	"ferry/internal/hostapi"
@@ -13,7 +14,7 @@ import (
 	"ferry/internal/ui"
 )
 
-func autostartCommand(a *app) *cobra.Command {
+func autostartCommand(a *console.Console) *cobra.Command {
 	var o option.Place
 	cmd := &cobra.Command{
 		Use:   "autostart NAME on|off",
@@ -31,12 +32,12 @@ makes its units (NixOS), set microvm.autostart there instead.`,
 			if len(args) < 2 || args[1] != "on" && args[1] != "off" {
 				return &cmdline.UsageError{Err: errors.New("autostart needs `on` or `off`"), Next: "usage: " + cmd.UseLine()}
 			}
-			return a.onHostOf(cmd.Context(), n, &o, func(_ *manage.Manager, h *manage.Host) error {
+			return a.OnHostOf(cmd.Context(), n, &o, func(_ *manage.Manager, h *manage.Host) error {
 				now, err := h.Autostart(cmd.Context(), n, args[1] == "on")
 				if err != nil {
 					return err
 				}
-				return showAutostart(a.ui, h.String(), now)
+				return showAutostart(a.UI, h.String(), now)
 			})
 		},
 	}

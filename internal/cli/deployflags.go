@@ -2,7 +2,6 @@ package cli
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -10,6 +9,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"ferry/internal/cli/console"
 	"ferry/internal/cli/option"
 	"ferry/internal/cli/terminal"
 	"ferry/internal/cmdline"
@@ -148,33 +148,19 @@ func (o *deployOptions) request(p positionals) (deploy.Request, error) {
 }
 
 // runDeployment runs one deployment and prints its result.
-func runDeployment(ctx context.Context, a *app, req deploy.Request, run func(*deploy.Deployer, context.Context, deploy.Request) (*deploy.Result, error)) error {
+func runDeployment(ctx context.Context, a *console.Console, req deploy.Request, run func(*deploy.Deployer, context.Context, deploy.Request) (*deploy.Result, error)) error {
 	remote.RemoveStale(ctx)
 	dir, remove, err := remote.NewSocketDir()
 	if err != nil {
 		return err
 	}
 	defer remove()
-	evalNix := &nix.Nix{Program: "nix", Log: a.ui.Log("nix")}
+	evalNix := &nix.Nix{Program: "nix", Log: a.UI.Log("nix")}
 	d := &deploy.Deployer{
-		Report:    a.ui,
+		Report:    a.UI,
 		Evaluator: &flake.Evaluator{Nix: evalNix, CacheDir: flake.DefaultCacheDir()},
-		Nix:       evalNix, SocketDir: dir, AskPassword: terminal.Password(), Memory: memory(),
+		Nix:       evalNix, SocketDir: dir, AskPassword: terminal.Password(), Memory: console.Memory(),
 	}
 	result, err := run(d, ctx, req)
-	return a.showResult(result, err)
-}
-
-// showResult prints what a deployment did.
-func (a *app) showResult(result *deploy.Result, err error) error {
-	if result == nil {
-		return err
-	}
-	if a.ui.JSON {
-		return errors.Join(err, a.ui.Data(result))
-	}
-	if err == nil {
-		return a.ui.Text(result.Text())
-	}
-	return err
+	return a.ShowResult(result, err)
 }

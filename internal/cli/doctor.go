@@ -8,6 +8,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"ferry/internal/cli/console"
 	"ferry/internal/cli/option"
 	"ferry/internal/cmdline"
 	"ferry/internal/doctor"
@@ -26,7 +27,7 @@ type doctorOptions struct {
 	timeout    int
 }
 
-func doctorCommand(a *app) *cobra.Command {
+func doctorCommand(a *console.Console) *cobra.Command {
 	var o doctorOptions
 	cmd := &cobra.Command{
 		Use:   "doctor [HOST [TARGET]]",
@@ -62,8 +63,8 @@ deployment would fail. What each check means: docs/doctor.md.`,
 // flakeLimit bounds the evaluation of the flake's `ferry` output.
 const flakeLimit = 3 * time.Minute
 
-func runDoctor(ctx context.Context, a *app, o *doctorOptions, args []string) error {
-	return a.withManager(ctx, &o.place, func(m *manage.Manager) error {
+func runDoctor(ctx context.Context, a *console.Console, o *doctorOptions, args []string) error {
+	return a.WithManager(ctx, &o.place, func(m *manage.Manager) error {
 		v := &visit.Visit{Nix: &nix.Nix{Program: "nix"}, SocketDir: m.SocketDir, AskPassword: m.AskPassword, Limit: time.Duration(o.timeout) * time.Second}
 		fl := visit.Flake{There: m.HasFlake()}
 		if fl.There {
@@ -76,7 +77,7 @@ func runDoctor(ctx context.Context, a *app, o *doctorOptions, args []string) err
 			return err
 		}
 		all := v.Operator(ctx, fl)
-		if err := showFindings(ctx, a.ui, all); err != nil {
+		if err := showFindings(ctx, a.UI, all); err != nil {
 			return err
 		}
 		found, err := examineAway(ctx, a, v, patient)
@@ -87,7 +88,7 @@ func runDoctor(ctx context.Context, a *app, o *doctorOptions, args []string) err
 		if err := doctor.Verdict(all); err != nil {
 			return err
 		}
-		a.ui.Step("doctor", "no problem found: %d of %d checks are well", doctor.Count(all, doctor.OK), len(all))
+		a.UI.Step("doctor", "no problem found: %d of %d checks are well", doctor.Count(all, doctor.OK), len(all))
 		return nil
 	})
 }
@@ -129,7 +130,7 @@ func patientsOf(ctx context.Context, m *manage.Manager, o *doctorOptions, args [
 }
 
 // examineAway looks at the other machines, and prints what is found there.
-func examineAway(ctx context.Context, a *app, v *visit.Visit, p patients) ([]doctor.Finding, error) {
+func examineAway(ctx context.Context, a *console.Console, v *visit.Visit, p patients) ([]doctor.Finding, error) {
 	if p.host == nil {
 		return nil, nil
 	}
@@ -138,11 +139,11 @@ func examineAway(ctx context.Context, a *app, v *visit.Visit, p patients) ([]doc
 		target = &visit.Target{Address: p.guest.Address, VM: p.vm}
 	}
 	seen := v.Host(ctx, *p.host, target)
-	if err := showFindings(ctx, a.ui, seen.Found); err != nil || p.guest == nil {
+	if err := showFindings(ctx, a.UI, seen.Found); err != nil || p.guest == nil {
 		return seen.Found, err
 	}
 	found := v.Guest(ctx, *p.guest, p.vm, seen.Facts)
-	return append(seen.Found, found...), showFindings(ctx, a.ui, found)
+	return append(seen.Found, found...), showFindings(ctx, a.UI, found)
 }
 
 // showFindings prints nothing of what an interrupted run has not found.

@@ -8,11 +8,12 @@ import (
 	"github.com/spf13/cobra"
 
 	"ferry/docs"
+	"ferry/internal/cli/console"
 	"ferry/internal/cmdline"
 	"ferry/internal/ui"
 )
 
-func explainCommand(a *app) *cobra.Command {
+func explainCommand(a *console.Console) *cobra.Command {
 	return &cobra.Command{
 		Use:   "explain [ERROR]",
 		Short: "Explain an error, and say what to do about it",
@@ -33,16 +34,16 @@ the text of docs/troubleshooting.md.`,
 		},
 		RunE: func(_ *cobra.Command, args []string) error {
 			if len(args) == 0 {
-				return listExplained(a.ui)
+				return listExplained(a.UI)
 			}
 			s, known := docs.Troubleshooting(strings.ToLower(args[0]))
 			switch {
 			case !known:
 				return &cmdline.UsageError{Err: fmt.Errorf("%.40q is not the name of an error", args[0]), Next: "ferry explain lists them"}
-			case a.ui.JSON:
-				return a.ui.Data(s)
+			case a.UI.JSON:
+				return a.UI.Data(s)
 			}
-			return a.ui.Text(s.Title + "\n" + strings.Repeat("=", utf8.RuneCountInString(s.Title)) + "\n\n" + s.Text)
+			return a.UI.Text(s.Title + "\n" + strings.Repeat("=", utf8.RuneCountInString(s.Title)) + "\n\n" + s.Text)
 		},
 	}
 }

@@ -7,6 +7,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"ferry/internal/cli/console"
 	"ferry/internal/cli/option"
 	"ferry/internal/cmdline"
 	"ferry/internal/hostapi"
@@ -15,7 +16,7 @@ import (
 	"ferry/internal/ui"
 )
 
-func generationsCommand(a *app) *cobra.Command {
+func generationsCommand(a *console.Console) *cobra.Command {
 	var o option.Place
 	cmd := &cobra.Command{
 		Use:   "generations NAME",
@@ -29,12 +30,12 @@ host: nix-collect-garbage -d there deletes all but the current one.`,
 			if err != nil {
 				return err
 			}
-			return a.onHostOf(cmd.Context(), n, &o, func(_ *manage.Manager, h *manage.Host) error {
+			return a.OnHostOf(cmd.Context(), n, &o, func(_ *manage.Manager, h *manage.Host) error {
 				gens, err := h.Generations(cmd.Context(), n)
 				if err != nil {
 					return err
 				}
-				return showGenerations(a.ui, h, n, gens)
+				return showGenerations(a.UI, h, n, gens)
 			})
 		},
 	}

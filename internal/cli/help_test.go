@@ -8,6 +8,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"ferry/internal/cli/console"
 	"ferry/internal/cli/option"
 	"ferry/internal/cmdline"
 	"ferry/internal/ui"
@@ -22,7 +23,7 @@ func run(t *testing.T, args ...string) (code int, stdout, stderr string) {
 }
 
 func newRoot() *cobra.Command {
-	a := &app{in: strings.NewReader(""), out: io.Discard, err: io.Discard, ui: ui.New(io.Discard, io.Discard, true)}
+	a := &console.Console{In: strings.NewReader(""), Out: io.Discard, Err: io.Discard, UI: ui.New(io.Discard, io.Discard, true)}
 	root := rootCommand(a)
 	root.InitDefaultHelpCmd()
 	return root

@@ -7,6 +7,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"ferry/internal/cli/console"
 	"ferry/internal/cli/option"
 	"ferry/internal/cmdline"
 	"ferry/internal/hostapi"
@@ -15,7 +16,7 @@ import (
 	"ferry/internal/ui"
 )
 
-func historyCommand(a *app) *cobra.Command {
+func historyCommand(a *console.Console) *cobra.Command {
 	var o option.Place
 	last := 20
 	cmd := &cobra.Command{
@@ -33,12 +34,12 @@ starts and stops that were done with ferry. With --json one object a line.`,
 			if err := checkLines(last); err != nil {
 				return err
 			}
-			return a.onHostOf(cmd.Context(), n, &o, func(_ *manage.Manager, h *manage.Host) error {
+			return a.OnHostOf(cmd.Context(), n, &o, func(_ *manage.Manager, h *manage.Host) error {
 				history, err := h.History(cmd.Context(), n, last)
 				if err != nil {
 					return err
 				}
-				return showHistory(a.ui, h, n, history)
+				return showHistory(a.UI, h, n, history)
 			})
 		},
 	}

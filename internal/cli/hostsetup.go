@@ -8,6 +8,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"ferry/internal/cli/console"
 	"ferry/internal/cli/option"
 	"ferry/internal/cmdline"
 	"ferry/internal/host/setup"
@@ -16,9 +17,14 @@ import (
 	"ferry/internal/ui"
 )
 
-func hostSetup(a *app) *cobra.Command {
-	var o option.Place
-	var remove, dryRun bool
+// setupOptions are those of `ferry host setup`.
+type setupOptions struct {
+	place          option.Place
+	remove, dryRun bool
+}
+
+func hostSetup(a *console.Console) *cobra.Command {
+	var o setupOptions
 	cmd := &cobra.Command{
 		Use:   "setup [HOST]",
 		Short: "Make a Linux machine with systemd and Nix a host of MicroVMs",
@@ -44,22 +50,22 @@ units run MicroVMs, it changes nothing; on NixOS it shows what to configure inst
 			case len(args) == 1:
 				word = args[0]
 			}
-			return a.runSetup(cmd.Context(), &o, word, remove, dryRun)
+			return runSetup(cmd.Context(), a, &o, word)
 		},
 	}
-	o.AddFlakeFlags(cmd)
-	cmd.Flags().BoolVar(&remove, "remove", false, "undo what setup did")
-	cmd.Flags().BoolVar(&dryRun, "dry-run", false, "show what would be done, every file with a diff, and change nothing")
+	o.place.AddFlakeFlags(cmd)
+	cmd.Flags().BoolVar(&o.remove, "remove", false, "undo what setup did")
+	cmd.Flags().BoolVar(&o.dryRun, "dry-run", false, "show what would be done, every file with a diff, and change nothing")
 	return cmd
 }
 
-func (a *app) runSetup(ctx context.Context, o *option.Place, word string, remove, dryRun bool) error {
-	return a.onPlace(ctx, o, word, func(h *manage.Host) error {
-		r, err := h.Setup(ctx, remove, dryRun)
+func runSetup(ctx context.Context, a *console.Console, o *setupOptions, word string) error {
+	return a.OnPlace(ctx, &o.place, word, func(h *manage.Host) error {
+		r, err := h.Setup(ctx, o.remove, o.dryRun)
 		if err != nil {
 			return err
 		}
-		return showSetup(a.ui, h.String(), r, remove)
+		return showSetup(a.UI, h.String(), r, o.remove)
 	})
 }
 
@@ -113,27 +119,14 @@ func setupText(where string, r *setup.Report, remove bool) string {
 		fmt.Fprintf(&b, "%s: set up as a host of MicroVMs\n", where)
 	}
 	for _, c := range r.Changes {
-		fmt.Fprintf(&b, "  %s %s %s", changeVerb(c.Verb, r.Outcome), c.Kind, ui.Clean(c.Name))
+		fmt.Fprintf(&b, "  %s %s %s", console.ChangeVerb(c.Verb, r.Outcome), c.Kind, ui.Clean(c.Name))
 		if c.Note != "" {
 			fmt.Fprintf(&b, " (%s)", ui.Clean(c.Note))
 		}
 		b.WriteString("\n")
 		if r.Outcome == setup.OutcomePlanned {
-			writeDiff(&b, c)
+			console.WriteDiff(&b, c)
 		}
 	}
 	return b.String()
-}
-
-func changeVerb(verb string, outcome setup.Outcome) string {
-	if outcome == setup.OutcomePlanned {
-		return verb
-	}
-	return map[string]string{setup.Create: "created", setup.Update: "updated", setup.Remove: "removed", setup.Keep: "kept"}[verb]
-}
-
-func writeDiff(b *strings.Builder, c setup.Change) {
-	for line := range strings.Lines(c.Diff) {
-		b.WriteString("    " + ui.Clean(strings.TrimRight(line, "\n")) + "\n")
-	}
 }

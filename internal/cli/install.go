@@ -3,12 +3,13 @@ package cli
 import (
 	"github.com/spf13/cobra"
 
+	"ferry/internal/cli/console"
 	"ferry/internal/cli/option"
 	"ferry/internal/deploy"
 	"ferry/internal/hostapi"
 )
 
-func installCommand(a *app) *cobra.Command {
+func installCommand(a *console.Console) *cobra.Command {
 	var o deployOptions
 	cmd := &cobra.Command{
 		Use:   "install NAME [HOST]",

@@ -7,6 +7,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"ferry/internal/cli/console"
 	"ferry/internal/cli/option"
 	"ferry/internal/cmdline"
 	"ferry/internal/hostapi"
@@ -20,25 +21,25 @@ type lifeResult struct {
 	hostapi.Life
 }
 
-func startCommand(a *app) *cobra.Command {
+func startCommand(a *console.Console) *cobra.Command {
 	return verbCommand(a, hostapi.ActionStart, "Start a VM", `Starts the VM's unit and watches that it stays up. Where it does not, the unit to
 blame is named, which may be one of its helper services, and the end of its log
 shown. A VM that runs is left alone.`)
 }
 
-func stopCommand(a *app) *cobra.Command {
+func stopCommand(a *console.Console) *cobra.Command {
 	return verbCommand(a, hostapi.ActionStop, "Shut a VM down", `Has the guest shut down and waits for that, as long as the VM's unit allows (two
 minutes on hosts set up by ferry), and until its helper services have ended. A
 stopped VM stays stopped: later deployments install and say so.`)
 }
 
-func restartCommand(a *app) *cobra.Command {
+func restartCommand(a *console.Console) *cobra.Command {
 	return verbCommand(a, hostapi.ActionRestart, "Shut a VM down and start it again", `Restarts the VM's unit, so that the VM boots what is installed: this is how
 hardware that "waits for a restart" comes. It watches that the unit stays up. A
 stopped VM is started.`)
 }
 
-func verbCommand(a *app, verb hostapi.Action, short, long string) *cobra.Command {
+func verbCommand(a *console.Console, verb hostapi.Action, short, long string) *cobra.Command {
 	var o option.Place
 	var wait time.Duration
 	cmd := &cobra.Command{
@@ -49,12 +50,12 @@ func verbCommand(a *app, verb hostapi.Action, short, long string) *cobra.Command
 			if err != nil {
 				return err
 			}
-			return a.onHostOf(cmd.Context(), n, &o, func(_ *manage.Manager, h *manage.Host) error {
+			return a.OnHostOf(cmd.Context(), n, &o, func(_ *manage.Manager, h *manage.Host) error {
 				life, err := h.Live(cmd.Context(), n, verb, wait)
 				if err != nil {
 					return err
 				}
-				return showLife(a.ui, h, life)
+				return showLife(a.UI, h, life)
 			})
 		},
 	}

@@ -10,6 +10,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"ferry/internal/cli/console"
 	"ferry/internal/cli/option"
 	"ferry/internal/flake"
 	"ferry/internal/helper"
@@ -20,7 +21,7 @@ import (
 	"ferry/internal/ui"
 )
 
-func listCommand(a *app) *cobra.Command {
+func listCommand(a *console.Console) *cobra.Command {
 	var o option.Place
 	check := false
 	cmd := &cobra.Command{
@@ -53,8 +54,8 @@ the others are listed.`,
 	return cmd
 }
 
-func runList(ctx context.Context, a *app, o *option.Place, hosts []string, check bool) error {
-	return a.withManager(ctx, o, func(m *manage.Manager) error {
+func runList(ctx context.Context, a *console.Console, o *option.Place, hosts []string, check bool) error {
+	return a.WithManager(ctx, o, func(m *manage.Manager) error {
 		places, err := m.PlacesOf(ctx, hosts, o.HostSudo)
 		if err != nil {
 			return err
@@ -63,13 +64,13 @@ func runList(ctx context.Context, a *app, o *option.Place, hosts []string, check
 		if !ok {
 			return errors.New("no evaluator")
 		}
-		vms, err := m.List(ctx, manage.ListRequest{Places: places, Check: check, Evaluate: evaluator, Here: a.listHere},
-			func(host string, err error) { a.problem(host, err) })
+		vms, err := m.List(ctx, manage.ListRequest{Places: places, Check: check, Evaluate: evaluator, Here: listHere(a)},
+			func(host string, err error) { a.Problem(host, err) })
 		var partial *manage.HostsError
 		if err != nil && !errors.As(err, &partial) {
 			return err
 		}
-		if perr := printList(a.ui, vms, len(places) > 1, check); perr != nil {
+		if perr := printList(a.UI, vms, len(places) > 1, check); perr != nil {
 			return perr
 		}
 		return errors.Join(err, unchecked(vms))
@@ -77,13 +78,10 @@ func runList(ctx context.Context, a *app, o *option.Place, hosts []string, check
 }
 
 // listHere lists the VMs of this machine, which needs no root.
-func (a *app) listHere(ctx context.Context, check bool, except []string) ([]hostapi.Listed, error) {
-	return helper.List(ctx, a.err, check, except)
-}
-
-// problem prints an error of one of several subjects, where others go on.
-func (a *app) problem(subject string, err error) {
-	a.printError(fmt.Errorf("%s: %w", subject, err))
+func listHere(a *console.Console) func(ctx context.Context, check bool, except []string) ([]hostapi.Listed, error) {
+	return func(ctx context.Context, check bool, except []string) ([]hostapi.Listed, error) {
+		return helper.List(ctx, a.Err, check, except)
+	}
 }
 
 func printList(u *ui.UI, vms []manage.VM, withHost, check bool) error {

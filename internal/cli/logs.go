@@ -9,6 +9,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"ferry/internal/cli/console"
 	"ferry/internal/cli/option"
 	"ferry/internal/cmdline"
 	"ferry/internal/hostapi"
@@ -17,7 +18,7 @@ import (
 	"ferry/internal/ui"
 )
 
-func logsCommand(a *app) *cobra.Command {
+func logsCommand(a *console.Console) *cobra.Command {
 	var o option.Place
 	var follow bool
 	last := 50
@@ -37,8 +38,8 @@ services. The system inside keeps a journal of its own: ferry ssh NAME journalct
 			if err := checkLines(last); err != nil {
 				return err
 			}
-			return a.onHostOf(cmd.Context(), n, &o, func(_ *manage.Manager, h *manage.Host) error {
-				return logs(cmd.Context(), a.ui, h, n, last, follow)
+			return a.OnHostOf(cmd.Context(), n, &o, func(_ *manage.Manager, h *manage.Host) error {
+				return logs(cmd.Context(), a.UI, h, n, last, follow)
 			})
 		},
 	}

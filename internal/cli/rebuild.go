@@ -3,11 +3,12 @@ package cli
 import (
 	"github.com/spf13/cobra"
 
+	"ferry/internal/cli/console"
 	"ferry/internal/cli/option"
 	"ferry/internal/deploy"
 )
 
-func rebuildCommand(a *app) *cobra.Command {
+func rebuildCommand(a *console.Console) *cobra.Command {
 	var o deployOptions
 	cmd := &cobra.Command{
 		Use:   "rebuild NAME [HOST [TARGET]] [switch|boot|test|dry-activate]",

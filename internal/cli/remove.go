@@ -9,6 +9,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"ferry/internal/cli/console"
 	"ferry/internal/cli/option"
 	"ferry/internal/cli/terminal"
 	"ferry/internal/cmdline"
@@ -23,7 +24,7 @@ type removeOptions struct {
 	wait      time.Duration
 }
 
-func removeCommand(a *app) *cobra.Command {
+func removeCommand(a *console.Console) *cobra.Command {
 	var o option.Place
 	var how removeOptions
 	cmd := &cobra.Command{
@@ -45,7 +46,7 @@ declares is refused. The store paths go with the host's next garbage collection.
 			if how.keep && how.yes {
 				return &cmdline.UsageError{Err: errors.New("--keep-data and --yes are one or the other"), Next: "--yes deletes the data without asking"}
 			}
-			return a.onHostOf(cmd.Context(), n, &o, func(_ *manage.Manager, h *manage.Host) error {
+			return a.OnHostOf(cmd.Context(), n, &o, func(_ *manage.Manager, h *manage.Host) error {
 				return remove(cmd.Context(), a, h, n, how)
 			})
 		},
@@ -63,7 +64,7 @@ type removeResult struct {
 	hostapi.Removal
 }
 
-func remove(ctx context.Context, a *app, h *manage.Host, n microvm.Name, how removeOptions) error {
+func remove(ctx context.Context, a *console.Console, h *manage.Host, n microvm.Name, how removeOptions) error {
 	if !how.keep && !how.yes {
 		there, err := h.LookRemove(ctx, n)
 		if err != nil {
@@ -79,14 +80,14 @@ func remove(ctx context.Context, a *app, h *manage.Host, n microvm.Name, how rem
 	if err != nil {
 		return err
 	}
-	if a.ui.JSON {
-		return a.ui.Data(removeResult{h.String(), r})
+	if a.UI.JSON {
+		return a.UI.Data(removeResult{h.String(), r})
 	}
 	text := fmt.Sprintf("%s: removed from %s\n", n, h)
 	if r.Kept && len(r.Data) > 0 {
 		text += fmt.Sprintf("  its data is still in %s\n", cleaned(r.Directory))
 	}
-	return a.ui.Text(text)
+	return a.UI.Text(text)
 }
 
 const maxListed = 20 // files shown before the question

@@ -9,6 +9,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"ferry/internal/cli/console"
 	"ferry/internal/cli/option"
 	"ferry/internal/cli/terminal"
 	"ferry/internal/cmdline"
@@ -32,7 +33,7 @@ type rollbackOptions struct {
 	noGuest    bool
 }
 
-func rollbackCommand(a *app) *cobra.Command {
+func rollbackCommand(a *console.Console) *cobra.Command {
 	var o rollbackOptions
 	cmd := &cobra.Command{
 		Use:   "rollback NAME",
@@ -97,8 +98,8 @@ func (o *rollbackOptions) request(cmd *cobra.Command, n microvm.Name) (deploy.Ro
 	return req, nil
 }
 
-func rollback(ctx context.Context, a *app, req deploy.RollbackRequest, o *rollbackOptions) error {
-	return a.withManager(ctx, &o.place, func(m *manage.Manager) error {
+func rollback(ctx context.Context, a *console.Console, req deploy.RollbackRequest, o *rollbackOptions) error {
+	return a.WithManager(ctx, &o.place, func(m *manage.Manager) error {
 		place, err := m.PlaceOf(ctx, req.Name, o.place.Host, o.place.HostSudo)
 		if err != nil {
 			return err
@@ -109,8 +110,8 @@ func rollback(ctx context.Context, a *app, req deploy.RollbackRequest, o *rollba
 			req.Target, req.TargetSudo = vm.Target, req.TargetSudo || vm.TargetSudo
 		}
 		req.Confirm = req.Confirm.Or(vm.Health)
-		d := &deploy.Deployer{Report: a.ui, SocketDir: m.SocketDir, AskPassword: m.AskPassword, Ask: terminal.Confirmer(a.err), Memory: memory()}
+		d := &deploy.Deployer{Report: a.UI, SocketDir: m.SocketDir, AskPassword: m.AskPassword, Ask: terminal.Confirmer(a.Err), Memory: console.Memory()}
 		result, err := d.Rollback(ctx, req)
-		return a.showResult(result, err)
+		return a.ShowResult(result, err)
 	})
 }

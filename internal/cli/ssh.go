@@ -7,6 +7,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"ferry/internal/cli/console"
 	"ferry/internal/cli/option"
 	"ferry/internal/cli/terminal"
 	"ferry/internal/cmdline"
@@ -25,7 +26,7 @@ type sshOptions struct {
 	vsock   bool
 }
 
-func sshCommand(a *app) *cobra.Command {
+func sshCommand(a *console.Console) *cobra.Command {
 	var o sshOptions
 	cmd := &cobra.Command{
 		Use:   "ssh NAME [COMMAND…]",
@@ -58,7 +59,7 @@ as ssh does, and its exit code is ferry's.`,
 			if err != nil {
 				return err
 			}
-			f := remote.Foreground{Stdin: a.in, Stdout: a.out, Stderr: a.err, Command: option.SplitTwoValues(args[1:])}
+			f := remote.Foreground{Stdin: a.In, Stdout: a.Out, Stderr: a.Err, Command: option.SplitTwoValues(args[1:])}
 			find := findGuest
 			if o.vsock {
 				if o.through || o.target != "" {
@@ -85,8 +86,8 @@ as ssh does, and its exit code is ferry's.`,
 }
 
 // overVsock makes f run the host's own `microvm -s`, ferry's or microvm.nix's.
-func overVsock(ctx context.Context, a *app, n microvm.Name, o *sshOptions, f *remote.Foreground) error {
-	return a.withManager(ctx, &o.place, func(m *manage.Manager) error {
+func overVsock(ctx context.Context, a *console.Console, n microvm.Name, o *sshOptions, f *remote.Foreground) error {
+	return a.WithManager(ctx, &o.place, func(m *manage.Manager) error {
 		place, err := m.PlaceOf(ctx, n, o.place.Host, o.place.HostSudo)
 		if err != nil {
 			return err
@@ -105,7 +106,7 @@ func overVsock(ctx context.Context, a *app, n microvm.Name, o *sshOptions, f *re
 
 // findGuest fills in where to connect to. The connections that it needs for that
 // are closed when it returns.
-func findGuest(ctx context.Context, a *app, n microvm.Name, o *sshOptions, f *remote.Foreground) error {
+func findGuest(ctx context.Context, a *console.Console, n microvm.Name, o *sshOptions, f *remote.Foreground) error {
 	if o.target != "" {
 		address, err := option.TargetAddress(o.target)
 		if err != nil {
@@ -116,7 +117,7 @@ func findGuest(ctx context.Context, a *app, n microvm.Name, o *sshOptions, f *re
 			return nil
 		}
 	}
-	return a.withManager(ctx, &o.place, func(m *manage.Manager) error {
+	return a.WithManager(ctx, &o.place, func(m *manage.Manager) error {
 		known := o.target != ""
 		if !known {
 			if address := m.VM(ctx, n).Target; address != nil {
@@ -162,11 +163,11 @@ func findGuest(ctx context.Context, a *app, n microvm.Name, o *sshOptions, f *re
 // mayLogIn asks whether the address that a host has recorded is that of its VM: it
 // may be any machine's that the user can log in to. On the host itself the record is
 // the user's own.
-func mayLogIn(ctx context.Context, a *app, place manage.Place, n microvm.Name, address microvm.Address) error {
+func mayLogIn(ctx context.Context, a *console.Console, place manage.Place, n microvm.Name, address microvm.Address) error {
 	if place.Address.Local {
 		return nil
 	}
-	yes, err := terminal.Confirmer(a.err)(ctx, fmt.Sprintf("%s has recorded %s as the address of the system inside %s. Log in there?", place.Address, address, n))
+	yes, err := terminal.Confirmer(a.Err)(ctx, fmt.Sprintf("%s has recorded %s as the address of the system inside %s. Log in there?", place.Address, address, n))
 	if err != nil || yes {
 		return err
 	}

@@ -3,6 +3,7 @@ package cli
 import (
 	"github.com/spf13/cobra"
 
+	"ferry/internal/cli/console"
 	"ferry/internal/cli/option"
 	"ferry/internal/cmdline"
 	"ferry/internal/deploy"
@@ -10,7 +11,7 @@ import (
 	"ferry/internal/microvm"
 )
 
-func switchCommand(a *app) *cobra.Command {
+func switchCommand(a *console.Console) *cobra.Command {
 	var o deployOptions
 	cmd := &cobra.Command{
 		Use:   "switch NAME [TARGET] [switch|test|dry-activate]",

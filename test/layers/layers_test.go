@@ -63,6 +63,8 @@ var order = []string{
 // themselves as well.
 var rooms = []string{
 	"internal/cli",
+	"internal/cli/updates",
+	"internal/cli/console",
 	"internal/cli/option",
 	"internal/cli/terminal",
 	"internal/doctor/visit",

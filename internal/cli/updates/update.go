@@ -1,4 +1,4 @@
-package cli
+package updates
 
 import (
 	"context"
@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"ferry/internal/cli/console"
 	"ferry/internal/cli/option"
 	"ferry/internal/cmdline"
 	"ferry/internal/deploy"
@@ -58,7 +59,8 @@ type sourceOptions struct {
 	netrc         string
 }
 
-func updateCommand(a *app) *cobra.Command {
+// Command is `ferry update`.
+func Command(a *console.Console) *cobra.Command {
 	var o updateOptions
 	cmd := &cobra.Command{
 		Use:   "update [NAME…]",

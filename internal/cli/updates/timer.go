@@ -1,4 +1,4 @@
-package cli
+package updates
 
 import (
 	"cmp"
@@ -12,6 +12,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"ferry/internal/cli/console"
 	"ferry/internal/cli/option"
 	"ferry/internal/cmdline"
 	"ferry/internal/health"
@@ -21,7 +22,8 @@ import (
 	"ferry/internal/ui"
 )
 
-func hostTimer(a *app) *cobra.Command {
+// TimerCommand is `ferry host timer`.
+func TimerCommand(a *console.Console) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "timer",
 		Short: "Schedule updates on a host",
@@ -56,7 +58,7 @@ func (o *timerOptions) addFlags(cmd *cobra.Command) {
 	fs.BoolVar(&o.dryRun, "dry-run", false, "show what would be done, every file with a diff, and change nothing")
 }
 
-func timerUpdate(a *app) *cobra.Command {
+func timerUpdate(a *console.Console) *cobra.Command {
 	var o timerOptions
 	var u timers.Update
 	var source sourceOptions
@@ -112,7 +114,7 @@ deployment.`,
 	return cmd
 }
 
-func timerFlakeUpdate(a *app) *cobra.Command {
+func timerFlakeUpdate(a *console.Console) *cobra.Command {
 	var o timerOptions
 	var f timers.FlakeUpdate
 	cmd := &cobra.Command{
@@ -139,7 +141,7 @@ whenever --on-calendar says, and pushes the branch to --push.`,
 }
 
 // setTimer checks what can be checked here, and has the host do it.
-func setTimer(ctx context.Context, a *app, o *timerOptions, word string, req timers.Request) error {
+func setTimer(ctx context.Context, a *console.Console, o *timerOptions, word string, req timers.Request) error {
 	req.Remove, req.DryRun = o.remove, o.dryRun
 	req.Schedule = timers.Schedule{OnCalendar: o.calendar, Delay: o.delay}
 	if !o.remove {
@@ -159,16 +161,16 @@ func setTimer(ctx context.Context, a *app, o *timerOptions, word string, req tim
 			o.complete(ctx, m, p)
 		}
 	}
-	return a.onPlaceWith(ctx, &o.place, word, complete, func(h *manage.Host) error {
+	return a.OnPlaceWith(ctx, &o.place, word, complete, func(h *manage.Host) error {
 		r, err := h.SetTimer(ctx, req)
 		if err != nil {
 			return err
 		}
-		return showTimer(a.ui, h.String(), r)
+		return showTimer(a.UI, h.String(), r)
 	})
 }
 
-func timerStatus(a *app) *cobra.Command {
+func timerStatus(a *console.Console) *cobra.Command {
 	var o option.Place
 	cmd := &cobra.Command{
 		Use:     "status [HOST]",
@@ -180,12 +182,12 @@ func timerStatus(a *app) *cobra.Command {
 			if len(args) > 0 {
 				word = args[0]
 			}
-			return a.onPlace(cmd.Context(), &o, word, func(h *manage.Host) error {
+			return a.OnPlace(cmd.Context(), &o, word, func(h *manage.Host) error {
 				all, err := h.Timers(cmd.Context())
 				if err != nil {
 					return err
 				}
-				return showTimers(a.ui, h.String(), all)
+				return showTimers(a.UI, h.String(), all)
 			})
 		},
 	}
@@ -194,7 +196,7 @@ func timerStatus(a *app) *cobra.Command {
 }
 
 // timerRun is what the timers' services start.
-func timerRun(a *app) *cobra.Command {
+func timerRun(a *console.Console) *cobra.Command {
 	return &cobra.Command{
 		Use:       "run (update|flake-update)",
 		Short:     "Do what a timer of this machine does, now",
@@ -219,11 +221,11 @@ func timerRun(a *app) *cobra.Command {
 					return err
 				}
 				if s.Update.UnsaidHTTP() {
-					a.ui.Warn("anybody on the way can change what %s says, since it is asked over http: use https, or set `allowHttp` of `update` in %s", ui.Redact(cmp.Or(s.Update.Hydra, s.Update.From)), timers.File)
+					a.UI.Warn("anybody on the way can change what %s says, since it is asked over http: use https, or set `allowHttp` of `update` in %s", ui.Redact(cmp.Or(s.Update.Hydra, s.Update.From)), timers.File)
 				}
 				return runUpdate(cmd.Context(), a, o, names)
 			case k == timers.KindFlakeUpdate && s.FlakeUpdate != nil:
-				return runFlakeUpdate(cmd.Context(), a.ui, timedFlakeUpdate(s.FlakeUpdate))
+				return runFlakeUpdate(cmd.Context(), a.UI, timedFlakeUpdate(s.FlakeUpdate))
 			}
 			return hostapi.Refuse(fmt.Sprintf("%s does not say what the timer %s does", timers.File, k), "set it with ferry host timer "+string(k))
 		},

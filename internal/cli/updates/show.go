@@ -1,11 +1,13 @@
-package cli
+package updates
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"strings"
 	"time"
 
+	"ferry/internal/cli/console"
 	"ferry/internal/host/setup"
 	"ferry/internal/hostapi"
 	"ferry/internal/timers"
@@ -34,11 +36,11 @@ func showTimer(u *ui.UI, where string, r *timers.Report) error {
 	for _, c := range r.Changes {
 		verb := c.Verb
 		if r.Outcome != timers.OutcomePlanned {
-			verb = changeVerb(c.Verb, setup.OutcomeDone)
+			verb = console.ChangeVerb(c.Verb, setup.OutcomeDone)
 		}
 		fmt.Fprintf(&b, "  %s %s\n", verb, ui.Clean(c.Name))
 		if r.Outcome == timers.OutcomePlanned {
-			writeDiff(&b, setup.Change{Diff: c.Diff})
+			console.WriteDiff(&b, setup.Change{Diff: c.Diff})
 		}
 	}
 	return errors.Join(nixosRefusal(where, r), u.Text(b.String()))
@@ -73,9 +75,9 @@ func showTimers(u *ui.UI, where string, all []timers.Status) error {
 			state = "waiting"
 		}
 		if !s.Last.IsZero() {
-			last = shortTime(s.Last) + " " + orDash(s.Result)
+			last = shortTime(s.Last) + " " + cmp.Or(s.Result, "-")
 		}
-		row := ui.Row{Cells: []string{string(s.Timer), state, orDash(strings.Join(s.OnCalendar, ", ")), last, shortTime(s.Next)}}
+		row := ui.Row{Cells: []string{string(s.Timer), state, cmp.Or(strings.Join(s.OnCalendar, ", "), "-"), last, shortTime(s.Next)}}
 		if s.Error != "" {
 			row.Remarks = []string{s.Error}
 		}

@@ -1,4 +1,4 @@
-package cli
+package updates
 
 import (
 	"context"
@@ -7,6 +7,7 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"ferry/internal/cli/console"
 	"ferry/internal/cli/option"
 	"ferry/internal/flakeupdate"
 	"ferry/internal/nix"
@@ -18,7 +19,8 @@ func flakeUpdateOptions() []string {
 	return []string{"option", "netrc-file", "accept-flake-config", "extra-experimental-features", "no-registries", "override-flake"}
 }
 
-func flakeUpdateCommand(a *app) *cobra.Command {
+// FlakeCommand is `ferry flake-update`.
+func FlakeCommand(a *console.Console) *cobra.Command {
 	var r flakeupdate.Request
 	var options option.Nix
 	cmd := &cobra.Command{
@@ -36,7 +38,7 @@ branch (REMOTE's with --push, else HEAD). Where nothing is new, no branch moves.
   ferry flake-update --push origin nixpkgs`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			r.Inputs, r.Options = args, options.Words
-			return runFlakeUpdate(cmd.Context(), a.ui, r)
+			return runFlakeUpdate(cmd.Context(), a.UI, r)
 		},
 	}
 	fs := cmd.Flags()
@@ -63,7 +65,7 @@ func runFlakeUpdate(ctx context.Context, u *ui.UI, r flakeupdate.Request) error 
 		return u.Data(result)
 	}
 	for line := range strings.Lines(result.Text()) {
-		if err := u.Text(cleaned(line)); err != nil {
+		if err := u.Text(ui.Clean(line)); err != nil {
 			return err
 		}
 	}

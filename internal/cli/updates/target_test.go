@@ -1,10 +1,11 @@
-package cli
+package updates
 
 import (
 	"context"
 	"slices"
 	"testing"
 
+	"ferry/internal/cmdline"
 	"ferry/internal/flake"
 	"ferry/internal/manage"
 	"ferry/internal/microvm"
@@ -63,7 +64,7 @@ func TestTimersKnowTheirTargets(t *testing.T) {
 		g   guestAddress
 		vms []string
 	}{{guestAddress{sudo: true}, []string{"web"}}, {guestAddress{address: "a"}, nil}, {guestAddress{address: "a"}, []string{"a", "b"}}, {guestAddress{address: "local"}, []string{"a"}}} {
-		if err := bad.g.into(&timers.Update{VMs: bad.vms}); exitCode(err) != 2 {
+		if err := bad.g.into(&timers.Update{VMs: bad.vms}); cmdline.ExitCode(err) != 2 {
 			t.Errorf("%+v: %v", bad, err)
 		}
 	}

@@ -1,10 +1,11 @@
-package cli
+package updates
 
 import (
 	"cmp"
 	"context"
 	"fmt"
 
+	"ferry/internal/cli/console"
 	"ferry/internal/cli/terminal"
 	"ferry/internal/cmdline"
 	"ferry/internal/deploy"
@@ -16,7 +17,7 @@ import (
 
 // updateRun is one run of `ferry update`.
 type updateRun struct {
-	*app
+	*console.Console
 	o        *updateOptions
 	m        *manage.Manager
 	source   update.Source
@@ -25,16 +26,16 @@ type updateRun struct {
 	partial  partialError
 }
 
-func runUpdate(ctx context.Context, a *app, o *updateOptions, names []microvm.Name) error {
-	source, err := o.source.open(a.ui)
+func runUpdate(ctx context.Context, a *console.Console, o *updateOptions, names []microvm.Name) error {
+	source, err := o.source.open(a.UI)
 	if err != nil {
 		return err
 	}
-	return a.withManager(ctx, &o.place, func(m *manage.Manager) error {
-		n, evaluator := evaluators(a.ui)
+	return a.WithManager(ctx, &o.place, func(m *manage.Manager) error {
+		n, evaluator := evaluators(a.UI)
 		r := &updateRun{
-			app: a, o: o, m: m, source: source, only: len(names) == 1,
-			deployer: &deploy.Deployer{Report: a.ui, Evaluator: evaluator, Nix: n, SocketDir: m.SocketDir, AskPassword: m.AskPassword, Ask: terminal.Confirmer(a.err), Memory: memory()},
+			Console: a, o: o, m: m, source: source, only: len(names) == 1,
+			deployer: &deploy.Deployer{Report: a.UI, Evaluator: evaluator, Nix: n, SocketDir: m.SocketDir, AskPassword: m.AskPassword, Ask: terminal.Confirmer(a.Err), Memory: console.Memory()},
 		}
 		byPlace, places, err := r.places(ctx, names)
 		if err != nil {
@@ -98,14 +99,14 @@ func (r *updateRun) onHost(ctx context.Context, p manage.Place, names []microvm.
 		defer h.Close()
 		if r.o.all {
 			h.NoTrace = r.o.dryRun
-			names, err = listedNames(ctx, r.ui, h)
+			names, err = listedNames(ctx, r.UI, h)
 		}
 	}
 	if err != nil {
 		return r.failed(ctx, p.String(), err)
 	}
 	if len(names) == 0 {
-		r.ui.Warn("%s has no VM to update", p)
+		r.UI.Warn("%s has no VM to update", p)
 	}
 	for _, n := range names {
 		if err := r.one(ctx, h, n); err != nil {
@@ -131,10 +132,10 @@ func (r *updateRun) one(ctx context.Context, h *manage.Host, n microvm.Name) err
 	req.Confirm = req.Confirm.Or(vm.Health)
 	result, err := r.deployer.Update(ctx, req)
 	if r.only {
-		return r.showResult(result, err)
+		return r.ShowResult(result, err)
 	}
-	if err == nil || r.ui.JSON {
-		if err := r.showResult(result, nil); err != nil {
+	if err == nil || r.UI.JSON {
+		if err := r.ShowResult(result, nil); err != nil {
 			return err
 		}
 	}
@@ -150,7 +151,7 @@ func (r *updateRun) failed(ctx context.Context, what string, err error) error {
 	if ctx.Err() != nil || r.only {
 		return err
 	}
-	r.printError(err)
+	r.PrintError(err)
 	r.partial.failed = append(r.partial.failed, what)
 	r.partial.err = cmp.Or(r.partial.err, err)
 	return nil
