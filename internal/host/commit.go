@@ -6,22 +6,13 @@ import (
 	"fmt"
 	"os"
 	"slices"
-	"time"
 
-	"ferry/internal/health"
+	"ferry/internal/host/install"
+	"ferry/internal/host/prove"
 	"ferry/internal/host/step"
 	"ferry/internal/host/vmstate"
 	"ferry/internal/hostapi"
 	"ferry/internal/microvm"
-)
-
-const (
-	// commitTimeout bounds a commit, the checks aside: it goes on after the
-	// operator's side is gone.
-	commitTimeout = 15 * time.Minute
-
-	// unitPoll is how often a unit is looked at while the VM is checked.
-	unitPoll = 500 * time.Millisecond
 )
 
 // commit goes on to its end though the operator's side is gone. From its first
@@ -29,7 +20,7 @@ const (
 // stands by: whatever becomes of this process, the VM ends in the new state or in
 // the one before. An error with RolledBack says that it is the latter.
 func (d *deployment) commit(ctx context.Context, req hostapi.CommitRequest) (*hostapi.Committed, error) {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), commitTimeout+req.Confirm.Within())
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), install.Timeout+req.Confirm.Within())
 	defer cancel()
 	seen, err := d.srv.see.Locate(ctx, req.Name)
 	if err != nil {
@@ -128,12 +119,12 @@ func (d *deployment) install(ctx context.Context, req hostapi.CommitRequest, see
 			invocation = seen.Unit.InvocationID
 		}
 		now := vmstate.Running{InvocationID: invocation, System: req.GuestSystem}
-		err := step.Do(step.Running, func() error { return keepRunning(ctx, d.srv.nix, d.vm.Guest(), now) })
+		err := step.Do(step.Running, func() error { return install.KeepRunning(ctx, d.srv.nix, d.vm.Guest(), now) })
 		if err != nil {
 			return err
 		}
 	}
-	return installation{vm: d.vm, nix: d.srv.nix, req: req, before: d.note.Before}.run(ctx)
+	return install.Installation{VM: d.vm, Nix: d.srv.nix, Req: req, Before: d.note.Before}.Run(ctx)
 }
 
 // startUnit starts or restarts the unit and makes sure that the VM is well, as
@@ -153,7 +144,7 @@ func (d *deployment) startUnit(ctx context.Context, req hostapi.CommitRequest) (
 	if err := d.started(unit); err != nil {
 		return unit, err
 	}
-	if err := step.Do(step.Check, func() error { return d.prove(ctx, req) }); err != nil {
+	if err := step.Do(step.Check, func() error { return d.proof().Checks(ctx, req.Confirm) }); err != nil {
 		return unit, err
 	}
 	if !req.Confirm.Await {
@@ -174,59 +165,9 @@ func (d *deployment) started(unit hostapi.UnitState) error {
 	return err
 }
 
-// prove makes the checks while the unit is watched.
-func (d *deployment) prove(ctx context.Context, req hostapi.CommitRequest) error {
-	if req.Confirm.Checks.Empty() {
-		return nil
-	}
-	ctx, cancel := context.WithCancelCause(ctx)
-	began, watched := time.Now(), make(chan struct{})
-	defer func() { cancel(nil); <-watched }()
-	go func() {
-		defer close(watched)
-		tick := time.NewTicker(unitPoll)
-		defer tick.Stop()
-		for {
-			select {
-			case <-tick.C:
-				if err := d.stayedUp(ctx, began); err != nil {
-					cancel(err)
-					return
-				}
-			case <-ctx.Done():
-				return
-			}
-		}
-	}()
-	d.log("checking " + string(req.Name))
-	err := askAll(ctx, req.Confirm.Checks, req.Confirm.Within(), d.log)
-	if cause := context.Cause(ctx); err != nil && cause != nil {
-		return cause
-	}
-	return err
-}
-
-// askAll makes the checks until all pass.
-func askAll(ctx context.Context, checks health.Checks, within time.Duration, log func(string)) error {
-	err := health.Await(ctx, checks, within, log)
-	if e := (*health.Error)(nil); errors.As(err, &e) {
-		return &hostapi.Failure{Kind: hostapi.KindHealth, Message: e.Error(), Hint: e.Hint(), See: e.Section()}
-	}
-	return err
-}
-
-// stayedUp fails where the unit is not the one any more that was started.
-func (d *deployment) stayedUp(ctx context.Context, since time.Time) error {
-	name := d.vm.Name()
-	u, err := d.srv.units.Unit(ctx, name.Unit())
-	if err != nil || (u.Up() && u.InvocationID == d.note.Invocation) {
-		return err
-	}
-	why := fmt.Sprintf("%s did not stay up: %s (%s), result %s", name.Unit(), u.ActiveState, u.SubState, u.Result)
-	if u.Up() {
-		why = name.Unit() + " did not stay up: it was started again"
-	}
-	return d.srv.units.Failure(ctx, name, since, why)
+// proof is what shows that the unit that was started is well.
+func (d *deployment) proof() prove.Unit {
+	return prove.Unit{Units: d.srv.units, VM: d.vm.Name(), Invocation: d.note.Invocation, Log: d.log}
 }
 
 // succeeded notes that a commit is done; what remains is the history.

@@ -11,6 +11,7 @@ import (
 
 	"ferry/internal/host/inventory"
 	"ferry/internal/host/protocol"
+	"ferry/internal/host/prove"
 	"ferry/internal/host/step"
 	"ferry/internal/host/vmstate"
 	"ferry/internal/hostapi"
@@ -212,6 +213,6 @@ func (s *session) abandon() {
 
 func (s *session) check(ctx context.Context, req hostapi.CheckRequest) error {
 	return step.Do(step.Check, func() error {
-		return askAll(ctx, req.Checks, time.Duration(req.Seconds)*time.Second, s.say)
+		return prove.All(ctx, req.Checks, time.Duration(req.Seconds)*time.Second, s.say)
 	})
 }

@@ -120,7 +120,7 @@ func everyError(t *testing.T) []shown {
 		said(trouble.NoKVM, "internal/systemd/vm.go", "%s started but did not stay up: %s (%s), result %s",
 			"the hypervisor can't use /dev/kvm there: `ls -l /dev/kvm` and `id microvm` on the host say why; the whole log: journalctl -u microvm@web.service",
 			"microvm@web.service", "activating", "auto-restart", "exit-code").without("the hypervisor can't use /dev/kvm there: `ls -l /dev/kvm` and `id microvm` on the host say why; the whole log: journalctl -u microvm@web.service"),
-		said(trouble.LeftUnfinished, "internal/host/settle.go",
+		said(trouble.LeftUnfinished, "internal/host/unfinished/settle.go",
 			"deployment %s of %s was left unfinished: its runner is current and runs, but nobody has confirmed it, and it does not pass its checks: %v",
 			"keep it with --settle=keep, or have what ran before started again with --settle=undo", "20261122T001450-b5d136", "web", "health checks failed for 30s: TCP 10.0.0.5:443: connection refused"),
 	}

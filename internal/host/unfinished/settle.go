@@ -1,4 +1,4 @@
-package host
+package unfinished
 
 import (
 	"cmp"
@@ -9,69 +9,81 @@ import (
 	"strings"
 	"time"
 
+	"ferry/internal/host/install"
+	"ferry/internal/host/inventory"
+	"ferry/internal/host/prove"
 	"ferry/internal/host/settle"
 	"ferry/internal/host/step"
+	"ferry/internal/host/undo"
 	"ferry/internal/host/vmstate"
 	"ferry/internal/hostapi"
 	"ferry/internal/microvm"
 	"ferry/internal/trouble"
 )
 
-// settling ends a deployment that its session left unfinished, under the VM's
+// Host is a machine whose deployments may have been left unfinished.
+type Host struct {
+	See   *inventory.Observer
+	Units undo.Units
+	Nix   install.Nix
+}
+
+// Settling ends a deployment that its session left unfinished, under the VM's
 // lock.
-type settling struct {
-	srv  *Server
+type Settling struct {
+	host Host
 	vm   vmstate.VM
 	note *vmstate.Note
-	by   settle.Settler
-	// choice is what becomes of what nobody has confirmed; empty: it is kept where
+	By   settle.Settler
+	// Choice is what becomes of what nobody has confirmed; empty: it is kept where
 	// the checks hold.
-	choice hostapi.SettleChoice
-	// started remembers, from try to try, how the start of what ran before has
+	Choice hostapi.SettleChoice
+	// Started remembers, from try to try, how the start of what ran before has
 	// ended; nil where there is one try.
-	started *vmstate.UndoStart
-	log     func(string)
+	Started *vmstate.UndoStart
+	Log     func(string)
 }
 
-func (s *Server) settling(vm vmstate.VM, left *vmstate.Note, by settle.Settler, log func(string)) settling {
-	return settling{srv: s, vm: vm, note: left, by: by, log: log}
+// Settling ends one deployment, by its note.
+func (h Host) Settling(vm vmstate.VM, left *vmstate.Note, by settle.Settler, log func(string)) Settling {
+	return Settling{host: h, vm: vm, note: left, By: by, Log: log}
 }
 
-// world is a VM as it has just been seen, for judging a note.
-func (s *Server) world(seen *hostapi.VMState) settle.World {
-	return settle.World{Now: s.see.Layout.Now(), Current: seen.Current, Booted: seen.Booted, Unit: seen.Unit}
+// World is a VM as it has just been seen, for judging a note.
+func (h Host) World(seen *hostapi.VMState) settle.World {
+	return settle.World{Now: h.See.Layout.Now(), Current: seen.Current, Booted: seen.Booted, Unit: seen.Unit}
 }
 
-// settle does what the verdict on the deployment says, and tells it to the
+// Settle does what the verdict on the deployment says, and tells it to the
 // history.
-func (s settling) settle(ctx context.Context) error {
-	seen, err := s.srv.see.Locate(ctx, s.vm.Name())
+func (s Settling) Settle(ctx context.Context) error {
+	seen, err := s.host.See.Locate(ctx, s.vm.Name())
 	if err != nil {
 		return err
 	}
-	s.vm = s.srv.see.VM(s.vm.Name()) // in the state directory that was found
+	s.vm = s.host.See.VM(s.vm.Name()) // in the state directory that was found
 	if s.note.Known() && s.note.LastResort != nil {
 		if err := s.note.LastResort.PutBack(s.vm, seen.Current); err != nil {
 			return err
 		}
-		if seen, err = s.srv.see.Locate(ctx, s.vm.Name()); err != nil {
+		if seen, err = s.host.See.Locate(ctx, s.vm.Name()); err != nil {
 			return err
 		}
 	}
-	world := s.srv.world(seen)
-	verdict := s.chosen(settle.Judge(s.note, world, s.by), world)
+	world := s.host.World(seen)
+	verdict := s.chosen(settle.Judge(s.note, world, s.By), world)
 	switch verdict {
 	case settle.Refuse:
 		return newer(s.vm, s.note)
 	case settle.Wait:
-		return errBusy
+		return ErrBusy
 	case settle.AskGuest:
 		return nil
 	}
 	if s.vm.History().Entry(s.note.ID) != nil { // killed between the entry and the end
 		return s.vm.Forget()
 	}
-	s.log("deployment " + s.note.ID + " by " + s.note.By + " was interrupted")
+	s.Log("deployment " + s.note.ID + " by " + s.note.By + " was interrupted")
 	entry := hostapi.HistoryEntry{Deployment: s.note.Deployment, Outcome: hostapi.OutcomeInterrupted, Runner: s.note.Runner}
 	err = s.carryOut(ctx, verdict, world, &entry)
 	var foreign *vmstate.ForeignLinkError
@@ -80,42 +92,42 @@ func (s settling) settle(ctx context.Context) error {
 	}
 	if err == nil {
 		entry.Ended = time.Now().UTC()
-		err = closeDeployment(s.vm, entry)
+		err = Close(s.vm, entry)
 	}
 	return s.inVain(err)
 }
 
 // inVain notes for people why a deployment is not settled.
-func (s settling) inVain(err error) error {
+func (s Settling) inVain(err error) error {
 	if err == nil || s.note.Phase == "" || s.note.LastError == err.Error() {
 		return err
 	}
 	s.note.LastError = err.Error()
 	if perr := s.vm.Notes().PutDeployment(s.note); perr != nil {
-		s.log(perr.Error())
+		s.Log(perr.Error())
 	}
 	return err
 }
 
 // chosen is the verdict where somebody says what shall become of the deployment.
 // What is kept is what is current.
-func (s settling) chosen(v settle.Verdict, world settle.World) settle.Verdict {
+func (s Settling) chosen(v settle.Verdict, world settle.World) settle.Verdict {
 	unsettled := v == settle.Unconfirmed || v == settle.Undo || v == settle.UndoLinks
 	switch {
 	case !unsettled:
 		return v
-	case s.choice == hostapi.SettleKeep && world.Current == s.note.Runner:
+	case s.Choice == hostapi.SettleKeep && world.Current == s.note.Runner:
 		return settle.Unconfirmed
-	case s.choice == hostapi.SettleKeep:
+	case s.Choice == hostapi.SettleKeep:
 		return settle.UndoLinks
-	case s.choice == hostapi.SettleUndo && s.by != settle.Life:
+	case s.Choice == hostapi.SettleUndo && s.By != settle.Life:
 		return settle.Undo
 	}
 	return v
 }
 
 // carryOut does what a verdict says, and completes the entry of the history.
-func (s settling) carryOut(ctx context.Context, verdict settle.Verdict, world settle.World, entry *hostapi.HistoryEntry) error {
+func (s Settling) carryOut(ctx context.Context, verdict settle.Verdict, world settle.World, entry *hostapi.HistoryEntry) error {
 	if verdict == settle.Close {
 		entry.Outcome, entry.Error = s.note.Outcome, s.note.Why
 		return nil
@@ -151,13 +163,13 @@ const adoptWithin = 10 * time.Second
 
 // adopt leaves what runs as it is, where the checks of the deployment hold now or
 // somebody says so.
-func (s settling) adopt(ctx context.Context, entry *hostapi.HistoryEntry) error {
+func (s Settling) adopt(ctx context.Context, entry *hostapi.HistoryEntry) error {
 	entry.Settled = hostapi.SettledUnconfirmed
 	switch {
-	case s.choice == hostapi.SettleKeep:
+	case s.Choice == hostapi.SettleKeep:
 		entry.Error = s.note.Why + "; it was kept as it is, as --settle=keep says"
 		return nil
-	case s.by == settle.Life:
+	case s.By == settle.Life:
 		entry.Error = s.note.Why + "; the VM was new, and somebody has told its unit what to do since"
 		return nil
 	}
@@ -165,8 +177,8 @@ func (s settling) adopt(ctx context.Context, entry *hostapi.HistoryEntry) error 
 		return unsettled(s.vm.Name(), s.note, fmt.Errorf("not all of them are known here (%s)", strings.Join(withheld, ", ")))
 	}
 	if checks := s.note.Commit.Confirm.Checks; !checks.Empty() {
-		s.log("checking whether what runs is well")
-		if err := askAll(ctx, checks, adoptWithin, s.log); err != nil {
+		s.Log("checking whether what runs is well")
+		if err := prove.All(ctx, checks, adoptWithin, s.Log); err != nil {
 			return unsettled(s.vm.Name(), s.note, err)
 		}
 	}
@@ -188,43 +200,30 @@ func newer(vm vmstate.VM, note *vmstate.Note) *hostapi.Failure {
 		"deploy with that version; the note is "+vm.Notes().Path()+" on the host")
 }
 
-func (s settling) undoing(units unitManager) undoing {
-	return undoing{vm: s.vm, units: units, note: s.note, started: s.started, log: s.log}
+func (s Settling) undo(units undo.Units) undo.Undo {
+	return undo.Undo{VM: s.vm, Units: units, Note: s.note, Started: s.Started, Log: s.Log}
 }
 
 // undoLinks puts links back, and says what is so of the unit.
-func (s settling) undoLinks(ctx context.Context, world settle.World, entry *hostapi.HistoryEntry) error {
+func (s Settling) undoLinks(ctx context.Context, world settle.World, entry *hostapi.HistoryEntry) error {
 	touched := s.note.Phase != hostapi.PhaseCommit // the unit, by the deployment
-	_, err := s.undoing(resting{s.srv.units}).run(ctx)
-	entry.Error, entry.Settled = s.note.Why+"; "+atRest(s.note, world), hostapi.SettledUndone
+	_, err := s.undo(undo.Resting{Units: s.host.Units}).Run(ctx)
+	entry.Error, entry.Settled = s.note.Why+"; "+undo.AtRest(s.note, world), hostapi.SettledUndone
 	if touched && world.Unit.Runs() && world.Booted == s.note.Runner {
 		entry.Settled = hostapi.SettledUnconfirmed
 	}
 	return err
 }
 
-// atRest is how things are once links were put back and no unit was touched.
-func atRest(note *vmstate.Note, world settle.World) string {
-	switch {
-	case note.Before.Current == "":
-		return "the VM was new: uninstalled"
-	case !world.Unit.Runs():
-		return "the previous runner is current again, and the VM was not started"
-	case world.Booted == note.Runner:
-		return "the previous runner is current again, and the VM still runs the deployment's"
-	}
-	return "the previous runner is current again, and what runs was not touched"
-}
-
 // undoLate undoes a deployment that its session can't undo any more.
-func (s settling) undoLate(ctx context.Context, entry *hostapi.HistoryEntry) error {
+func (s Settling) undoLate(ctx context.Context, entry *hostapi.HistoryEntry) error {
 	if s.note.Phase == hostapi.PhaseAwait {
 		s.note.Why = "nobody has confirmed it by " + s.note.Deadline.Local().Format(time.TimeOnly)
 		s.note.Outcome = hostapi.OutcomeRolledBack // also for a further try
 	}
 	entry.Outcome = cmp.Or(s.note.Outcome, entry.Outcome)
-	state, err := s.undoing(s.srv.units).run(ctx)
-	var down *stillDownError
+	state, err := s.undo(s.host.Units).Run(ctx)
+	var down *undo.StillDownError
 	if errors.As(err, &down) { // a second start would end no better
 		state, err = down.Error(), nil
 		entry.Outcome, entry.Down = hostapi.OutcomeRolledBack, true
@@ -234,12 +233,12 @@ func (s settling) undoLate(ctx context.Context, entry *hostapi.HistoryEntry) err
 }
 
 // finishCommit does the rest of a commit that is not undone.
-func (s settling) finishCommit(ctx context.Context) error {
+func (s Settling) finishCommit(ctx context.Context) error {
 	if err := s.keepGuest(ctx); err != nil {
 		return err
 	}
-	install := installation{vm: s.vm, nix: s.srv.nix, req: *s.note.Commit, before: s.note.Before}
-	if err := install.run(ctx); err != nil {
+	todo := install.Installation{VM: s.vm, Nix: s.host.Nix, Req: *s.note.Commit, Before: s.note.Before}
+	if err := todo.Run(ctx); err != nil {
 		return err
 	}
 	if s.note.Commit.Activation == hostapi.ActivateLive {
@@ -250,12 +249,12 @@ func (s settling) finishCommit(ctx context.Context) error {
 
 // keepGuest keeps what a live switch has brought into the guest as long as that
 // runs: in the same start of the unit.
-func (s settling) keepGuest(ctx context.Context) error {
+func (s Settling) keepGuest(ctx context.Context) error {
 	system := s.note.Commit.GuestSystem
 	if system == "" {
 		return nil
 	}
-	unit, err := s.srv.units.Unit(ctx, s.vm.Name().Unit())
+	unit, err := s.host.Units.Unit(ctx, s.vm.Name().Unit())
 	if err != nil {
 		return err
 	}
@@ -264,25 +263,13 @@ func (s settling) keepGuest(ctx context.Context) error {
 		return nil
 	}
 	now := vmstate.Running{InvocationID: id, System: system}
-	return step.Do(step.Running, func() error { return keepRunning(ctx, s.srv.nix, s.vm.Guest(), now) })
-}
-
-// resting is systemd for whoever puts links back and touches no unit, as while
-// the machine boots.
-type resting struct{ unitManager }
-
-func (resting) Run(context.Context, microvm.Name, hostapi.Activation, func(string)) (hostapi.UnitState, error) {
-	return hostapi.UnitState{ActiveState: "inactive"}, nil
-}
-
-func (resting) Stop(context.Context, microvm.Name, func(string)) (hostapi.UnitState, error) {
-	return hostapi.UnitState{ActiveState: "inactive"}, nil
+	return step.Do(step.Running, func() error { return install.KeepRunning(ctx, s.host.Nix, s.vm.Guest(), now) })
 }
 
 // Settle ends all deployments that were left unfinished, as at the start of the
 // machine. VMs that somebody works on are left to them.
-func (s *Server) Settle(ctx context.Context, booting bool, log func(n microvm.Name, line string)) error {
-	vms, err := s.see.Layout.Noted()
+func (h Host) Settle(ctx context.Context, booting bool, log func(n microvm.Name, line string)) error {
+	vms, err := h.See.Layout.Noted()
 	if err != nil {
 		return err
 	}
@@ -293,9 +280,9 @@ func (s *Server) Settle(ctx context.Context, booting bool, log func(n microvm.Na
 	var failed error
 	for _, vm := range vms {
 		n := vm.Name()
-		err := s.settleOne(ctx, n, "", settling{by: by, log: func(line string) { log(n, line) }})
+		err := h.SettleOne(ctx, n, "", Settling{By: by, Log: func(line string) { log(n, line) }})
 		switch {
-		case errors.Is(err, errBusy):
+		case errors.Is(err, ErrBusy):
 			log(n, "a deployment is under way")
 		case err != nil:
 			failed = errors.Join(failed, fmt.Errorf("%s: %w", n, err))
@@ -304,26 +291,26 @@ func (s *Server) Settle(ctx context.Context, booting bool, log func(n microvm.Na
 	return failed
 }
 
-// settleOne settles a VM's deployment if nobody holds its lock and no answer is
+// SettleOne settles a VM's deployment if nobody holds its lock and no answer is
 // awaited any more; with id only that one. A note that only a later ferry
 // understands is given to the program that wrote it.
-func (s *Server) settleOne(ctx context.Context, n microvm.Name, id string, how settling) error {
-	vm := s.see.VM(n)
+func (h Host) SettleOne(ctx context.Context, n microvm.Name, id string, how Settling) error {
+	vm := h.See.VM(n)
 	left, err := vm.Notes().Deployment()
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		return nil
 	case err != nil:
-		return unreadable(vm, err)
+		return Unreadable(vm, err)
 	case id != "" && left.ID != id:
 		return nil
 	case !left.Known():
-		return s.handOver(ctx, vm, left, how.by == settle.Boot)
+		return h.HandOver(ctx, vm, left, how.By == settle.Boot)
 	}
 	lock, err := vm.Lock().Take(ctx, hostapi.Lock{By: left.By, Deployment: left.ID, Since: left.Started})
 	if err != nil {
 		if f := (*hostapi.Failure)(nil); errors.As(err, &f) && f.Kind == hostapi.KindLocked {
-			return errBusy
+			return ErrBusy
 		}
 		return err
 	}
@@ -331,29 +318,37 @@ func (s *Server) settleOne(ctx context.Context, n microvm.Name, id string, how s
 	if left = vm.Notes().Left(); left == nil || (id != "" && left.ID != id) {
 		return nil
 	}
-	how.srv, how.vm, how.note = s, vm, left
-	return how.settle(ctx)
+	how.host, how.vm, how.note = h, vm, left
+	return how.Settle(ctx)
 }
 
-// settleForLife ends what a deployment has left before somebody starts, stops or
+// ForLife ends what a deployment has left before somebody starts, stops or
 // removes the VM, whose lock is held.
-func (s *Server) settleForLife(ctx context.Context, n microvm.Name, log func(string)) error {
-	vm := s.see.VM(n)
+func (h Host) ForLife(ctx context.Context, n microvm.Name, log func(string)) error {
+	vm := h.See.VM(n)
 	left, err := vm.Notes().Deployment()
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		return nil
 	case err != nil:
-		return unreadable(vm, err)
+		return Unreadable(vm, err)
 	}
-	return s.settling(vm, left, settle.Life, log).settle(ctx)
+	return h.Settling(vm, left, settle.Life, log).Settle(ctx)
 }
 
-// errBusy: somebody works on the VM.
-var errBusy = errors.New("somebody works on it")
+// ErrBusy: somebody works on the VM.
+var ErrBusy = errors.New("somebody works on it")
 
-// unreadable: the note may say how to undo what is half done.
-func unreadable(vm vmstate.VM, err error) *hostapi.Failure {
+// Unreadable: the note may say how to undo what is half done.
+func Unreadable(vm vmstate.VM, err error) *hostapi.Failure {
 	return hostapi.Refuse(fmt.Sprintf("the note of an earlier deployment cannot be read: %v", err),
 		"look at "+vm.Notes().Path()+" on the host; without it, nothing undoes that deployment")
+}
+
+// Close writes a deployment into the history, then forgets it.
+func Close(vm vmstate.VM, entry hostapi.HistoryEntry) error {
+	if err := step.Do(step.History, func() error { return vm.History().Append(entry) }); err != nil {
+		return err
+	}
+	return step.Do(step.Forget, vm.Forget)
 }

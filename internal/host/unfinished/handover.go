@@ -1,4 +1,4 @@
-package host
+package unfinished
 
 import (
 	"bytes"
@@ -16,21 +16,23 @@ import (
 	"syscall"
 	"time"
 
+	"ferry/internal/host/install"
+	"ferry/internal/host/undo"
 	"ferry/internal/host/vmstate"
 )
 
-// handOver has the program settle a deployment that wrote its note, where this one
+// HandOver has the program settle a deployment that wrote its note, where this one
 // does not understand it.
-func (s *Server) handOver(ctx context.Context, vm vmstate.VM, left *vmstate.Note, booting bool) error {
+func (h Host) HandOver(ctx context.Context, vm vmstate.VM, left *vmstate.Note, booting bool) error {
 	refused := newer(vm, left)
 	if left.Helper == nil {
 		return refused
 	}
-	if err := checkProgram(*left.Helper, s.see.Layout.Owner); err != nil {
+	if err := checkProgram(*left.Helper, h.See.Layout.Owner); err != nil {
 		refused.Message += fmt.Sprintf("; the program that wrote it can't be used: %v", err)
 		return refused
 	}
-	ctx, cancel := context.WithTimeout(ctx, commitTimeout+undoTimeout)
+	ctx, cancel := context.WithTimeout(ctx, install.Timeout+undo.Timeout)
 	defer cancel()
 	args := []string{"host", "settle"}
 	if booting {
@@ -44,7 +46,7 @@ func (s *Server) handOver(ctx context.Context, vm vmstate.VM, left *vmstate.Note
 		return fmt.Errorf("%s: %w: %.500s", strings.Join(cmd.Args, " "), err, bytes.TrimSpace(said))
 	}
 	if now, err := vm.Notes().Deployment(); !errors.Is(err, fs.ErrNotExist) && (err != nil || now.ID == left.ID) {
-		return errBusy // its time has not come
+		return ErrBusy // its time has not come
 	}
 	return nil
 }
