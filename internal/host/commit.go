@@ -15,11 +15,14 @@ import (
 	"ferry/internal/microvm"
 )
 
+// committing is a deployment that changes the VM on its host.
+type committing struct{ *deployment }
+
 // commit goes on to its end though the operator's side is gone. From its first
 // step on a note says how the VM was and what is under way, and a unit of its own
 // stands by: whatever becomes of this process, the VM ends in the new state or in
 // the one before. An error with RolledBack says that it is the latter.
-func (d *deployment) commit(ctx context.Context, req hostapi.CommitRequest) (*hostapi.Committed, error) {
+func (d committing) commit(ctx context.Context, req hostapi.CommitRequest) (*hostapi.Committed, error) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), install.Timeout+req.Confirm.Within())
 	defer cancel()
 	seen, err := d.srv.see.Locate(ctx, req.Name)
@@ -52,7 +55,7 @@ func (d *deployment) commit(ctx context.Context, req hostapi.CommitRequest) (*ho
 
 // standBy makes all that a commit's undo rests on, before anything has changed: the
 // note, the guard, and what an undo would otherwise have to make itself.
-func (d *deployment) standBy(ctx context.Context) (err error) {
+func (d committing) standBy(ctx context.Context) (err error) {
 	if d.note.Helper, err = d.keepHelper(); err != nil {
 		return err
 	}
@@ -74,7 +77,7 @@ func (d *deployment) standBy(ctx context.Context) (err error) {
 }
 
 // keepHelper keeps this program for as long as the deployment.
-func (d *deployment) keepHelper() (*vmstate.Helper, error) {
+func (d committing) keepHelper() (*vmstate.Helper, error) {
 	self, err := os.Executable()
 	if err != nil {
 		return nil, fmt.Errorf("finding ferry's own program: %w", err)
@@ -84,7 +87,7 @@ func (d *deployment) keepHelper() (*vmstate.Helper, error) {
 
 // keepBefore roots all that an undo may start or link again. Nix makes the roots,
 // so that a collector at work learns of them.
-func (d *deployment) keepBefore(ctx context.Context) error {
+func (d committing) keepBefore(ctx context.Context) error {
 	paths := slices.DeleteFunc(d.note.Before.Runners(), func(p microvm.StorePath) bool { return !d.srv.see.Layout.Has(p) })
 	if len(paths) == 0 {
 		return nil
@@ -112,7 +115,7 @@ func (d *deployment) keepBefore(ctx context.Context) error {
 }
 
 // install moves the links, and notes what a live-switched guest runs.
-func (d *deployment) install(ctx context.Context, req hostapi.CommitRequest, seen *hostapi.VMState) error {
+func (d committing) install(ctx context.Context, req hostapi.CommitRequest, seen *hostapi.VMState) error {
 	if req.GuestSystem != "" {
 		invocation := d.unit.InvocationID
 		if invocation == "" {
@@ -129,7 +132,7 @@ func (d *deployment) install(ctx context.Context, req hostapi.CommitRequest, see
 
 // startUnit starts or restarts the unit and makes sure that the VM is well, as
 // far as the host can tell; the rest is the operator's answer.
-func (d *deployment) startUnit(ctx context.Context, req hostapi.CommitRequest) (hostapi.UnitState, error) {
+func (d committing) startUnit(ctx context.Context, req hostapi.CommitRequest) (hostapi.UnitState, error) {
 	if err := errors.Join(d.phase(hostapi.PhaseRestart), d.vm.Notes().PutToStart()); err != nil {
 		return hostapi.UnitState{}, err
 	}
@@ -156,7 +159,7 @@ func (d *deployment) startUnit(ctx context.Context, req hostapi.CommitRequest) (
 
 // started notes the unit's start, without which a stop by somebody else can't be told:
 // also for an undo that has no space.
-func (d *deployment) started(unit hostapi.UnitState) error {
+func (d committing) started(unit hostapi.UnitState) error {
 	d.note.Invocation, d.note.Restarts, d.note.Killed = unit.InvocationID, unit.Restarts, unit.Killed
 	err := d.putNote()
 	if d.note.Reversible() {

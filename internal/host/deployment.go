@@ -15,6 +15,8 @@ import (
 )
 
 // deployment is the one that a session has: it holds the VM's lock until it ends.
+// What it does in one part of its life has a type of its own: obtaining, committing,
+// rebooting.
 type deployment struct {
 	srv  *Server
 	vm   vmstate.VM
