@@ -14,6 +14,7 @@ import (
 	"ferry/internal/cli/option"
 	"ferry/internal/cmdline"
 	"ferry/internal/deploy"
+	"ferry/internal/deploy/request"
 	"ferry/internal/flake"
 	"ferry/internal/hostapi"
 	"ferry/internal/manage"
@@ -82,7 +83,7 @@ listed. The exit code is that of the deployment.`,
 // deploymentID is what deployments are called.
 var deploymentID = regexp.MustCompile(`^[0-9]{8}T[0-9]{6}-[0-9a-z]{1,32}$`)
 
-func attachRequest(cmd *cobra.Command, args []string) (req deploy.AttachRequest, err error) {
+func attachRequest(cmd *cobra.Command, args []string) (req request.Attach, err error) {
 	for _, word := range args {
 		switch {
 		case deploymentID.MatchString(word) && req.ID == "":
@@ -99,7 +100,7 @@ func attachRequest(cmd *cobra.Command, args []string) (req deploy.AttachRequest,
 }
 
 // attach asks the host that is named, or the VM's, or all of the flake.
-func attach(ctx context.Context, a *console.Console, req deploy.AttachRequest, o *attachOptions) error {
+func attach(ctx context.Context, a *console.Console, req request.Attach, o *attachOptions) error {
 	return a.WithManager(ctx, &o.place, func(m *manage.Manager) error {
 		places, err := o.places(ctx, m, req.Name)
 		if err != nil {
@@ -138,7 +139,7 @@ func (o *attachOptions) places(ctx context.Context, m *manage.Manager, vm microv
 		places = append(places, manage.Place{Name: name, Address: h.Address, Sudo: h.Sudo || o.place.HostSudo})
 	}
 	if len(places) == 0 {
-		return nil, &deploy.UsageError{Message: "the host is not known", Next: "name it: --host root@server"}
+		return nil, &request.UsageError{Message: "the host is not known", Next: "name it: --host root@server"}
 	}
 	return places, nil
 }

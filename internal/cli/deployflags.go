@@ -14,6 +14,7 @@ import (
 	"ferry/internal/cli/terminal"
 	"ferry/internal/cmdline"
 	"ferry/internal/deploy"
+	"ferry/internal/deploy/request"
 	"ferry/internal/flake"
 	"ferry/internal/hostapi"
 	"ferry/internal/microvm"
@@ -115,8 +116,8 @@ func parsePositionals(cmd *cobra.Command, args []string, maxAddresses int, allow
 }
 
 // request checks the options and makes a request of them.
-func (o *deployOptions) request(p positionals) (deploy.Request, error) {
-	req := deploy.Request{
+func (o *deployOptions) request(p positionals) (request.Deploy, error) {
+	req := request.Deploy{
 		Attribute: p.name, Action: p.action,
 		HostSudo: o.hostSudo || o.bothSudo, TargetSudo: o.targetSudo || o.bothSudo,
 		Restart: hostapi.RestartPolicy(o.restart), UpdateFlake: o.updateFlake, DryRun: o.dryRun,
@@ -148,7 +149,7 @@ func (o *deployOptions) request(p positionals) (deploy.Request, error) {
 }
 
 // runDeployment runs one deployment and prints its result.
-func runDeployment(ctx context.Context, a *console.Console, req deploy.Request, run func(*deploy.Deployer, context.Context, deploy.Request) (*deploy.Result, error)) error {
+func runDeployment(ctx context.Context, a *console.Console, req request.Deploy, run func(*deploy.Deployer, context.Context, request.Deploy) (*deploy.Result, error)) error {
 	remote.RemoveStale(ctx)
 	dir, remove, err := remote.NewSocketDir()
 	if err != nil {

@@ -22,6 +22,7 @@ import (
 	"ferry/internal/cli/updates"
 	"ferry/internal/cmdline"
 	"ferry/internal/deploy"
+	"ferry/internal/deploy/request"
 	"ferry/internal/flakeupdate"
 	"ferry/internal/helper"
 	"ferry/internal/manage"
@@ -75,7 +76,7 @@ func (e commandExit) Error() string {
 
 // exitCode maps an error to the exit code that scripts rely on.
 func exitCode(err error) int {
-	var missing *deploy.UsageError
+	var missing *request.UsageError
 	var undone *deploy.Error
 	var request *flakeupdate.UsageError
 	var busy *flakeupdate.BusyError

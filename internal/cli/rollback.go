@@ -14,6 +14,7 @@ import (
 	"ferry/internal/cli/terminal"
 	"ferry/internal/cmdline"
 	"ferry/internal/deploy"
+	"ferry/internal/deploy/request"
 	"ferry/internal/hostapi"
 	"ferry/internal/manage"
 	"ferry/internal/microvm"
@@ -77,8 +78,8 @@ terminal, and with --host local; without a terminal, the error names it.` + opti
 	return cmd
 }
 
-func (o *rollbackOptions) request(cmd *cobra.Command, n microvm.Name) (deploy.RollbackRequest, error) {
-	req := deploy.RollbackRequest{
+func (o *rollbackOptions) request(cmd *cobra.Command, n microvm.Name) (request.Rollback, error) {
+	req := request.Rollback{
 		Name: n, TargetSudo: o.targetSudo, To: o.to, Restart: hostapi.RestartPolicy(o.restart), DryRun: o.dryRun,
 		Confirm: o.confirm.Confirm(), Wait: o.wait, Settle: o.settle, NoGuest: o.noGuest,
 	}
@@ -98,7 +99,7 @@ func (o *rollbackOptions) request(cmd *cobra.Command, n microvm.Name) (deploy.Ro
 	return req, nil
 }
 
-func rollback(ctx context.Context, a *console.Console, req deploy.RollbackRequest, o *rollbackOptions) error {
+func rollback(ctx context.Context, a *console.Console, req request.Rollback, o *rollbackOptions) error {
 	return a.WithManager(ctx, &o.place, func(m *manage.Manager) error {
 		place, err := m.PlaceOf(ctx, req.Name, o.place.Host, o.place.HostSudo)
 		if err != nil {

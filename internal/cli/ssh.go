@@ -11,7 +11,7 @@ import (
 	"ferry/internal/cli/option"
 	"ferry/internal/cli/terminal"
 	"ferry/internal/cmdline"
-	"ferry/internal/deploy"
+	"ferry/internal/deploy/request"
 	"ferry/internal/manage"
 	"ferry/internal/microvm"
 	"ferry/internal/remote"
@@ -147,7 +147,7 @@ func findGuest(ctx context.Context, a *console.Console, n microvm.Name, o *sshOp
 			return err
 		}
 		if address == nil {
-			return &deploy.UsageError{
+			return &request.UsageError{
 				Message: "the address of the system inside " + string(n) + " is not known: the flake does not say it, and no deployment on " + h.String() + " knew it",
 				Next:    "name it with --target, or set ferry.vms." + n.Attribute() + ".target in the flake",
 			}
@@ -171,7 +171,7 @@ func mayLogIn(ctx context.Context, a *console.Console, place manage.Place, n mic
 	if err != nil || yes {
 		return err
 	}
-	return &deploy.UsageError{
+	return &request.UsageError{
 		Message: fmt.Sprintf("the address of the system inside %s is not known here: %s has recorded %s, which is not used unless you say so", n, place, address),
 		Next:    fmt.Sprintf("if that is right: --target %s, or set ferry.vms.%s.target in the flake", address, n),
 	}

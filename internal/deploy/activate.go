@@ -92,7 +92,7 @@ func (r *run) liveSwitch(p progress, sw guest.Switch) live.Switch {
 	sw.By = Operator()
 	return live.Switch{
 		VM: p.to.Name, Door: r.door(p.to), Conn: p.guest.Conn, Before: p.guest.Facts,
-		What: sw, Terms: p.to.Confirm.terms(), Host: liveHost{r, p}, Report: r.say, Attached: p.attached != nil,
+		What: sw, Terms: p.to.Confirm.Terms(), Host: liveHost{r, p}, Report: r.say, Attached: p.attached != nil,
 	}
 }
 

@@ -75,7 +75,7 @@ func commitRestart(ctx context.Context, r *run, p progress) (progress, error) {
 	}
 	c := hostapi.CommitRequest{
 		Install: p.plan.Install, Activation: p.plan.Activation,
-		Confirm: p.to.Confirm.forHost(p.to.Confirm.bootTime(), p.asksGuest()),
+		Confirm: p.to.Confirm.ForHost(p.to.Confirm.BootTime(), p.asksGuest()),
 	}
 	p = r.remember(p, p.complete(c))
 	p, err := r.committed(ctx, p, c)
@@ -89,7 +89,7 @@ func commitRestart(ctx context.Context, r *run, p progress) (progress, error) {
 func (p progress) liveCommit() hostapi.CommitRequest {
 	return p.complete(hostapi.CommitRequest{
 		Install: p.plan.Install, Activation: hostapi.ActivateLive, GuestSystem: p.plan.System,
-		Confirm: p.to.Confirm.forHost(cmp.Or(p.to.Confirm.Timeout, live.Within), p.asksGuest()),
+		Confirm: p.to.Confirm.ForHost(cmp.Or(p.to.Confirm.Timeout, live.Within), p.asksGuest()),
 	})
 }
 
@@ -126,7 +126,7 @@ func lookInside(ctx context.Context, r *run, p progress) (progress, error) {
 		r.say.Step("waiting for %s to boot", p.to.Target)
 		c := p.to.Confirm
 		boot, err := restart.Booting{
-			Door: r.door(p.to), System: p.plan.System, Before: p.before, Within: c.bootTime(),
+			Door: r.door(p.to), System: p.plan.System, Before: p.before, Within: c.BootTime(),
 			AcceptFailedUnits: c.AcceptFailedUnits, Command: c.Command,
 		}.Await(ctx)
 		if err != nil {

@@ -5,11 +5,12 @@ import (
 	"errors"
 	"fmt"
 
+	"ferry/internal/deploy/request"
 	"ferry/internal/hostapi"
 )
 
 // Switch brings the running guest to a system that its host has built already.
-func (d *Deployer) Switch(ctx context.Context, req Request) (*Result, error) {
+func (d *Deployer) Switch(ctx context.Context, req request.Deploy) (*Result, error) {
 	return d.carryOut(ctx, req, installed{evaluated{req}}, nil)
 }
 
@@ -30,7 +31,7 @@ func (w installed) resolve(ctx context.Context, r *run, p progress) (progress, e
 			fmt.Sprintf("ferry rebuild %s restarts it instead", p.to.Attribute))
 	}
 	if p.to.Target == nil {
-		return p, &UsageError{
+		return p, &request.UsageError{
 			Message: fmt.Sprintf("the target of %s is not known", p.to.Attribute),
 			Next:    fmt.Sprintf("name it (ferry switch %s root@target) or set ferry.vms.%s.target in the flake", p.to.Attribute, p.to.Attribute.Attribute()),
 		}

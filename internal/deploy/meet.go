@@ -121,7 +121,7 @@ func (p progress) boots() (since, left time.Duration) {
 	if now.IsZero() {
 		now = time.Now()
 	}
-	age, limit := now.Sub(unit.Since), p.to.Confirm.bootTime()
+	age, limit := now.Sub(unit.Since), p.to.Confirm.BootTime()
 	if !unit.Up() || unit.Since.IsZero() || age < 0 || age >= limit {
 		return 0, 0
 	}

@@ -8,6 +8,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"ferry/internal/deploy/request"
 	"ferry/internal/deploy/target"
 	"ferry/internal/hostapi"
 	"ferry/internal/remote"
@@ -44,7 +45,7 @@ func TestUnchangedIsObserved(t *testing.T) {
 	for _, c := range []struct {
 		name     string
 		world    func(*world)
-		request  func(*Request)
+		request  func(*request.Deploy)
 		observed Observed
 		why      string // part of the reason; empty: none is given
 		dials    int    // of the guest
@@ -60,9 +61,9 @@ func TestUnchangedIsObserved(t *testing.T) {
 		{"the VM is stopped", all(stopped, hours), nil, "", "", 1, time.Second},
 		{"somebody else is at work", all(locked, runsStranger), nil, ObservedHost, "another deployment is at work", 1, time.Second},
 		{"no sshd inside", all(plans(nothing), noSSH, runsStranger), nil, ObservedHost, "", 0, time.Second},
-		{"--no-guest", all(plans(nothing), runsStranger), func(r *Request) { r.NoGuest = true }, ObservedHost, "", 0, time.Second},
-		{"install", all(plans(nothing), runsStranger), func(r *Request) { r.Action = hostapi.ActionBoot }, "", "", 0, time.Second},
-		{"evaluated on the host", plans(nothing), func(r *Request) { r.Building.EvalOnHost = true }, ObservedGuest, "", 1, time.Second},
+		{"--no-guest", all(plans(nothing), runsStranger), func(r *request.Deploy) { r.NoGuest = true }, ObservedHost, "", 0, time.Second},
+		{"install", all(plans(nothing), runsStranger), func(r *request.Deploy) { r.Action = hostapi.ActionBoot }, "", "", 0, time.Second},
+		{"evaluated on the host", plans(nothing), func(r *request.Deploy) { r.Building.EvalOnHost = true }, ObservedGuest, "", 1, time.Second},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			var took time.Duration
@@ -131,7 +132,7 @@ func TestGuestThatRunsSomethingElseIsAChange(t *testing.T) {
 		w.answers["probe"] = []any{facts(func(f *hostapi.Facts) { only(f.Plan) })}
 		runsStranger(w)
 	}
-	dry := func(r *Request) { r.DryRun = true }
+	dry := func(r *request.Deploy) { r.DryRun = true }
 	rolls := all(rollsBackTo(true), func(w *world) {
 		w.answers["plan"] = []any{plan(nothing), plan(func(p *hostapi.Plan) { p.Install = false })}
 		runsStranger(w)
@@ -146,8 +147,8 @@ func TestGuestThatRunsSomethingElseIsAChange(t *testing.T) {
 		{scenario{"by a restart", restart, rebuild(nil)}, OutcomeRestarted, hostapi.ActivateRestart},
 		{scenario{"by a restart, dry run", restart, rebuild(dry)}, OutcomeDryRun, hostapi.ActivateRestart},
 		{scenario{"found after the build", later, rebuild(nil)}, OutcomeSwitched, hostapi.ActivateLive},
-		{scenario{"evaluated on the host", live, rebuild(func(r *Request) { r.Building.EvalOnHost = true })}, OutcomeSwitched, hostapi.ActivateLive},
-		{scenario{"rollback", rolls, goingBack(func(r *RollbackRequest) { r.Target, r.To = &web, 3 })}, OutcomeSwitched, hostapi.ActivateLive},
+		{scenario{"evaluated on the host", live, rebuild(func(r *request.Deploy) { r.Building.EvalOnHost = true })}, OutcomeSwitched, hostapi.ActivateLive},
+		{scenario{"rollback", rolls, goingBack(func(r *request.Rollback) { r.Target, r.To = &web, 3 })}, OutcomeSwitched, hostapi.ActivateLive},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			w, r, err := play(t, c.scenario, t.TempDir(), fault{})
@@ -177,7 +178,7 @@ func TestWrongTargetIsFoundFirst(t *testing.T) {
 	typo := "ssh: Could not resolve hostname wbe: Name or service not known"
 	for name, c := range map[string]struct {
 		world   func(*world)
-		request func(*Request)
+		request func(*request.Deploy)
 		refused string // part of the message; empty: it is not refused
 		warned  string
 	}{
@@ -191,15 +192,15 @@ func TestWrongTargetIsFoundFirst(t *testing.T) {
 		"down, another key":               {all(down, shut(remote.ChangedHostKey, "no", false)), nil, "its host key is not the known one", ""},
 		"down, no such name":              {all(down, shut(remote.Unreachable, typo, false)), nil, "the name of the target cannot be resolved", ""},
 		"down, ssh is set up wrongly":     {all(down, shut(remote.BadConfig, "no", false)), nil, "ssh refuses its configuration", ""},
-		"down, answers, --no-guest":       {down, func(r *Request) { r.NoGuest = true }, "", ""},
-		"down, answers, dry run":          {down, func(r *Request) { r.DryRun = true }, `a machine answers at root@web`, ""},
-		"down, answers, evaluated there":  {down, func(r *Request) { r.Building.EvalOnHost = true }, `a machine answers at root@web`, ""},
+		"down, answers, --no-guest":       {down, func(r *request.Deploy) { r.NoGuest = true }, "", ""},
+		"down, answers, dry run":          {down, func(r *request.Deploy) { r.DryRun = true }, `a machine answers at root@web`, ""},
+		"down, answers, evaluated there":  {down, func(r *request.Deploy) { r.Building.EvalOnHost = true }, `a machine answers at root@web`, ""},
 		"failed, another machine answers": {all(up, probes(func(f *hostapi.Facts) { restarts(f.Plan); f.VM.Unit.ActiveState = "failed" })), nil, "does not run on root@host1, but a machine answers", ""},
 		"on its way":                      {all(up, probes(func(f *hostapi.Facts) { restarts(f.Plan); f.VM.Unit.ActiveState = "activating" })), nil, "", ""},
 
 		"up":                               {up, nil, "", ""},
 		"up, another machine":              {all(up, says("hostname=db\ncurrent="+string(strSys)+"\n")), nil, `calls itself "db", but web is configured as "web"`, ""},
-		"up, another machine, dry run":     {all(up, says("hostname=db\ncurrent="+string(strSys)+"\n")), func(r *Request) { r.DryRun = true }, `calls itself "db"`, ""},
+		"up, another machine, dry run":     {all(up, says("hostname=db\ncurrent="+string(strSys)+"\n")), func(r *request.Deploy) { r.DryRun = true }, `calls itself "db"`, ""},
 		"up, renamed":                      {all(up, says("hostname=former\n")), nil, "", ""},
 		"up, switched by hand":             {all(up, runsStranger), nil, "", ""},
 		"up, its namesake on another host": {all(up, runsStranger, says("store=no\n")), nil, "does not see the /nix/store of root@host1", ""},
@@ -209,7 +210,7 @@ func TestWrongTargetIsFoundFirst(t *testing.T) {
 		"up, an unknown key":               {all(up, shut(remote.UnknownHostKey, "no", false)), nil, "its host key is not known yet", ""},
 		"up, a key that one accepts":       {all(up, shut(remote.UnknownHostKey, "no", true)), nil, "", ""},
 		"up, out of reach":                 {all(up, shut(remote.Unreachable, "Connection refused", false)), nil, "", "the restart is undone unless it does afterwards"},
-		"up, out of reach, never undone":   {all(up, shut(remote.Unreachable, "Connection refused", false)), func(r *Request) { r.Confirm.NoRollback = true }, "", "counts as failed unless"},
+		"up, out of reach, never undone":   {all(up, shut(remote.Unreachable, "Connection refused", false)), func(r *request.Deploy) { r.Confirm.NoRollback = true }, "", "counts as failed unless"},
 		"up, login refused":                {all(up, shut(remote.AuthFailed, "Permission denied (publickey)", false)), nil, "", "login refused"},
 		"up, with a password":              {all(up, shut(remote.AuthFailed, "Permission denied (publickey,password)", true)), nil, "", ""},
 	} {
@@ -240,10 +241,10 @@ func TestWrongTargetIsFoundFirst(t *testing.T) {
 // The policies that restart a guest which can't be reached find a wrong target, too.
 func TestUpdateToAWrongTarget(t *testing.T) {
 	typo := shut(remote.Unreachable, "ssh: Could not resolve hostname wbe", false)
-	named := func(r *UpdateRequest) { r.Target = &web }
+	named := func(r *request.Update) { r.Target = &web }
 	for name, s := range map[string]scenario{
 		"update":   {"", all(plans(nil, restarts), typo), updates(named)},
-		"rollback": {"", all(rollsBackTo(false), plans(nil, restarts), typo), goingBack(func(r *RollbackRequest) { r.Target = &web })},
+		"rollback": {"", all(rollsBackTo(false), plans(nil, restarts), typo), goingBack(func(r *request.Rollback) { r.Target = &web })},
 	} {
 		w, r, err := play(t, s, t.TempDir(), fault{})
 		if err == nil || !strings.Contains(err.Error(), "cannot be resolved") || w.did("commit") || w.did("prepare") {

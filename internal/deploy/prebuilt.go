@@ -8,6 +8,7 @@ import (
 	"os"
 	"slices"
 
+	"ferry/internal/deploy/request"
 	"ferry/internal/deploy/transfer"
 	"ferry/internal/flake"
 	"ferry/internal/hostapi"
@@ -20,14 +21,14 @@ import (
 // where possible, else by a restart, with the same undo behind it. Where the
 // guest can't be reached, --restart decides. Nothing is evaluated here unless
 // the VM's `flake` file is the source.
-func (d *Deployer) Update(ctx context.Context, req UpdateRequest) (*Result, error) {
-	return d.carryOut(ctx, req.request(), prebuilt{req: req}, req.Conn)
+func (d *Deployer) Update(ctx context.Context, req request.Update) (*Result, error) {
+	return d.carryOut(ctx, req.Request(), prebuilt{req: req}, req.Conn)
 }
 
 // prebuilt is a runner that others have chosen: one that is in a cache, or what
 // the flake yields that the VM's `flake` file names.
 type prebuilt struct {
-	req   UpdateRequest
+	req   request.Update
 	found update.Found
 }
 
@@ -49,12 +50,12 @@ func (w prebuilt) find(ctx context.Context, r *run, p progress) (progress, error
 			fmt.Sprintf("there is no VM %s on %s", p.to.Name, p.to.Host),
 			fmt.Sprintf("ferry rebuild %s makes it, ferry list shows those there are", p.to.Name))
 	}
-	if p.to, err = p.to.withRecorded(p.facts.Target, p.facts.TargetSudo); err != nil {
+	if p.to, err = p.to.WithRecorded(p.facts.Target, p.facts.TargetSudo); err != nil {
 		return p, err
 	}
 	// A timer may well lack the key for the guest, whoever named its address.
 	p.to.Recorded = p.to.Recorded || w.req.Unattended
-	p.intent = p.to.intent()
+	p.intent = p.to.Intent()
 	if p, err = w.choose(ctx, r, p); err != nil || p.done {
 		return p, err
 	}
@@ -184,7 +185,7 @@ func (w prebuilt) obtain(ctx context.Context, r *run, p progress) (progress, err
 	f := w.req.Fetch
 	return p, r.way().Obtain(ctx, transfer.Fetch{
 		VM: p.to.Name, Runner: p.runner, Cache: f.Cache, Stall: f.Stall, Limit: f.Limit,
-		OnlyRelay: f.Relay == RelayAlways, NeverRelay: f.Relay == RelayNever,
+		OnlyRelay: f.Relay == request.RelayAlways, NeverRelay: f.Relay == request.RelayNever,
 	})
 }
 
@@ -222,7 +223,7 @@ func (w prebuilt) plan(ctx context.Context, r *run, p progress) (progress, error
 	// the user names the address.
 	switch {
 	case p.guest == nil && p.to.Recorded:
-		p.to = p.to.withoutTarget()
+		p.to = p.to.WithoutTarget()
 	case p.record.SSH == nil && p.to.Target != nil:
 		ssh := true
 		p.record.SSH = &ssh

@@ -7,6 +7,7 @@ import (
 
 	"ferry/internal/deploy/hostlink"
 	"ferry/internal/deploy/live"
+	"ferry/internal/deploy/request"
 	"ferry/internal/deploy/restart"
 	"ferry/internal/deploy/target"
 	"ferry/internal/deploy/transfer"
@@ -70,7 +71,7 @@ type run struct {
 
 // progress is what is known of a deployment between two steps.
 type progress struct {
-	to     Resolved
+	to     request.Resolved
 	wanted wanted
 	// record, flake and revision are of the configuration, as far as anybody has
 	// evaluated it.
@@ -114,15 +115,15 @@ type standing struct {
 }
 
 // carryOut goes through the steps of one deployment.
-func (d *Deployer) carryOut(ctx context.Context, req Request, w wanted, shared remote.Conn) (*Result, error) {
+func (d *Deployer) carryOut(ctx context.Context, req request.Deploy, w wanted, shared remote.Conn) (*Result, error) {
 	r, p := d.begin(req, w)
 	return r.through(ctx, steps, p, shared)
 }
 
-func (d *Deployer) begin(req Request, w wanted) (*run, progress) {
+func (d *Deployer) begin(req request.Deploy, w wanted) (*run, progress) {
 	r := &run{Deployer: d, id: newID(), began: time.Now().UTC()}
-	p := progress{to: resolve(req, flake.Fleet{}), wanted: w, standing: standing{text: hostlink.NothingChanged}}
-	p.intent = p.to.intent()
+	p := progress{to: request.Resolve(req, flake.Fleet{}), wanted: w, standing: standing{text: hostlink.NothingChanged}}
+	p.intent = p.to.Intent()
 	r.say = &voice{to: d.Report, vm: p.to.Name}
 	p.result = Result{VM: p.to.Name, Deployment: r.id, Action: req.Action}
 	return r, p
@@ -201,7 +202,7 @@ func (r *run) forget(p progress) {
 
 // connect logs in to the host and starts the helper. The guest is asked meanwhile.
 func connect(ctx context.Context, r *run, p progress) (progress, error) {
-	if err := p.to.needHost(); err != nil {
+	if err := p.to.NeedHost(); err != nil {
 		return p, err
 	}
 	p.result.Host = p.to.Host.String()

@@ -70,6 +70,7 @@ var rooms = []string{
 	"internal/doctor/visit",
 	"internal/doctor",
 	"internal/deploy",
+	"internal/deploy/request",
 	"internal/deploy/hostlink",
 	"internal/deploy/restart",
 	"internal/deploy/target",

@@ -7,7 +7,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"ferry/internal/cmdline"
-	"ferry/internal/deploy"
+	"ferry/internal/deploy/request"
 	"ferry/internal/microvm"
 )
 
@@ -42,8 +42,8 @@ func (o *Build) AddFlags(cmd *cobra.Command) {
 }
 
 // Building is what the options say, checked.
-func (o *Build) Building() (deploy.Building, error) {
-	b := deploy.Building{NoSubstitute: o.noSubstitute || !o.substitute, EvalOnHost: o.evalOn == "host"}
+func (o *Build) Building() (request.Building, error) {
+	b := request.Building{NoSubstitute: o.noSubstitute || !o.substitute, EvalOnHost: o.evalOn == "host"}
 	if o.evalOn != "" && !slices.Contains(evalPlaces(), o.evalOn) {
 		return b, &cmdline.UsageError{Err: fmt.Errorf("unknown --eval-on=%.40q", o.evalOn), Next: "one of operator, host"}
 	}

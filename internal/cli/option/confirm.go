@@ -6,7 +6,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"ferry/internal/cmdline"
-	"ferry/internal/deploy"
+	"ferry/internal/deploy/request"
 	"ferry/internal/health"
 )
 
@@ -56,8 +56,8 @@ func (o *Confirm) AddSecretFlags(fs *pflag.FlagSet) {
 }
 
 // Confirm is what the options say; what they leave open is empty.
-func (o *Confirm) Confirm() deploy.Confirm {
-	return deploy.Confirm{
+func (o *Confirm) Confirm() request.Confirm {
+	return request.Confirm{
 		NoRollback: o.NoRollback, AcceptFailedUnits: o.acceptFailedUnits,
 		Timeout: o.timeout, ActivationLimit: o.activationLimit,
 		Checks: o.checks, Command: o.command,

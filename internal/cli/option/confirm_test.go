@@ -9,12 +9,12 @@ import (
 	"github.com/spf13/cobra"
 
 	"ferry/internal/cmdline"
-	"ferry/internal/deploy"
+	"ferry/internal/deploy/request"
 	"ferry/internal/health"
 )
 
 // parsed is a command that only has the options.
-func parsed(args ...string) (deploy.Confirm, time.Duration, error) {
+func parsed(args ...string) (request.Confirm, time.Duration, error) {
 	var o Confirm
 	var wait time.Duration
 	cmd := &cobra.Command{Use: "x", RunE: func(*cobra.Command, []string) error { return nil }, SilenceErrors: true, SilenceUsage: true}
@@ -31,7 +31,7 @@ func TestConfirmOptions(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := deploy.Confirm{
+	want := request.Confirm{
 		NoRollback: true, AcceptFailedUnits: true, Timeout: 90 * time.Second, ActivationLimit: 90 * time.Minute,
 		Checks:  health.Checks{TCP: []string{"10.0.0.5:443", "[fd00::5]:80"}, HTTP: []string{"http://10.0.0.5/a,b"}},
 		Command: "systemctl is-active a, b",
@@ -39,7 +39,7 @@ func TestConfirmOptions(t *testing.T) {
 	if diff := cmp.Diff(want, got); diff != "" || wait != 30*time.Minute {
 		t.Errorf("waits %s; %s", wait, diff)
 	}
-	if got, wait, err := parsed(); err != nil || wait != 0 || cmp.Diff(deploy.Confirm{}, got) != "" {
+	if got, wait, err := parsed(); err != nil || wait != 0 || cmp.Diff(request.Confirm{}, got) != "" {
 		t.Errorf("without options: %+v, %s, %v", got, wait, err)
 	}
 	if _, wait, err := parsed("--wait=45s"); err != nil || wait != 45*time.Second {

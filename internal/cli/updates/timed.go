@@ -4,7 +4,7 @@ import (
 	"time"
 
 	"ferry/internal/cli/option"
-	"ferry/internal/deploy"
+	"ferry/internal/deploy/request"
 	"ferry/internal/flakeupdate"
 	"ferry/internal/microvm"
 	"ferry/internal/timers"
@@ -23,7 +23,7 @@ func timedUpdate(u *timers.Update) (*updateOptions, []microvm.Name, error) {
 			allowRedirect: u.AllowRedirect, allowHTTP: u.TakesHTTP(), netrc: u.Netrc,
 		},
 		allowOlder: u.AllowOlder,
-		cache:      u.Cache, relay: string(deploy.RelayNever), restart: u.Restart, wait: timedWait,
+		cache:      u.Cache, relay: string(request.RelayNever), restart: u.Restart, wait: timedWait,
 		confirm: option.Confirm{NoRollback: u.NoRollback}, unattended: true, targetOf: u.TargetOf,
 	}
 	names, err := o.names("ferry host timer update HOST [NAME…]", u.VMs)

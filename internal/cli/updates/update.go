@@ -15,6 +15,7 @@ import (
 	"ferry/internal/cli/option"
 	"ferry/internal/cmdline"
 	"ferry/internal/deploy"
+	"ferry/internal/deploy/request"
 	"ferry/internal/fetch"
 	"ferry/internal/flake"
 	"ferry/internal/health"
@@ -105,7 +106,7 @@ that is older than the installed one of the same job needs --allow-older.` + opt
 	o.source.addFlags(cmd)
 	addAllowOlder(fs, &o.allowOlder)
 	fs.StringVar(&o.cache, "cache", "", "the binary cache that has the builds (default: the host's own substituters)")
-	fs.StringVar(&o.relay, "relay", string(deploy.RelayAuto), "copy through this machine: auto (where the host can't reach the cache), always, never")
+	fs.StringVar(&o.relay, "relay", string(request.RelayAuto), "copy through this machine: auto (where the host can't reach the cache), always, never")
 	most := health.MaxTimeout
 	fs.Var(&cmdline.Duration{To: &o.stall, Most: most}, "stall-timeout", "how long a download may stall (default: 1m)")
 	fs.Var(&cmdline.Duration{To: &o.limit, Most: most}, "fetch-limit", "how long the download for a VM may take (default: 6h)")
@@ -220,9 +221,9 @@ func (o *updateOptions) names(usage string, args []string) ([]microvm.Name, erro
 		return wrong("the flake's ferry.vms.NAME.target serves more", "--target is for one VM")
 	case o.restart != "" && !slices.Contains(option.RestartPolicies(), o.restart):
 		return wrong("one of "+strings.Join(option.RestartPolicies(), ", "), "unknown --restart=%.40q", o.restart)
-	case !slices.Contains([]deploy.Relay{deploy.RelayAuto, deploy.RelayAlways, deploy.RelayNever}, deploy.Relay(o.relay)):
+	case !slices.Contains([]request.Relay{request.RelayAuto, request.RelayAlways, request.RelayNever}, request.Relay(o.relay)):
 		return wrong("one of auto, always, never", "unknown --relay=%.40q", o.relay)
-	case o.relay == string(deploy.RelayAlways) && o.cache == "":
+	case o.relay == string(request.RelayAlways) && o.cache == "":
 		return wrong("name the cache that this machine is to copy from", "--relay=always needs --cache")
 	case o.source.fromFlake && o.cache != "":
 		return wrong("leave one of them out", "--cache is for builds of others, --from-flake builds itself")
@@ -239,10 +240,10 @@ func (o *updateOptions) names(usage string, args []string) ([]microvm.Name, erro
 }
 
 // request is the update of one VM, but for its host.
-func (o *updateOptions) request(n microvm.Name) (deploy.UpdateRequest, error) {
-	req := deploy.UpdateRequest{
+func (o *updateOptions) request(n microvm.Name) (request.Update, error) {
+	req := request.Update{
 		Name: n, TargetSudo: o.targetSudo, AllVMs: o.all, Unattended: o.unattended, AllowOlder: o.allowOlder,
-		Fetch:   deploy.Fetch{Cache: o.cache, Relay: deploy.Relay(o.relay), Stall: o.stall, Limit: o.limit},
+		Fetch:   request.Fetch{Cache: o.cache, Relay: request.Relay(o.relay), Stall: o.stall, Limit: o.limit},
 		Restart: hostapi.RestartPolicy(o.restart), DryRun: o.dryRun, Confirm: o.confirm.Confirm(), Wait: o.wait,
 		Settle: o.settle, NoGuest: o.noGuest,
 	}

@@ -1,4 +1,4 @@
-package deploy
+package request
 
 import (
 	"cmp"
@@ -38,8 +38,8 @@ type Resolved struct {
 	NoGuest bool
 }
 
-// resolve fills in what the user left open from the flake's `ferry` output.
-func resolve(req Request, f flake.Fleet) Resolved {
+// Resolve fills in what the user left open from the flake's `ferry` output.
+func Resolve(req Deploy, f flake.Fleet) Resolved {
 	vm := f.VMs[req.Attribute]
 	r := Resolved{
 		Attribute: req.Attribute, Name: cmp.Or(req.Name, req.Attribute), Source: req.Source,
@@ -63,27 +63,27 @@ func resolve(req Request, f flake.Fleet) Resolved {
 	return r
 }
 
-// withoutTarget is for a guest that nobody can log in to.
-func (r Resolved) withoutTarget() Resolved {
+// WithoutTarget is for a guest that nobody can log in to.
+func (r Resolved) WithoutTarget() Resolved {
 	r.Target = nil
 	return r
 }
 
-// named is the same for a VM whose name is learned later.
-func (r Resolved) named(n microvm.Name, a hostapi.Action) Resolved {
+// Named is the same for a VM whose name is learned later.
+func (r Resolved) Named(n microvm.Name, a hostapi.Action) Resolved {
 	r.Attribute, r.Name, r.Action = n, n, a
 	return r
 }
 
-// intent is what the host is told of it.
-func (r Resolved) intent() hostapi.Intent {
+// Intent is what the host is told of it.
+func (r Resolved) Intent() hostapi.Intent {
 	return hostapi.Intent{
 		Action: r.Action, Restart: r.Restart, TargetKnown: r.Target != nil || r.Hint != nil, UpdateFlake: r.UpdateFlake,
 	}
 }
 
-// needHost fails where the host is not known.
-func (r Resolved) needHost() error {
+// NeedHost fails where the host is not known.
+func (r Resolved) NeedHost() error {
 	if r.Host != nil {
 		return nil
 	}
@@ -91,4 +91,27 @@ func (r Resolved) needHost() error {
 		Message: fmt.Sprintf("the host of %s is not known", r.Attribute),
 		Next:    fmt.Sprintf("name it (ferry rebuild %s root@host) or set ferry.vms.%s.host and ferry.hosts in the flake", r.Attribute, r.Attribute.Attribute()),
 	}
+}
+
+// WithRecorded takes in the target that the host has recorded, where none is known.
+// On the host itself that is the operator's own record; elsewhere it is a hint.
+func (r Resolved) WithRecorded(recorded string, sudo bool) (Resolved, error) {
+	if r.Target != nil || recorded == "" {
+		return r, nil
+	}
+	h, err := target.ParseHint(recorded, sudo)
+	if err != nil {
+		return r, fmt.Errorf("the target that %s has recorded %w", r.Host, err)
+	}
+	r.Hint = &h
+	if r.Host.Local {
+		return r.Hinted(), nil
+	}
+	return r, nil
+}
+
+// Hinted uses the hint: somebody who may say so has confirmed it.
+func (r Resolved) Hinted() Resolved {
+	r.Target, r.TargetSudo, r.Recorded, r.Hint = &r.Hint.Address, r.TargetSudo || r.Hint.Sudo, true, nil
+	return r
 }

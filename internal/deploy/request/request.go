@@ -1,4 +1,4 @@
-package deploy
+package request
 
 import (
 	"time"
@@ -10,8 +10,8 @@ import (
 	"ferry/internal/update"
 )
 
-// Request is what the user wants for one VM.
-type Request struct {
+// Deploy is what the user wants for one VM.
+type Deploy struct {
 	Attribute microvm.Name // nixosConfigurations.ATTRIBUTE
 	// Name is the VM's name on the host; empty: the attribute.
 	Name   microvm.Name
@@ -40,8 +40,8 @@ type Building struct {
 	EvalOnHost bool
 }
 
-// RollbackRequest is what the user wants to go back to.
-type RollbackRequest struct {
+// Rollback is what the user wants to go back to.
+type Rollback struct {
 	Name     microvm.Name
 	Host     microvm.Address
 	HostSudo bool
@@ -58,17 +58,18 @@ type RollbackRequest struct {
 	NoGuest    bool // see Resolved
 }
 
-func (r RollbackRequest) request() Request {
-	return Request{
+// Request is the same as any other deployment's.
+func (r Rollback) Request() Deploy {
+	return Deploy{
 		Attribute: r.Name, Host: &r.Host, HostSudo: r.HostSudo, Target: r.Target, TargetSudo: r.TargetSudo,
 		Action: hostapi.ActionSwitch, Restart: r.Restart, DryRun: r.DryRun, Confirm: r.Confirm, Wait: r.Wait,
 		Settle: r.Settle, NoGuest: r.NoGuest,
 	}
 }
 
-// UpdateRequest is what the user wants of a VM whose runner others have chosen:
+// Update is what the user wants of a VM whose runner others have chosen:
 // CI, or whoever moves the flake that the VM's `flake` file names.
-type UpdateRequest struct {
+type Update struct {
 	Name     microvm.Name
 	Host     microvm.Address
 	HostSudo bool
@@ -98,8 +99,9 @@ type UpdateRequest struct {
 	NoGuest bool // see Resolved
 }
 
-func (r UpdateRequest) request() Request {
-	return Request{
+// Request is the same as any other deployment's.
+func (r Update) Request() Deploy {
+	return Deploy{
 		Attribute: r.Name, Host: &r.Host, HostSudo: r.HostSudo, Target: r.Target, TargetSudo: r.TargetSudo,
 		Action: hostapi.ActionSwitch, Restart: r.Restart, DryRun: r.DryRun, Confirm: r.Confirm, Wait: r.Wait,
 		Settle: r.Settle, NoGuest: r.NoGuest,
@@ -126,8 +128,8 @@ const (
 	RelayNever  Relay = "never"
 )
 
-// AttachRequest names a deployment that was left, and where.
-type AttachRequest struct {
+// Attach names a deployment that was left, and where.
+type Attach struct {
 	Host     microvm.Address
 	HostSudo bool
 	ID       string       // empty: the only one that has not ended

@@ -1,7 +1,8 @@
-package deploy
+package request
 
 import (
 	"cmp"
+	"slices"
 	"time"
 
 	"ferry/internal/deploy/live"
@@ -32,21 +33,21 @@ type Confirm struct {
 	Command string
 }
 
-// bootTime is how long a guest may take to boot and be well.
-func (c Confirm) bootTime() time.Duration { return cmp.Or(c.Timeout, restart.Within) }
+// BootTime is how long a guest may take to boot and be well.
+func (c Confirm) BootTime() time.Duration { return cmp.Or(c.Timeout, restart.Within) }
 
-// terms are those of a live switch.
-func (c Confirm) terms() live.Terms {
+// Terms are those of a live switch.
+func (c Confirm) Terms() live.Terms {
 	return live.Terms{
 		Within: cmp.Or(c.Timeout, live.Within), ActivationLimit: c.ActivationLimit,
 		NoRollback: c.NoRollback, AcceptFailedUnits: c.AcceptFailedUnits, Command: c.Command,
 	}
 }
 
-// forHost is what the host has to see after it has started the unit, or would
+// ForHost is what the host has to see after it has started the unit, or would
 // where the operator does not come back. await: the operator looks into the
 // guest.
-func (c Confirm) forHost(within time.Duration, await bool) hostapi.Confirmation {
+func (c Confirm) ForHost(within time.Duration, await bool) hostapi.Confirmation {
 	return hostapi.Confirmation{
 		NoRollback: c.NoRollback, Checks: c.Checks, Await: await, Seconds: int(within.Seconds()),
 		AcceptFailedUnits: c.AcceptFailedUnits, Withheld: c.commandName(),
@@ -72,4 +73,20 @@ func (c Confirm) Or(h *flake.Health) Confirm {
 	c.Command = cmp.Or(c.Command, h.Command)
 	c.Timeout = cmp.Or(c.Timeout, h.Timeout)
 	return c
+}
+
+// Regain takes from other what is withheld, and returns what is still missing.
+func (c Confirm) Regain(other Confirm, withheld []string) (_ Confirm, left []string) {
+	found := other.Checks.Named(withheld)
+	c.Checks = c.Checks.And(found)
+	have := found.Names()
+	if c.Command = cmp.Or(c.Command, other.Command); c.Command != "" {
+		have = append(have, health.Command)
+	}
+	for _, name := range withheld {
+		if !slices.Contains(have, name) {
+			left = append(left, name)
+		}
+	}
+	return c, left
 }
