@@ -73,7 +73,7 @@ func (m *Manager) Fleet(ctx context.Context) (flake.Fleet, error) {
 // Place finds the host that the user named: `local`, an address, or a name of
 // ferry.hosts in the flake. A single word may be both a name and an alias of
 // ssh_config: the flake's name wins. Where no flake is at hand, or it can't be
-// evaluated, the word is an address. The error is a *deploy.UsageError.
+// evaluated, the word is an address. The error is a *request.UsageError.
 func (m *Manager) Place(ctx context.Context, word string, sudo bool) (Place, error) {
 	address, err := microvm.ParseAddress(word)
 	if err != nil {
