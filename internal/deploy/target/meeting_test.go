@@ -114,3 +114,21 @@ func TestHintIsAnAddressElsewhere(t *testing.T) {
 		}
 	}
 }
+
+// A host may have recorded anything: what is taken for an address is one that ferry
+// could write itself.
+func FuzzParseHint(f *testing.F) {
+	for _, s := range []string{"root@web", "local", "root@[fd00::1]:22", "-oProxyCommand=x", "a b", ""} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, s string) {
+		h, err := ParseHint(s, false)
+		if err != nil {
+			return
+		}
+		again, err := microvm.ParseAddress(h.String())
+		if err != nil || again != h.Address || h.Address.Local {
+			t.Errorf("%q: %+v, then %+v, %v", s, h, again, err)
+		}
+	})
+}
