@@ -15,6 +15,7 @@ import (
 	"ferry/internal/cmdline"
 	"ferry/internal/deploy"
 	"ferry/internal/deploy/request"
+	"ferry/internal/deploy/result"
 	"ferry/internal/flake"
 	"ferry/internal/hostapi"
 	"ferry/internal/microvm"
@@ -149,7 +150,7 @@ func (o *deployOptions) request(p positionals) (request.Deploy, error) {
 }
 
 // runDeployment runs one deployment and prints its result.
-func runDeployment(ctx context.Context, a *console.Console, req request.Deploy, run func(*deploy.Deployer, context.Context, request.Deploy) (*deploy.Result, error)) error {
+func runDeployment(ctx context.Context, a *console.Console, req request.Deploy, run func(*deploy.Deployer, context.Context, request.Deploy) (*result.Result, error)) error {
 	remote.RemoveStale(ctx)
 	dir, remove, err := remote.NewSocketDir()
 	if err != nil {

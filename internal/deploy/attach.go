@@ -11,6 +11,7 @@ import (
 	"ferry/internal/deploy/live"
 	"ferry/internal/deploy/memory"
 	"ferry/internal/deploy/request"
+	"ferry/internal/deploy/result"
 	"ferry/internal/guest"
 	"ferry/internal/hostapi"
 	"ferry/internal/microvm"
@@ -34,7 +35,7 @@ func (e *NoDeploymentError) Hint() string { return "ferry history NAME lists the
 // is under way on the host, and makes the checks whose answer the host or the
 // guest waits for, or tells how it has ended. Nothing is built, and evaluated only
 // where the guest has to be asked and this machine did not begin the deployment.
-func (d *Deployer) Attach(ctx context.Context, req request.Attach) (*Result, error) {
+func (d *Deployer) Attach(ctx context.Context, req request.Attach) (*result.Result, error) {
 	r, p := d.begin(request.Deploy{Attribute: req.Name, Host: &req.Host, HostSudo: req.HostSudo, Action: hostapi.ActionSwitch}, nil)
 	p.attached = &attached{req: req}
 	return r.through(ctx, attachSteps, p, nil)
@@ -110,7 +111,7 @@ func takeOver(ctx context.Context, r *run, p progress) (progress, error) {
 	p.standing.kept = m != nil && m.Host == p.to.Host.String()
 	if left.Outcome != "" {
 		p.standing.ended, p.done = true, true
-		p.result.Outcome = Outcome(left.Outcome)
+		p.result.Outcome = result.Outcome(left.Outcome)
 		return p, r.host.EndedAs(&left, fmt.Errorf("deployment %s has failed", r.id))
 	}
 	if left.Phase != "" && left.Phase != hostapi.PhaseAwait {

@@ -19,6 +19,7 @@ import (
 	"ferry/internal/deploy/memory"
 	"ferry/internal/deploy/request"
 	"ferry/internal/deploy/restart"
+	"ferry/internal/deploy/result"
 	"ferry/internal/flake"
 	"ferry/internal/guest"
 	"ferry/internal/health"
@@ -276,7 +277,7 @@ func remembers(t *testing.T, how hostapi.Activation) remembered.Store {
 
 func ptr[T any](v T) *T { return &v }
 
-func (l *stage) attach(m memory.Store, e Evaluator, change func(*request.Attach)) (*Result, error) {
+func (l *stage) attach(m memory.Store, e Evaluator, change func(*request.Attach)) (*result.Result, error) {
 	l.t.Helper()
 	d := &Deployer{Report: &silent{}, Memory: m, Evaluator: e, tools: tools{dial: l.dial, open: l.open}}
 	req := request.Attach{Host: address(l.t, "root@host1"), Name: "web", Confirm: request.Confirm{Command: mine}}
@@ -518,7 +519,7 @@ func TestAttachToWhatHasEnded(t *testing.T) {
 			l, f := liar(t, ""), &flakes{}
 			l.answers["resume"] = hostapi.Resumed{Runner: leftRun, Outcome: "switched"}
 			r, err := l.attach(m, f, nil)
-			if err != nil || r.Outcome != OutcomeSwitched || f.asked != 0 || left(m) {
+			if err != nil || r.Outcome != result.OutcomeSwitched || f.asked != 0 || left(m) {
 				t.Errorf("got %+v, %v; the flake was asked %d times; remembered %v", r, err, f.asked, left(m))
 			}
 			l.wantDialled("root@host1")

@@ -9,6 +9,7 @@ import (
 
 	"ferry/internal/deploy/live"
 	"ferry/internal/deploy/restart"
+	"ferry/internal/deploy/result"
 	"ferry/internal/hostapi"
 	"ferry/internal/hostclient"
 )
@@ -28,7 +29,7 @@ func commit(ctx context.Context, r *run, p progress) (progress, error) {
 	case hostapi.ActivateRestart, hostapi.ActivateStart:
 		return commitRestart(ctx, r, p)
 	}
-	p.result.Outcome = OutcomeUnchanged
+	p.result.Outcome = result.OutcomeUnchanged
 	if p.plan.Nothing() {
 		p.result.Notes = p.startNotes()
 		return p, nil
@@ -39,7 +40,7 @@ func commit(ctx context.Context, r *run, p progress) (progress, error) {
 	}
 	p.standing.text = "installed; what runs was not touched"
 	if p.plan.Install {
-		p.result.Outcome = OutcomeInstalled
+		p.result.Outcome = result.OutcomeInstalled
 	}
 	return p, nil
 }
@@ -135,9 +136,9 @@ func lookInside(ctx context.Context, r *run, p progress) (progress, error) {
 		p.result.BootID = boot
 	}
 	p.standing.text = "installed, and its unit is up"
-	p.result.Outcome = OutcomeRestarted
+	p.result.Outcome = result.OutcomeRestarted
 	if p.plan.Activation == hostapi.ActivateStart {
-		p.result.Outcome = OutcomeStarted
+		p.result.Outcome = result.OutcomeStarted
 	}
 	return p, nil
 }

@@ -6,6 +6,7 @@ import (
 
 	"ferry/internal/deploy/live"
 	"ferry/internal/deploy/request"
+	"ferry/internal/deploy/result"
 	"ferry/internal/hostapi"
 	"ferry/internal/microvm"
 )
@@ -14,7 +15,7 @@ import (
 // runs to it as a rebuild does: live where possible, else by a restart. Unlike
 // a rebuild it restarts also where the guest can't be reached: that may be just
 // why one goes back. Nothing is evaluated or built.
-func (d *Deployer) Rollback(ctx context.Context, req request.Rollback) (*Result, error) {
+func (d *Deployer) Rollback(ctx context.Context, req request.Rollback) (*result.Result, error) {
 	return d.carryOut(ctx, req.Request(), earlier{to: req.To}, nil)
 }
 
@@ -107,7 +108,7 @@ func (w earlier) decide(ctx context.Context, r *run, p progress) (progress, erro
 	if err != nil {
 		return p, err
 	}
-	p.result.fromPlan(p.plan)
+	p.result.FromPlan(p.plan)
 	return r.lookInsideBy(ctx, p)
 }
 

@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"ferry/internal/deploy/request"
+	"ferry/internal/deploy/result"
 	"ferry/internal/deploy/transfer"
 	"ferry/internal/flake"
 	"ferry/internal/hostapi"
@@ -17,7 +18,7 @@ import (
 
 // Rebuild evaluates, builds on the host, installs, and activates as the request
 // says. The result tells what was done also when the error is not nil.
-func (d *Deployer) Rebuild(ctx context.Context, req request.Deploy) (*Result, error) {
+func (d *Deployer) Rebuild(ctx context.Context, req request.Deploy) (*result.Result, error) {
 	if req.Building.EvalOnHost && !req.DryRun {
 		return d.carryOut(ctx, req, evaluatedThere{evaluated: evaluated{req}}, nil)
 	}
@@ -127,7 +128,7 @@ func (w evaluated) foresee(ctx context.Context, r *run, p progress) (progress, e
 	switch {
 	case !p.plan.Predicted && p.plan.Nothing():
 		p = p.nothingLeft()
-		p.result.Outcome = OutcomeUnchanged
+		p.result.Outcome = result.OutcomeUnchanged
 		return p, nil
 	case p.to.DryRun:
 		if p, err = r.checkTarget(ctx, p); err != nil {
@@ -200,7 +201,7 @@ func (r *run) build(ctx context.Context, p progress) (microvm.StorePath, error) 
 func (w evaluated) decide(ctx context.Context, r *run, p progress) (progress, error) {
 	p, err := r.plan(ctx, p, strict())
 	if err == nil {
-		p.result.fromPlan(p.plan)
+		p.result.FromPlan(p.plan)
 	}
 	return p, err
 }

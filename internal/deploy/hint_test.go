@@ -9,6 +9,7 @@ import (
 	"testing/synctest"
 
 	"ferry/internal/deploy/request"
+	"ferry/internal/deploy/result"
 	"ferry/internal/hostapi"
 	"ferry/internal/microvm"
 )
@@ -31,7 +32,7 @@ func TestRecordedTargetIsAHint(t *testing.T) {
 	for _, c := range []struct {
 		name   string
 		world  func(*world)
-		run    func(context.Context, *Deployer) (*Result, error)
+		run    func(context.Context, *Deployer) (*result.Result, error)
 		asked  int
 		usage  bool
 		dialed []string

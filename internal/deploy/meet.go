@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"ferry/internal/deploy/live"
+	"ferry/internal/deploy/result"
 	"ferry/internal/deploy/target"
 	"ferry/internal/hostapi"
 	"ferry/internal/microvm"
@@ -51,10 +52,10 @@ func (r *run) observe(ctx context.Context, p progress, again func(context.Contex
 	if p.plan.Predicted || !p.plan.Nothing() || !p.facts.VM.Unit.Up() || p.to.Action == hostapi.ActionBoot {
 		return p, nil
 	}
-	p.result.Observed, p.result.NotObserved = ObservedHost, ""
+	p.result.Observed, p.result.NotObserved = result.ObservedHost, ""
 	switch {
 	case p.guest != nil || p.asked != "":
-		p.result.Observed = ObservedGuest
+		p.result.Observed = result.ObservedGuest
 		return p, nil
 	case r.guest == nil || !p.knocks():
 		return p, nil
@@ -66,7 +67,7 @@ func (r *run) observe(ctx context.Context, p progress, again func(context.Contex
 	if p.result.NotObserved = unknown; err != nil || unknown != "" {
 		return p, err
 	}
-	p.result.Observed = ObservedGuest
+	p.result.Observed = result.ObservedGuest
 	if system == p.facts.VM.Running || p.facts.VM.Running == "" {
 		return p, nil
 	}

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"ferry/internal/deploy/request"
+	"ferry/internal/deploy/result"
 	"ferry/internal/deploy/target"
 	"ferry/internal/hostapi"
 	"ferry/internal/remote"
@@ -46,29 +47,29 @@ func TestUnchangedIsObserved(t *testing.T) {
 		name     string
 		world    func(*world)
 		request  func(*request.Deploy)
-		observed Observed
+		observed result.Observed
 		why      string // part of the reason; empty: none is given
 		dials    int    // of the guest
 		within   time.Duration
 	}{
-		{"the guest agrees", plans(nothing), nil, ObservedGuest, "", 1, time.Second},
-		{"it does not answer", all(plans(nothing), guestGone), nil, ObservedHost, "cannot be reached", 1, time.Second},
-		{"it lets nobody in", all(plans(nothing), shut(remote.AuthFailed, "Permission denied (publickey)", true)), nil, ObservedHost, "login refused", 1, time.Second},
-		{"its key is not known", all(plans(nothing), shut(remote.UnknownHostKey, "no", true)), nil, ObservedHost, "its host key is not known yet", 1, time.Second},
-		{"its name is not known", all(plans(nothing), shut(remote.Unreachable, "ssh: Could not resolve hostname web", false)), nil, ObservedHost, "Could not resolve", 1, time.Second},
-		{"it is slow", all(plans(nothing), hours), nil, ObservedHost, "did not answer in time", 1, target.ObserveWait + time.Second},
-		{"it runs what is in no store", all(plans(nothing), func(w *world) { w.guest.current = "/run/x" }), nil, ObservedHost, "outside the store", 1, time.Second},
+		{"the guest agrees", plans(nothing), nil, result.ObservedGuest, "", 1, time.Second},
+		{"it does not answer", all(plans(nothing), guestGone), nil, result.ObservedHost, "cannot be reached", 1, time.Second},
+		{"it lets nobody in", all(plans(nothing), shut(remote.AuthFailed, "Permission denied (publickey)", true)), nil, result.ObservedHost, "login refused", 1, time.Second},
+		{"its key is not known", all(plans(nothing), shut(remote.UnknownHostKey, "no", true)), nil, result.ObservedHost, "its host key is not known yet", 1, time.Second},
+		{"its name is not known", all(plans(nothing), shut(remote.Unreachable, "ssh: Could not resolve hostname web", false)), nil, result.ObservedHost, "Could not resolve", 1, time.Second},
+		{"it is slow", all(plans(nothing), hours), nil, result.ObservedHost, "did not answer in time", 1, target.ObserveWait + time.Second},
+		{"it runs what is in no store", all(plans(nothing), func(w *world) { w.guest.current = "/run/x" }), nil, result.ObservedHost, "outside the store", 1, time.Second},
 		{"the VM is stopped", all(stopped, hours), nil, "", "", 1, time.Second},
-		{"somebody else is at work", all(locked, runsStranger), nil, ObservedHost, "another deployment is at work", 1, time.Second},
-		{"no sshd inside", all(plans(nothing), noSSH, runsStranger), nil, ObservedHost, "", 0, time.Second},
-		{"--no-guest", all(plans(nothing), runsStranger), func(r *request.Deploy) { r.NoGuest = true }, ObservedHost, "", 0, time.Second},
+		{"somebody else is at work", all(locked, runsStranger), nil, result.ObservedHost, "another deployment is at work", 1, time.Second},
+		{"no sshd inside", all(plans(nothing), noSSH, runsStranger), nil, result.ObservedHost, "", 0, time.Second},
+		{"--no-guest", all(plans(nothing), runsStranger), func(r *request.Deploy) { r.NoGuest = true }, result.ObservedHost, "", 0, time.Second},
 		{"install", all(plans(nothing), runsStranger), func(r *request.Deploy) { r.Action = hostapi.ActionBoot }, "", "", 0, time.Second},
-		{"evaluated on the host", plans(nothing), func(r *request.Deploy) { r.Building.EvalOnHost = true }, ObservedGuest, "", 1, time.Second},
+		{"evaluated on the host", plans(nothing), func(r *request.Deploy) { r.Building.EvalOnHost = true }, result.ObservedGuest, "", 1, time.Second},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			var took time.Duration
 			w, r, err := play(t, scenario{c.name, c.world, timed(&took, rebuild(c.request))}, t.TempDir(), fault{})
-			if err != nil || r.Outcome != OutcomeUnchanged || r.Observed != c.observed {
+			if err != nil || r.Outcome != result.OutcomeUnchanged || r.Observed != c.observed {
 				t.Fatalf("%+v, %v\n%s", r, err, strings.Join(w.trace, "\n"))
 			}
 			if (c.why == "") != (r.NotObserved == "") || !strings.Contains(r.NotObserved, c.why) {
@@ -88,8 +89,8 @@ func TestUnchangedIsObserved(t *testing.T) {
 }
 
 // timed measures a deployment in the time of its world.
-func timed(took *time.Duration, run func(context.Context, *Deployer) (*Result, error)) func(context.Context, *Deployer) (*Result, error) {
-	return func(ctx context.Context, d *Deployer) (*Result, error) {
+func timed(took *time.Duration, run func(context.Context, *Deployer) (*result.Result, error)) func(context.Context, *Deployer) (*result.Result, error) {
+	return func(ctx context.Context, d *Deployer) (*result.Result, error) {
 		began := time.Now()
 		defer func() { *took = time.Since(began) }()
 		return run(ctx, d)
@@ -139,16 +140,16 @@ func TestGuestThatRunsSomethingElseIsAChange(t *testing.T) {
 	})
 	for _, c := range []struct {
 		scenario
-		outcome    Outcome
+		outcome    result.Outcome
 		activation hostapi.Activation
 	}{
-		{scenario{"live", live, rebuild(nil)}, OutcomeSwitched, hostapi.ActivateLive},
-		{scenario{"live, dry run", live, rebuild(dry)}, OutcomeDryRun, hostapi.ActivateLive},
-		{scenario{"by a restart", restart, rebuild(nil)}, OutcomeRestarted, hostapi.ActivateRestart},
-		{scenario{"by a restart, dry run", restart, rebuild(dry)}, OutcomeDryRun, hostapi.ActivateRestart},
-		{scenario{"found after the build", later, rebuild(nil)}, OutcomeSwitched, hostapi.ActivateLive},
-		{scenario{"evaluated on the host", live, rebuild(func(r *request.Deploy) { r.Building.EvalOnHost = true })}, OutcomeSwitched, hostapi.ActivateLive},
-		{scenario{"rollback", rolls, goingBack(func(r *request.Rollback) { r.Target, r.To = &web, 3 })}, OutcomeSwitched, hostapi.ActivateLive},
+		{scenario{"live", live, rebuild(nil)}, result.OutcomeSwitched, hostapi.ActivateLive},
+		{scenario{"live, dry run", live, rebuild(dry)}, result.OutcomeDryRun, hostapi.ActivateLive},
+		{scenario{"by a restart", restart, rebuild(nil)}, result.OutcomeRestarted, hostapi.ActivateRestart},
+		{scenario{"by a restart, dry run", restart, rebuild(dry)}, result.OutcomeDryRun, hostapi.ActivateRestart},
+		{scenario{"found after the build", later, rebuild(nil)}, result.OutcomeSwitched, hostapi.ActivateLive},
+		{scenario{"evaluated on the host", live, rebuild(func(r *request.Deploy) { r.Building.EvalOnHost = true })}, result.OutcomeSwitched, hostapi.ActivateLive},
+		{scenario{"rollback", rolls, goingBack(func(r *request.Rollback) { r.Target, r.To = &web, 3 })}, result.OutcomeSwitched, hostapi.ActivateLive},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			w, r, err := play(t, c.scenario, t.TempDir(), fault{})
@@ -223,7 +224,7 @@ func TestWrongTargetIsFoundFirst(t *testing.T) {
 					t.Fatalf("%v\n%s", err, trace)
 				}
 			} else {
-				if err == nil || !strings.Contains(err.Error(), c.refused) || w.did("commit") || w.did("activate") || r.Outcome != OutcomeFailed {
+				if err == nil || !strings.Contains(err.Error(), c.refused) || w.did("commit") || w.did("activate") || r.Outcome != result.OutcomeFailed {
 					t.Fatalf("%v\n%s", err, trace)
 				}
 				late := w.guest.slow > 0 || c.request != nil && strings.Contains(name, "there")
@@ -287,7 +288,7 @@ func TestBootingGuestIsWaitedFor(t *testing.T) {
 				}
 				r, err := rebuild(nil)(t.Context(), w.deployer())
 				trace := strings.Join(w.trace, "\n")
-				if c.err == "" && (err != nil || r.Outcome != OutcomeSwitched || !strings.Contains(trace, "waiting for root@web to boot: its unit was started 5s ago")) {
+				if c.err == "" && (err != nil || r.Outcome != result.OutcomeSwitched || !strings.Contains(trace, "waiting for root@web to boot: its unit was started 5s ago")) {
 					t.Errorf("%v\n%s", err, trace)
 				}
 				if c.err != "" && (err == nil || !strings.Contains(err.Error(), c.err) || w.did("prepare")) {
@@ -307,11 +308,11 @@ func TestRestartThatTheHostDoesNotConfirm(t *testing.T) {
 	for name, c := range map[string]struct {
 		failure *hostapi.Failure
 		state   string
-		outcome Outcome
+		outcome result.Outcome
 	}{
-		"superseded": {&hostapi.Failure{Kind: hostapi.KindFailed, Message: "`current` is another runner", State: "superseded by microvm -u"}, "superseded by microvm -u", OutcomeFailed},
-		"undone":     {&hostapi.Failure{Kind: hostapi.KindUnit, Message: "it is down", State: "the previous runner runs", RolledBack: true}, "the previous runner runs", OutcomeRolledBack},
-		"no state":   {&hostapi.Failure{Kind: hostapi.KindFailed, Message: "no space left"}, "the VM was found well, but the host has not taken that down", OutcomeFailed},
+		"superseded": {&hostapi.Failure{Kind: hostapi.KindFailed, Message: "`current` is another runner", State: "superseded by microvm -u"}, "superseded by microvm -u", result.OutcomeFailed},
+		"undone":     {&hostapi.Failure{Kind: hostapi.KindUnit, Message: "it is down", State: "the previous runner runs", RolledBack: true}, "the previous runner runs", result.OutcomeRolledBack},
+		"no state":   {&hostapi.Failure{Kind: hostapi.KindFailed, Message: "no space left"}, "the VM was found well, but the host has not taken that down", result.OutcomeFailed},
 	} {
 		w, r, err := play(t, scenario{"", all(plans(restarts), func(w *world) { w.answers["finish"] = []any{c.failure} }), rebuild(nil)}, t.TempDir(), fault{})
 		if err == nil || r.Outcome != c.outcome || !strings.HasPrefix(r.State, c.state) || r.Error != c.failure.Message {
@@ -345,7 +346,7 @@ func TestRollbackDoesNotWaitForABoot(t *testing.T) {
 	var took time.Duration
 	run := timed(&took, goingBack(nil))
 	w, r, err := play(t, scenario{"", all(rollsBackTo(false), plans(nil, restarts), young, shut(remote.Unreachable, "Connection refused", false)), run}, t.TempDir(), fault{})
-	if err != nil || r.Outcome != OutcomeRestarted || took > 30*time.Second {
+	if err != nil || r.Outcome != result.OutcomeRestarted || took > 30*time.Second {
 		t.Errorf("%+v, %v after %s\n%s", r, err, took, strings.Join(w.trace, "\n"))
 	}
 }

@@ -9,6 +9,7 @@ import (
 	"slices"
 
 	"ferry/internal/deploy/request"
+	"ferry/internal/deploy/result"
 	"ferry/internal/deploy/transfer"
 	"ferry/internal/flake"
 	"ferry/internal/hostapi"
@@ -21,7 +22,7 @@ import (
 // where possible, else by a restart, with the same undo behind it. Where the
 // guest can't be reached, --restart decides. Nothing is evaluated here unless
 // the VM's `flake` file is the source.
-func (d *Deployer) Update(ctx context.Context, req request.Update) (*Result, error) {
+func (d *Deployer) Update(ctx context.Context, req request.Update) (*result.Result, error) {
 	return d.carryOut(ctx, req.Request(), prebuilt{req: req}, req.Conn)
 }
 
@@ -104,7 +105,7 @@ func (w prebuilt) inOrder(r *run, p progress) error {
 
 // skipped ends a deployment of a VM that is not to be updated.
 func (p progress) skipped(why string) progress {
-	p.result.Reason, p.result.Outcome, p.done = why, OutcomeSkipped, true
+	p.result.Reason, p.result.Outcome, p.done = why, result.OutcomeSkipped, true
 	return p
 }
 
@@ -147,7 +148,7 @@ func (w prebuilt) foresee(ctx context.Context, r *run, p progress) (progress, er
 		}
 	}
 	if p.to.DryRun {
-		p.result.Runner, p.result.Install, p.result.Predicted, p.result.Outcome = p.runner, true, true, OutcomeDryRun
+		p.result.Runner, p.result.Install, p.result.Predicted, p.result.Outcome = p.runner, true, true, result.OutcomeDryRun
 		p.done = true
 	}
 	return p, nil
@@ -206,7 +207,7 @@ func (w prebuilt) build(ctx context.Context, r *run, p progress) (progress, erro
 func (w prebuilt) decide(ctx context.Context, r *run, p progress) (progress, error) {
 	p, err := w.plan(ctx, r, p)
 	if err == nil {
-		p.result.fromPlan(p.plan)
+		p.result.FromPlan(p.plan)
 	}
 	return p, err
 }

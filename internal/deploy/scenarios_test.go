@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"ferry/internal/deploy/request"
+	"ferry/internal/deploy/result"
 	"ferry/internal/flake"
 	"ferry/internal/health"
 	"ferry/internal/hostapi"
@@ -32,11 +33,11 @@ type scenario struct {
 	// world changes the one where web runs the old runner on host1 and the flake
 	// yields a new one, to be switched to live.
 	world func(*world)
-	run   func(context.Context, *Deployer) (*Result, error)
+	run   func(context.Context, *Deployer) (*result.Result, error)
 }
 
-func rebuild(change func(*request.Deploy)) func(context.Context, *Deployer) (*Result, error) {
-	return func(ctx context.Context, d *Deployer) (*Result, error) {
+func rebuild(change func(*request.Deploy)) func(context.Context, *Deployer) (*result.Result, error) {
+	return func(ctx context.Context, d *Deployer) (*result.Result, error) {
 		r := request.Deploy{Attribute: "web", Action: hostapi.ActionSwitch}
 		if change != nil {
 			change(&r)
@@ -45,8 +46,8 @@ func rebuild(change func(*request.Deploy)) func(context.Context, *Deployer) (*Re
 	}
 }
 
-func switching(change func(*request.Deploy)) func(context.Context, *Deployer) (*Result, error) {
-	return func(ctx context.Context, d *Deployer) (*Result, error) {
+func switching(change func(*request.Deploy)) func(context.Context, *Deployer) (*result.Result, error) {
+	return func(ctx context.Context, d *Deployer) (*result.Result, error) {
 		r := request.Deploy{Attribute: "web", Action: hostapi.ActionSwitch}
 		if change != nil {
 			change(&r)
@@ -55,8 +56,8 @@ func switching(change func(*request.Deploy)) func(context.Context, *Deployer) (*
 	}
 }
 
-func goingBack(change func(*request.Rollback)) func(context.Context, *Deployer) (*Result, error) {
-	return func(ctx context.Context, d *Deployer) (*Result, error) {
+func goingBack(change func(*request.Rollback)) func(context.Context, *Deployer) (*result.Result, error) {
+	return func(ctx context.Context, d *Deployer) (*result.Result, error) {
 		r := request.Rollback{Name: "web", Host: host1}
 		if change != nil {
 			change(&r)
@@ -65,8 +66,8 @@ func goingBack(change func(*request.Rollback)) func(context.Context, *Deployer) 
 	}
 }
 
-func updates(change func(*request.Update)) func(context.Context, *Deployer) (*Result, error) {
-	return func(ctx context.Context, d *Deployer) (*Result, error) {
+func updates(change func(*request.Update)) func(context.Context, *Deployer) (*result.Result, error) {
+	return func(ctx context.Context, d *Deployer) (*result.Result, error) {
 		r := request.Update{Name: "web", Host: host1, Source: source{}}
 		if change != nil {
 			change(&r)
@@ -200,8 +201,8 @@ func scenarios() []scenario {
 	checks := func(r *request.Deploy) {
 		r.Confirm = request.Confirm{Checks: health.Checks{TCP: []string{"web:80"}}, Command: "true", Timeout: 30 * time.Second}
 	}
-	attach := func(change func(*request.Attach)) func(context.Context, *Deployer) (*Result, error) {
-		return func(ctx context.Context, d *Deployer) (*Result, error) {
+	attach := func(change func(*request.Attach)) func(context.Context, *Deployer) (*result.Result, error) {
+		return func(ctx context.Context, d *Deployer) (*result.Result, error) {
 			r := request.Attach{Host: host1}
 			if change != nil {
 				change(&r)

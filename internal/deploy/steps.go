@@ -9,6 +9,7 @@ import (
 	"ferry/internal/deploy/live"
 	"ferry/internal/deploy/request"
 	"ferry/internal/deploy/restart"
+	"ferry/internal/deploy/result"
 	"ferry/internal/deploy/target"
 	"ferry/internal/deploy/transfer"
 	"ferry/internal/flake"
@@ -100,7 +101,7 @@ type progress struct {
 	repeat   string // the command that does the same; empty: the same command
 
 	standing standing
-	result   Result
+	result   result.Result
 	done     bool // nothing is left to be done
 }
 
@@ -115,7 +116,7 @@ type standing struct {
 }
 
 // carryOut goes through the steps of one deployment.
-func (d *Deployer) carryOut(ctx context.Context, req request.Deploy, w wanted, shared remote.Conn) (*Result, error) {
+func (d *Deployer) carryOut(ctx context.Context, req request.Deploy, w wanted, shared remote.Conn) (*result.Result, error) {
 	r, p := d.begin(req, w)
 	return r.through(ctx, steps, p, shared)
 }
@@ -125,11 +126,11 @@ func (d *Deployer) begin(req request.Deploy, w wanted) (*run, progress) {
 	p := progress{to: request.Resolve(req, flake.Fleet{}), wanted: w, standing: standing{text: hostlink.NothingChanged}}
 	p.intent = p.to.Intent()
 	r.say = &voice{to: d.Report, vm: p.to.Name}
-	p.result = Result{VM: p.to.Name, Deployment: r.id, Action: req.Action}
+	p.result = result.Result{VM: p.to.Name, Deployment: r.id, Action: req.Action}
 	return r, p
 }
 
-func (r *run) through(ctx context.Context, list []step, p progress, shared remote.Conn) (*Result, error) {
+func (r *run) through(ctx context.Context, list []step, p progress, shared remote.Conn) (*result.Result, error) {
 	r.host = r.link(p.to)
 	r.host.Shared = shared
 	var err error
@@ -166,9 +167,9 @@ func (r *run) end(ctx context.Context, p progress, err error) (progress, error) 
 	if errors.As(err, &failure) && failure.State != "" { // the host has dealt with it
 		p.standing.text, p.standing.undone, p.standing.ended = failure.State, failure.RolledBack, true
 	}
-	p.result.Outcome = OutcomeFailed
+	p.result.Outcome = result.OutcomeFailed
 	if p.standing.undone {
-		p.result.Outcome = OutcomeRolledBack
+		p.result.Outcome = result.OutcomeRolledBack
 	}
 	if ctx.Err() != nil {
 		err = remote.Interrupted(ctx, "")
@@ -273,15 +274,15 @@ func (p progress) guestSwitch(id string) guest.Switch {
 // nothingLeft ends a deployment that has nothing to do, or was only to say what
 // it would do.
 func (p progress) nothingLeft() progress {
-	p.result.fromPlan(p.plan)
-	p.result.Outcome, p.done = OutcomeUnchanged, true
+	p.result.FromPlan(p.plan)
+	p.result.Outcome, p.done = result.OutcomeUnchanged, true
 	if p.to.DryRun {
-		p.result.Outcome = OutcomeDryRun
+		p.result.Outcome = result.OutcomeDryRun
 	} else {
 		p.result.Notes = p.startNotes()
 	}
 	if p.guest != nil {
-		p.result.Observed = ObservedGuest
+		p.result.Observed = result.ObservedGuest
 	}
 	return p
 }

@@ -8,7 +8,7 @@ import (
 	"strings"
 	"testing"
 
-	"ferry/internal/deploy"
+	"ferry/internal/deploy/result"
 	"ferry/internal/lab"
 )
 
@@ -158,7 +158,7 @@ func TestFlakeOfFerry(t *testing.T) {
 		if got := in.ferryWith(built, "--version"); !strings.Contains(got.stdout, revision) {
 			t.Errorf("another ferry: %s", got)
 		}
-		in.ferryWith(built, "rebuild", "fromnix", "root@host1", "--json").want(0, string(deploy.OutcomeStarted))
+		in.ferryWith(built, "rebuild", "fromnix", "root@host1", "--json").want(0, string(result.OutcomeStarted))
 	})
 }
 

@@ -71,6 +71,7 @@ var rooms = []string{
 	"internal/doctor",
 	"internal/deploy",
 	"internal/deploy/request",
+	"internal/deploy/result",
 	"internal/deploy/hostlink",
 	"internal/deploy/restart",
 	"internal/deploy/target",

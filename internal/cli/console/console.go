@@ -10,6 +10,7 @@ import (
 	"ferry/docs"
 	"ferry/internal/cmdline"
 	"ferry/internal/deploy"
+	"ferry/internal/deploy/result"
 	"ferry/internal/remembered"
 	"ferry/internal/ui"
 )
@@ -42,7 +43,7 @@ func (c *Console) Problem(subject string, err error) {
 }
 
 // ShowResult prints what a deployment did.
-func (c *Console) ShowResult(result *deploy.Result, err error) error {
+func (c *Console) ShowResult(result *result.Result, err error) error {
 	if result == nil {
 		return err
 	}

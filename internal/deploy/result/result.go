@@ -1,4 +1,4 @@
-package deploy
+package result
 
 import (
 	"fmt"
@@ -81,7 +81,8 @@ type Result struct {
 	See         trouble.Section `json:"see,omitempty"`   // the section of docs/troubleshooting.md about the error
 }
 
-func (r *Result) fromPlan(p hostapi.Plan) {
+// FromPlan takes what a plan says of the deployment.
+func (r *Result) FromPlan(p hostapi.Plan) {
 	r.Activation, r.Reason, r.Install = p.Activation, p.Reason, p.Install
 	r.Runner, r.Waits, r.Stopped = p.Runner, p.Waits, p.Stopped
 	if p.System != "" {
