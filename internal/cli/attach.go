@@ -6,30 +6,33 @@ import (
 	"maps"
 	"regexp"
 	"slices"
+	"strconv"
 
 	"github.com/spf13/cobra"
 
+	"ferry/internal/cli/console"
+	"ferry/internal/cli/option"
 	"ferry/internal/cmdline"
 	"ferry/internal/deploy"
+	"ferry/internal/deploy/request"
 	"ferry/internal/flake"
 	"ferry/internal/hostapi"
 	"ferry/internal/manage"
 	"ferry/internal/microvm"
 	"ferry/internal/nix"
-	"ferry/internal/remembered"
 )
 
 // attachOptions are those of `ferry attach`.
 type attachOptions struct {
-	place      placeOptions
+	place      option.Place
 	target     string
 	targetSudo bool
 	takeOver   bool
 	settle     hostapi.SettleChoice
-	confirm    confirmOptions
+	confirm    option.Confirm
 }
 
-func (a *app) attachCommand() *cobra.Command {
+func attachCommand(a *console.Console) *cobra.Command {
 	var o attachOptions
 	cmd := &cobra.Command{
 		Use:   "attach [NAME] [ID]",
@@ -56,34 +59,31 @@ listed. The exit code is that of the deployment.`,
 				return err
 			}
 			if o.target != "" {
-				address, err := targetAddress(o.target)
+				address, err := option.TargetAddress(o.target)
 				if err != nil {
 					return err
 				}
 				req.Target = &address
 			}
 			req.TargetSudo, req.TakeOver, req.Settle = o.targetSudo, o.takeOver, o.settle
-			req.Confirm = o.confirm.confirm()
-			req.Source = flake.Source{Ref: o.place.flake, Options: o.place.nix.words}
-			return a.attach(cmd.Context(), req, &o)
+			req.Confirm = o.confirm.Confirm()
+			req.Source = flake.Source{Ref: o.place.Flake, Options: o.place.Nix.Words}
+			return attach(cmd.Context(), a, req, &o)
 		},
 	}
-	o.place.addFlags(cmd)
-	addSettleFlag(cmd, &o.settle)
+	o.place.AddFlags(cmd)
+	option.AddSettleFlag(cmd, &o.settle)
 	cmd.Flags().StringVar(&o.target, "target", "", "the address of the system inside")
 	cmd.Flags().BoolVar(&o.targetSudo, "target-sudo", false, "become root in the guest with sudo")
-	o.confirm.addSecretFlags(cmd.Flags())
+	o.confirm.AddSecretFlags(cmd.Flags())
 	cmd.Flags().BoolVar(&o.takeOver, "take-over", false, "end the ferry that still holds the deployment, such as one behind a frozen connection")
 	return cmd
 }
 
-// memory is what this machine remembers of the deployments that it began.
-func memory() remembered.Store { return remembered.Store{Dir: remembered.DefaultDir()} }
-
 // deploymentID is what deployments are called.
 var deploymentID = regexp.MustCompile(`^[0-9]{8}T[0-9]{6}-[0-9a-z]{1,32}$`)
 
-func attachRequest(cmd *cobra.Command, args []string) (req deploy.AttachRequest, err error) {
+func attachRequest(cmd *cobra.Command, args []string) (req request.Attach, err error) {
 	for _, word := range args {
 		switch {
 		case deploymentID.MatchString(word) && req.ID == "":
@@ -93,23 +93,23 @@ func attachRequest(cmd *cobra.Command, args []string) (req deploy.AttachRequest,
 				return req, &cmdline.UsageError{Err: err, Next: "usage: " + cmd.UseLine()}
 			}
 		default:
-			return req, &cmdline.UsageError{Err: errors.New(quoted(word) + " is not a deployment's id"), Next: "an id looks like 20261122T024710-12b4f3; ferry history NAME lists them"}
+			return req, &cmdline.UsageError{Err: errors.New(strconv.Quote(word) + " is not a deployment's id"), Next: "an id looks like 20261122T024710-12b4f3; ferry history NAME lists them"}
 		}
 	}
 	return req, nil
 }
 
 // attach asks the host that is named, or the VM's, or all of the flake.
-func (a *app) attach(ctx context.Context, req deploy.AttachRequest, o *attachOptions) error {
-	return a.withManager(ctx, &o.place, func(m *manage.Manager) error {
+func attach(ctx context.Context, a *console.Console, req request.Attach, o *attachOptions) error {
+	return a.WithManager(ctx, &o.place, func(m *manage.Manager) error {
 		places, err := o.places(ctx, m, req.Name)
 		if err != nil {
 			return err
 		}
-		evalNix := &nix.Nix{Program: "nix", Log: a.ui.Log("nix")}
+		evalNix := &nix.Nix{Program: "nix", Log: a.UI.Log("nix")}
 		d := &deploy.Deployer{
-			Report: a.ui, Nix: evalNix, Evaluator: &flake.Evaluator{Nix: evalNix, CacheDir: flake.DefaultCacheDir()},
-			SocketDir: m.SocketDir, AskPassword: m.AskPassword, Memory: memory(),
+			Report: a.UI, Nix: evalNix, Evaluator: &flake.Evaluator{Nix: evalNix, CacheDir: flake.DefaultCacheDir()},
+			SocketDir: m.SocketDir, AskPassword: m.AskPassword, Memory: console.Memory(),
 		}
 		var nowhere *deploy.NoDeploymentError
 		for i, place := range places {
@@ -118,15 +118,15 @@ func (a *app) attach(ctx context.Context, req deploy.AttachRequest, o *attachOpt
 			if errors.As(err, &nowhere) && i < len(places)-1 {
 				continue
 			}
-			return a.showResult(result, err)
+			return a.ShowResult(result, err)
 		}
 		return nil
 	})
 }
 
 func (o *attachOptions) places(ctx context.Context, m *manage.Manager, vm microvm.Name) ([]manage.Place, error) {
-	if o.place.host != "" || vm != "" {
-		place, err := m.PlaceOf(ctx, vm, o.place.host, o.place.hostSudo)
+	if o.place.Host != "" || vm != "" {
+		place, err := m.PlaceOf(ctx, vm, o.place.Host, o.place.HostSudo)
 		return []manage.Place{place}, err
 	}
 	fleet, err := m.Fleet(ctx)
@@ -136,10 +136,10 @@ func (o *attachOptions) places(ctx context.Context, m *manage.Manager, vm microv
 	var places []manage.Place
 	for _, name := range slices.Sorted(maps.Keys(fleet.Hosts)) {
 		h := fleet.Hosts[name]
-		places = append(places, manage.Place{Name: name, Address: h.Address, Sudo: h.Sudo || o.place.hostSudo})
+		places = append(places, manage.Place{Name: name, Address: h.Address, Sudo: h.Sudo || o.place.HostSudo})
 	}
 	if len(places) == 0 {
-		return nil, &deploy.UsageError{Message: "the host is not known", Next: "name it: --host root@server"}
+		return nil, &request.UsageError{Message: "the host is not known", Next: "name it: --host root@server"}
 	}
 	return places, nil
 }

@@ -6,13 +6,16 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"ferry/internal/cli/console"
+	"ferry/internal/cli/option"
 	"ferry/internal/cmdline"
 	"ferry/internal/hostapi"
 	"ferry/internal/manage"
+	"ferry/internal/ui"
 )
 
-func (a *app) autostartCommand() *cobra.Command {
-	var o placeOptions
+func autostartCommand(a *console.Console) *cobra.Command {
+	var o option.Place
 	cmd := &cobra.Command{
 		Use:   "autostart NAME on|off",
 		Short: "Choose whether a VM starts with its host",
@@ -29,22 +32,22 @@ makes its units (NixOS), set microvm.autostart there instead.`,
 			if len(args) < 2 || args[1] != "on" && args[1] != "off" {
 				return &cmdline.UsageError{Err: errors.New("autostart needs `on` or `off`"), Next: "usage: " + cmd.UseLine()}
 			}
-			return a.onHostOf(cmd.Context(), n, &o, func(_ *manage.Manager, h *manage.Host) error {
+			return a.OnHostOf(cmd.Context(), n, &o, func(_ *manage.Manager, h *manage.Host) error {
 				now, err := h.Autostart(cmd.Context(), n, args[1] == "on")
 				if err != nil {
 					return err
 				}
-				return a.showAutostart(h.String(), now)
+				return showAutostart(a.UI, h.String(), now)
 			})
 		},
 	}
-	o.addFlags(cmd)
+	o.AddFlags(cmd)
 	return cmd
 }
 
-func (a *app) showAutostart(where string, now hostapi.Autostarted) error {
-	if a.ui.JSON {
-		return a.ui.Data(struct {
+func showAutostart(u *ui.UI, where string, now hostapi.Autostarted) error {
+	if u.JSON {
+		return u.Data(struct {
 			Host string `json:"host"`
 			hostapi.Autostarted
 		}{where, now})
@@ -57,5 +60,5 @@ func (a *app) showAutostart(where string, now hostapi.Autostarted) error {
 	if !now.Changed {
 		already = ", as before"
 	}
-	return a.ui.Text(fmt.Sprintf("%s: %s with %s%s\n", now.VM, what, where, already))
+	return u.Text(fmt.Sprintf("%s: %s with %s%s\n", now.VM, what, where, already))
 }

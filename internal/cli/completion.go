@@ -7,6 +7,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"ferry/internal/cli/console"
 	"ferry/internal/completion"
 	"ferry/internal/flake"
 	"ferry/internal/nix"
@@ -16,8 +17,8 @@ import (
 // Command is ferry's command line with all its commands, for documents; it is not
 // meant to be run.
 func Command() *cobra.Command {
-	a := &app{in: strings.NewReader(""), out: io.Discard, err: io.Discard, ui: ui.New(io.Discard, io.Discard, true)}
-	return a.rootCommand()
+	a := &console.Console{In: strings.NewReader(""), Out: io.Discard, Err: io.Discard, UI: ui.New(io.Discard, io.Discard, true)}
+	return rootCommand(a)
 }
 
 // addCompletion lets shells complete what root has.
@@ -33,7 +34,7 @@ func addCompletion(root *cobra.Command) {
 
 // rememberedDeployments are those that this machine could attach to.
 func rememberedDeployments() []cobra.Completion {
-	store := memory()
+	store := console.Memory()
 	var found []cobra.Completion
 	for _, id := range store.Names() {
 		var note struct{ Attribute, Host string }

@@ -2,17 +2,20 @@ package cli
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
-	"github.com/spf13/pflag"
 
+	"ferry/internal/cli/console"
+	"ferry/internal/cli/option"
+	"ferry/internal/cli/terminal"
 	"ferry/internal/cmdline"
 	"ferry/internal/deploy"
+	"ferry/internal/deploy/request"
+	"ferry/internal/deploy/result"
 	"ferry/internal/flake"
 	"ferry/internal/hostapi"
 	"ferry/internal/microvm"
@@ -22,7 +25,7 @@ import (
 
 // deployOptions are what rebuild, install and switch have in common.
 type deployOptions struct {
-	from        configOptions
+	from        option.Config
 	name        string
 	host        string
 	hostSudo    bool
@@ -33,41 +36,32 @@ type deployOptions struct {
 	dryRun      bool
 	wait        time.Duration
 	settle      hostapi.SettleChoice
-	confirm     confirmOptions
+	confirm     option.Confirm
 	noGuest     bool
-	build       buildFlags
+	build       option.Build
 }
 
 func (o *deployOptions) addFlags(cmd *cobra.Command) {
 	fs := cmd.Flags()
-	o.from.addFlags(fs)
+	o.from.AddFlags(fs)
 	fs.StringVar(&o.name, "name", "", "the VM's name on the host, where it is not NAME")
 	fs.BoolVar(&o.hostSudo, "host-sudo", false, "become root on the host with sudo")
 	fs.BoolVar(&o.dryRun, "dry-run", false, "say what would happen and change nothing")
 	cmdline.AddWaitFlag(cmd, &o.wait)
-	addSettleFlag(cmd, &o.settle)
+	option.AddSettleFlag(cmd, &o.settle)
 }
 
 // addGuestFlags is for commands that activate.
 func (o *deployOptions) addGuestFlags(cmd *cobra.Command) {
 	fs := cmd.Flags()
-	o.confirm.addFlags(fs)
+	o.confirm.AddFlags(fs)
 	fs.BoolVar(&o.targetSudo, "target-sudo", false, "become root in the guest with sudo")
 	fs.BoolVar(&o.bothSudo, "use-remote-sudo", false, "both --host-sudo and --target-sudo")
 }
 
-// addNoGuestFlag is for commands that ask the guest before they change anything.
-func addNoGuestFlag(fs *pflag.FlagSet, no *bool) {
-	fs.BoolVar(no, "no-guest", false, "do not ask the guest what it runs, or look who answers at TARGET, before anything is done; a live switch still does")
-}
-
 func (o *deployOptions) addInstallFlags(cmd *cobra.Command) {
-	o.build.addFlags(cmd)
+	o.build.AddFlags(cmd)
 	cmd.Flags().StringVar(&o.updateFlake, "update-flake", "", "the flake that microvm -u on the host shall update from (written to the file flake of the VM)")
-}
-
-func restartPolicies() []string {
-	return []string{string(hostapi.RestartAuto), string(hostapi.RestartIfNeeded), string(hostapi.RestartAlways), string(hostapi.RestartNever)}
 }
 
 func (o *deployOptions) addRestartFlag(cmd *cobra.Command) {
@@ -123,18 +117,18 @@ func parsePositionals(cmd *cobra.Command, args []string, maxAddresses int, allow
 }
 
 // request checks the options and makes a request of them.
-func (o *deployOptions) request(p positionals) (deploy.Request, error) {
-	req := deploy.Request{
+func (o *deployOptions) request(p positionals) (request.Deploy, error) {
+	req := request.Deploy{
 		Attribute: p.name, Action: p.action,
 		HostSudo: o.hostSudo || o.bothSudo, TargetSudo: o.targetSudo || o.bothSudo,
 		Restart: hostapi.RestartPolicy(o.restart), UpdateFlake: o.updateFlake, DryRun: o.dryRun,
-		Confirm: o.confirm.confirm(), Wait: o.wait, Settle: o.settle, NoGuest: o.noGuest,
+		Confirm: o.confirm.Confirm(), Wait: o.wait, Settle: o.settle, NoGuest: o.noGuest,
 	}
 	var err error
-	if req.Building, err = o.build.building(); err != nil {
+	if req.Building, err = o.build.Building(); err != nil {
 		return req, err
 	}
-	if req.Source, err = o.from.source(req.Building.EvalOnHost); err != nil {
+	if req.Source, err = o.from.Source(req.Building.EvalOnHost); err != nil {
 		return req, err
 	}
 	if o.name != "" {
@@ -144,8 +138,8 @@ func (o *deployOptions) request(p positionals) (deploy.Request, error) {
 		}
 		req.Name = n
 	}
-	if o.restart != "" && !slices.Contains(restartPolicies(), o.restart) {
-		return req, &cmdline.UsageError{Err: fmt.Errorf("unknown --restart=%.40q", o.restart), Next: "one of " + strings.Join(restartPolicies(), ", ")}
+	if o.restart != "" && !slices.Contains(option.RestartPolicies(), o.restart) {
+		return req, &cmdline.UsageError{Err: fmt.Errorf("unknown --restart=%.40q", o.restart), Next: "one of " + strings.Join(option.RestartPolicies(), ", ")}
 	}
 	if o.updateFlake != "" {
 		if err := flake.CheckUpdateRef(o.updateFlake); err != nil {
@@ -156,33 +150,19 @@ func (o *deployOptions) request(p positionals) (deploy.Request, error) {
 }
 
 // runDeployment runs one deployment and prints its result.
-func (a *app) runDeployment(ctx context.Context, req deploy.Request, run func(*deploy.Deployer, context.Context, deploy.Request) (*deploy.Result, error)) error {
+func runDeployment(ctx context.Context, a *console.Console, req request.Deploy, run func(*deploy.Deployer, context.Context, request.Deploy) (*result.Result, error)) error {
 	remote.RemoveStale(ctx)
 	dir, remove, err := remote.NewSocketDir()
 	if err != nil {
 		return err
 	}
 	defer remove()
-	evalNix := &nix.Nix{Program: "nix", Log: a.ui.Log("nix")}
+	evalNix := &nix.Nix{Program: "nix", Log: a.UI.Log("nix")}
 	d := &deploy.Deployer{
-		Report:    a.ui,
+		Report:    a.UI,
 		Evaluator: &flake.Evaluator{Nix: evalNix, CacheDir: flake.DefaultCacheDir()},
-		Nix:       evalNix, SocketDir: dir, AskPassword: terminalPassword(), Memory: memory(),
+		Nix:       evalNix, SocketDir: dir, AskPassword: terminal.Password(), Memory: console.Memory(),
 	}
 	result, err := run(d, ctx, req)
-	return a.showResult(result, err)
-}
-
-// showResult prints what a deployment did.
-func (a *app) showResult(result *deploy.Result, err error) error {
-	if result == nil {
-		return err
-	}
-	if a.ui.JSON {
-		return errors.Join(err, a.ui.Data(result))
-	}
-	if err == nil {
-		return a.ui.Text(result.Text())
-	}
-	return err
+	return a.ShowResult(result, err)
 }

@@ -6,13 +6,15 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"ferry/internal/cli/console"
+	"ferry/internal/cli/option"
 	"ferry/internal/cmdline"
 	"ferry/internal/hostapi"
 	"ferry/internal/manage"
 )
 
-func (a *app) diffCommand() *cobra.Command {
-	var o placeOptions
+func diffCommand(a *console.Console) *cobra.Command {
+	var o option.Place
 	cmd := &cobra.Command{
 		Use:   "diff NAME [GENERATION [GENERATION]]",
 		Short: "Show what differs between two generations of a VM",
@@ -32,19 +34,19 @@ changed.`,
 			if err != nil {
 				return err
 			}
-			return a.onHostOf(cmd.Context(), n, &o, func(_ *manage.Manager, h *manage.Host) error {
+			return a.OnHostOf(cmd.Context(), n, &o, func(_ *manage.Manager, h *manage.Host) error {
 				d, err := h.Diff(cmd.Context(), n, numbers...)
 				if err != nil {
 					return err
 				}
-				if a.ui.JSON {
-					return a.ui.Data(diffResult{h.String(), d})
+				if a.UI.JSON {
+					return a.UI.Data(diffResult{h.String(), d})
 				}
-				return a.ui.Text(diffText(d))
+				return a.UI.Text(diffText(d))
 			})
 		},
 	}
-	o.addFlags(cmd)
+	o.AddFlags(cmd)
 	return cmd
 }
 

@@ -8,6 +8,8 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"ferry/internal/cli/console"
+	"ferry/internal/cli/option"
 	"ferry/internal/cmdline"
 	"ferry/internal/doctor"
 	"ferry/internal/doctor/visit"
@@ -15,16 +17,17 @@ import (
 	"ferry/internal/microvm"
 	"ferry/internal/nix"
 	"ferry/internal/remote"
+	"ferry/internal/ui"
 )
 
 // doctorOptions are those of `ferry doctor`.
 type doctorOptions struct {
-	place      placeOptions
+	place      option.Place
 	targetSudo bool
 	timeout    int
 }
 
-func (a *app) doctorCommand() *cobra.Command {
+func doctorCommand(a *console.Console) *cobra.Command {
 	var o doctorOptions
 	cmd := &cobra.Command{
 		Use:   "doctor [HOST [TARGET]]",
@@ -48,10 +51,10 @@ deployment would fail. What each check means: docs/doctor.md.`,
 			case o.timeout < 1 || o.timeout > 3600:
 				return &cmdline.UsageError{Err: fmt.Errorf("--timeout must be from 1 to 3600 seconds, not %d", o.timeout), Next: "usage: " + cmd.UseLine()}
 			}
-			return a.runDoctor(cmd.Context(), &o, args)
+			return runDoctor(cmd.Context(), a, &o, args)
 		},
 	}
-	o.place.addFlakeFlags(cmd)
+	o.place.AddFlakeFlags(cmd)
 	cmd.Flags().BoolVar(&o.targetSudo, "target-sudo", false, "become root in the guest with sudo")
 	cmd.Flags().IntVar(&o.timeout, "timeout", int(visit.DefaultLimit.Seconds()), "seconds that a login, and then its shell, may take")
 	return cmd
@@ -60,8 +63,8 @@ deployment would fail. What each check means: docs/doctor.md.`,
 // flakeLimit bounds the evaluation of the flake's `ferry` output.
 const flakeLimit = 3 * time.Minute
 
-func (a *app) runDoctor(ctx context.Context, o *doctorOptions, args []string) error {
-	return a.withManager(ctx, &o.place, func(m *manage.Manager) error {
+func runDoctor(ctx context.Context, a *console.Console, o *doctorOptions, args []string) error {
+	return a.WithManager(ctx, &o.place, func(m *manage.Manager) error {
 		v := &visit.Visit{Nix: &nix.Nix{Program: "nix"}, SocketDir: m.SocketDir, AskPassword: m.AskPassword, Limit: time.Duration(o.timeout) * time.Second}
 		fl := visit.Flake{There: m.HasFlake()}
 		if fl.There {
@@ -74,10 +77,10 @@ func (a *app) runDoctor(ctx context.Context, o *doctorOptions, args []string) er
 			return err
 		}
 		all := v.Operator(ctx, fl)
-		if err := a.showFindings(ctx, all); err != nil {
+		if err := showFindings(ctx, a.UI, all); err != nil {
 			return err
 		}
-		found, err := a.examineAway(ctx, v, patient)
+		found, err := examineAway(ctx, a, v, patient)
 		if err != nil {
 			return err
 		}
@@ -85,7 +88,7 @@ func (a *app) runDoctor(ctx context.Context, o *doctorOptions, args []string) er
 		if err := doctor.Verdict(all); err != nil {
 			return err
 		}
-		a.ui.Step("doctor", "no problem found: %d of %d checks are well", doctor.Count(all, doctor.OK), len(all))
+		a.UI.Step("doctor", "no problem found: %d of %d checks are well", doctor.Count(all, doctor.OK), len(all))
 		return nil
 	})
 }
@@ -101,7 +104,7 @@ func patientsOf(ctx context.Context, m *manage.Manager, o *doctorOptions, args [
 	if len(args) == 0 {
 		return p, nil
 	}
-	place, err := m.Place(ctx, args[0], o.place.hostSudo)
+	place, err := m.Place(ctx, args[0], o.place.HostSudo)
 	if err != nil {
 		return p, err
 	}
@@ -115,7 +118,7 @@ func patientsOf(ctx context.Context, m *manage.Manager, o *doctorOptions, args [
 		guest.Address, guest.Sudo, p.vm = *vm.Target, guest.Sudo || vm.TargetSudo, args[1]
 		return p, nil
 	}
-	if guest.Address, err = targetAddress(args[1]); err != nil {
+	if guest.Address, err = option.TargetAddress(args[1]); err != nil {
 		return p, err
 	}
 	for name, vm := range fl.Fleet.VMs {
@@ -127,7 +130,7 @@ func patientsOf(ctx context.Context, m *manage.Manager, o *doctorOptions, args [
 }
 
 // examineAway looks at the other machines, and prints what is found there.
-func (a *app) examineAway(ctx context.Context, v *visit.Visit, p patients) ([]doctor.Finding, error) {
+func examineAway(ctx context.Context, a *console.Console, v *visit.Visit, p patients) ([]doctor.Finding, error) {
 	if p.host == nil {
 		return nil, nil
 	}
@@ -136,23 +139,23 @@ func (a *app) examineAway(ctx context.Context, v *visit.Visit, p patients) ([]do
 		target = &visit.Target{Address: p.guest.Address, VM: p.vm}
 	}
 	seen := v.Host(ctx, *p.host, target)
-	if err := a.showFindings(ctx, seen.Found); err != nil || p.guest == nil {
+	if err := showFindings(ctx, a.UI, seen.Found); err != nil || p.guest == nil {
 		return seen.Found, err
 	}
 	found := v.Guest(ctx, *p.guest, p.vm, seen.Facts)
-	return append(seen.Found, found...), a.showFindings(ctx, found)
+	return append(seen.Found, found...), showFindings(ctx, a.UI, found)
 }
 
 // showFindings prints nothing of what an interrupted run has not found.
-func (a *app) showFindings(ctx context.Context, found []doctor.Finding) error {
+func showFindings(ctx context.Context, u *ui.UI, found []doctor.Finding) error {
 	if ctx.Err() != nil {
 		return remote.Interrupted(ctx, "")
 	}
-	if !a.ui.JSON {
-		return a.ui.Text(doctor.Text(found, a.ui.Verbose))
+	if !u.JSON {
+		return u.Text(doctor.Text(found, u.Verbose))
 	}
 	for _, f := range found {
-		if err := a.ui.Data(f); err != nil {
+		if err := u.Data(f); err != nil {
 			return err
 		}
 	}

@@ -7,6 +7,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"ferry/internal/cli/option"
 	"ferry/internal/flake"
 )
 
@@ -22,7 +23,7 @@ func parsedSource(t *testing.T, args ...string) (flake.Source, error) {
 	}}
 	o.addFlags(cmd)
 	o.addInstallFlags(cmd)
-	cmd.SetArgs(joinTwoValueOptions(args))
+	cmd.SetArgs(option.JoinTwoValues(args))
 	err := cmd.Execute()
 	return source, err
 }

@@ -8,10 +8,12 @@ import (
 	"github.com/spf13/cobra"
 
 	"ferry/docs"
+	"ferry/internal/cli/console"
 	"ferry/internal/cmdline"
+	"ferry/internal/ui"
 )
 
-func (a *app) explainCommand() *cobra.Command {
+func explainCommand(a *console.Console) *cobra.Command {
 	return &cobra.Command{
 		Use:   "explain [ERROR]",
 		Short: "Explain an error, and say what to do about it",
@@ -32,30 +34,30 @@ the text of docs/troubleshooting.md.`,
 		},
 		RunE: func(_ *cobra.Command, args []string) error {
 			if len(args) == 0 {
-				return a.listExplained()
+				return listExplained(a.UI)
 			}
 			s, known := docs.Troubleshooting(strings.ToLower(args[0]))
 			switch {
 			case !known:
 				return &cmdline.UsageError{Err: fmt.Errorf("%.40q is not the name of an error", args[0]), Next: "ferry explain lists them"}
-			case a.ui.JSON:
-				return a.ui.Data(s)
+			case a.UI.JSON:
+				return a.UI.Data(s)
 			}
-			return a.ui.Text(s.Title + "\n" + strings.Repeat("=", utf8.RuneCountInString(s.Title)) + "\n\n" + s.Text)
+			return a.UI.Text(s.Title + "\n" + strings.Repeat("=", utf8.RuneCountInString(s.Title)) + "\n\n" + s.Text)
 		},
 	}
 }
 
-func (a *app) listExplained() error {
+func listExplained(u *ui.UI) error {
 	var text strings.Builder
 	for _, s := range docs.TroubleshootingSections() {
-		if a.ui.JSON {
-			if err := a.ui.Data(s); err != nil {
+		if u.JSON {
+			if err := u.Data(s); err != nil {
 				return err
 			}
 			continue
 		}
 		text.WriteString(s.Name + "\n")
 	}
-	return a.ui.Text(text.String())
+	return u.Text(text.String())
 }

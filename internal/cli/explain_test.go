@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	"ferry/internal/cli/console"
 	"ferry/internal/cmdline"
 	"ferry/internal/deploy"
 	"ferry/internal/hostapi"
@@ -54,7 +55,7 @@ func TestErrorsNameASectionThatIsThere(t *testing.T) {
 		"nobody could log in after the change":           &deploy.Error{VM: "web", RolledBack: true, Err: ssh},
 	} {
 		var out bytes.Buffer
-		(&app{ui: ui.New(&out, &out, true)}).printError(err)
+		(&console.Console{UI: ui.New(&out, &out, true)}).PrintError(err)
 		if !strings.Contains(out.String(), want) || strings.Contains(out.String(), "passwd") {
 			t.Errorf("%q, wanted %q", out.String(), want)
 		}

@@ -7,14 +7,17 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"ferry/internal/cli/console"
+	"ferry/internal/cli/option"
 	"ferry/internal/cmdline"
 	"ferry/internal/hostapi"
 	"ferry/internal/manage"
 	"ferry/internal/microvm"
+	"ferry/internal/ui"
 )
 
-func (a *app) generationsCommand() *cobra.Command {
-	var o placeOptions
+func generationsCommand(a *console.Console) *cobra.Command {
+	var o option.Place
 	cmd := &cobra.Command{
 		Use:   "generations NAME",
 		Short: "List what was installed for a VM, to roll back to",
@@ -27,16 +30,16 @@ host: nix-collect-garbage -d there deletes all but the current one.`,
 			if err != nil {
 				return err
 			}
-			return a.onHostOf(cmd.Context(), n, &o, func(_ *manage.Manager, h *manage.Host) error {
+			return a.OnHostOf(cmd.Context(), n, &o, func(_ *manage.Manager, h *manage.Host) error {
 				gens, err := h.Generations(cmd.Context(), n)
 				if err != nil {
 					return err
 				}
-				return a.showGenerations(h, n, gens)
+				return showGenerations(a.UI, h, n, gens)
 			})
 		},
 	}
-	o.addFlags(cmd)
+	o.AddFlags(cmd)
 	return cmd
 }
 
@@ -47,11 +50,11 @@ type generationLine struct {
 	hostapi.Generation
 }
 
-func (a *app) showGenerations(h *manage.Host, n microvm.Name, gens []hostapi.Generation) error {
+func showGenerations(u *ui.UI, h *manage.Host, n microvm.Name, gens []hostapi.Generation) error {
 	rows := [][]string{{"GENERATION", "INSTALLED", "SYSTEM", ""}}
 	for _, g := range gens {
-		if a.ui.JSON {
-			if err := a.ui.Data(generationLine{n, h.String(), g}); err != nil {
+		if u.JSON {
+			if err := u.Data(generationLine{n, h.String(), g}); err != nil {
 				return err
 			}
 		}
@@ -60,13 +63,13 @@ func (a *app) showGenerations(h *manage.Host, n microvm.Name, gens []hostapi.Gen
 		})
 	}
 	switch {
-	case a.ui.JSON:
+	case u.JSON:
 		return nil
 	case len(gens) == 0:
-		a.ui.Step(string(n), "it has no generations: it was not installed by ferry")
+		u.Step(string(n), "it has no generations: it was not installed by ferry")
 		return nil
 	}
-	return a.ui.Text(table(rows))
+	return u.Text(table(rows))
 }
 
 func generationName(g hostapi.Generation) string {

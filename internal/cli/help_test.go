@@ -8,6 +8,8 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"ferry/internal/cli/console"
+	"ferry/internal/cli/option"
 	"ferry/internal/cmdline"
 	"ferry/internal/ui"
 )
@@ -21,8 +23,8 @@ func run(t *testing.T, args ...string) (code int, stdout, stderr string) {
 }
 
 func newRoot() *cobra.Command {
-	a := &app{in: strings.NewReader(""), out: io.Discard, err: io.Discard, ui: ui.New(io.Discard, io.Discard, true)}
-	root := a.rootCommand()
+	a := &console.Console{In: strings.NewReader(""), Out: io.Discard, Err: io.Discard, UI: ui.New(io.Discard, io.Discard, true)}
+	root := rootCommand(a)
 	root.InitDefaultHelpCmd()
 	return root
 }
@@ -90,7 +92,7 @@ func TestExamples(t *testing.T) {
 
 // parses goes as far as a command does before it acts.
 func parses(words []string) error {
-	cmd, rest, err := newRoot().Find(joinTwoValueOptions(words))
+	cmd, rest, err := newRoot().Find(option.JoinTwoValues(words))
 	if err != nil {
 		return err
 	}

@@ -7,14 +7,17 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"ferry/internal/cli/console"
+	"ferry/internal/cli/option"
 	"ferry/internal/cmdline"
 	"ferry/internal/hostapi"
 	"ferry/internal/manage"
 	"ferry/internal/microvm"
+	"ferry/internal/ui"
 )
 
-func (a *app) historyCommand() *cobra.Command {
-	var o placeOptions
+func historyCommand(a *console.Console) *cobra.Command {
+	var o option.Place
 	last := 20
 	cmd := &cobra.Command{
 		Use:   "history NAME",
@@ -31,16 +34,16 @@ starts and stops that were done with ferry. With --json one object a line.`,
 			if err := checkLines(last); err != nil {
 				return err
 			}
-			return a.onHostOf(cmd.Context(), n, &o, func(_ *manage.Manager, h *manage.Host) error {
+			return a.OnHostOf(cmd.Context(), n, &o, func(_ *manage.Manager, h *manage.Host) error {
 				history, err := h.History(cmd.Context(), n, last)
 				if err != nil {
 					return err
 				}
-				return a.showHistory(h, n, history)
+				return showHistory(a.UI, h, n, history)
 			})
 		},
 	}
-	o.addFlags(cmd)
+	o.AddFlags(cmd)
 	cmd.Flags().IntVarP(&last, "lines", "n", last, "how many of the last entries")
 	return cmd
 }
@@ -52,23 +55,23 @@ type historyLine struct {
 	hostapi.HistoryEntry
 }
 
-func (a *app) showHistory(h *manage.Host, n microvm.Name, history hostapi.History) error {
+func showHistory(u *ui.UI, h *manage.Host, n microvm.Name, history hostapi.History) error {
 	if history.Broken > 0 {
-		a.ui.Warn("%d lines of the history on %s can't be read and are left out", history.Broken, h)
+		u.Warn("%d lines of the history on %s can't be read and are left out", history.Broken, h)
 	}
-	if a.ui.JSON {
+	if u.JSON {
 		for _, e := range history.Entries {
-			if err := a.ui.Data(historyLine{n, h.String(), e}); err != nil {
+			if err := u.Data(historyLine{n, h.String(), e}); err != nil {
 				return err
 			}
 		}
 		return nil
 	}
 	if len(history.Entries) == 0 {
-		a.ui.Step(string(n), "%s has no history of it", h)
+		u.Step(string(n), "%s has no history of it", h)
 		return nil
 	}
-	return a.ui.Text(historyText(history.Entries))
+	return u.Text(historyText(history.Entries))
 }
 
 func historyText(entries []hostapi.HistoryEntry) string {

@@ -5,6 +5,8 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"ferry/internal/cli/console"
+	"ferry/internal/cli/updates"
 	"ferry/internal/cmdline"
 	"ferry/internal/helper"
 	"ferry/internal/helperbin"
@@ -13,7 +15,7 @@ import (
 
 // hostCommand has what sets hosts up, and the helper's commands: the host may be
 // this machine, and hosts that an older ferry has set up start them in ferry.
-func (a *app) hostCommand() *cobra.Command {
+func hostCommand(a *console.Console) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "host",
 		Short: "Set a host up, and what ferry runs on one (as root)",
@@ -23,8 +25,8 @@ func (a *app) hostCommand() *cobra.Command {
 			return &cmdline.UsageError{Err: errors.New("host needs a command"), Next: "ferry host --help lists them"}
 		},
 	}
-	cmd.AddCommand(a.hostSetup(), a.hostTimer())
-	h := &helper.Helper{In: a.in, Out: a.out, Err: a.err, UI: a.ui, Programs: setup.Programs{Helper: helperbin.Here, Ferry: setup.Running}}
+	cmd.AddCommand(hostSetup(a), updates.TimerCommand(a))
+	h := &helper.Helper{In: a.In, Out: a.Out, Err: a.Err, UI: a.UI, Programs: setup.Programs{Helper: helperbin.Here, Ferry: setup.Running}}
 	h.AddTo(cmd)
 	cmdline.AddVersion(cmd)
 	return cmd

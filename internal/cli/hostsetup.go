@@ -8,6 +8,8 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"ferry/internal/cli/console"
+	"ferry/internal/cli/option"
 	"ferry/internal/cmdline"
 	"ferry/internal/host/setup"
 	"ferry/internal/hostapi"
@@ -15,9 +17,14 @@ import (
 	"ferry/internal/ui"
 )
 
-func (a *app) hostSetup() *cobra.Command {
-	var o placeOptions
-	var remove, dryRun bool
+// setupOptions are those of `ferry host setup`.
+type setupOptions struct {
+	place          option.Place
+	remove, dryRun bool
+}
+
+func hostSetup(a *console.Console) *cobra.Command {
+	var o setupOptions
 	cmd := &cobra.Command{
 		Use:   "setup [HOST]",
 		Short: "Make a Linux machine with systemd and Nix a host of MicroVMs",
@@ -43,22 +50,22 @@ units run MicroVMs, it changes nothing; on NixOS it shows what to configure inst
 			case len(args) == 1:
 				word = args[0]
 			}
-			return a.runSetup(cmd.Context(), &o, word, remove, dryRun)
+			return runSetup(cmd.Context(), a, &o, word)
 		},
 	}
-	o.addFlakeFlags(cmd)
-	cmd.Flags().BoolVar(&remove, "remove", false, "undo what setup did")
-	cmd.Flags().BoolVar(&dryRun, "dry-run", false, "show what would be done, every file with a diff, and change nothing")
+	o.place.AddFlakeFlags(cmd)
+	cmd.Flags().BoolVar(&o.remove, "remove", false, "undo what setup did")
+	cmd.Flags().BoolVar(&o.dryRun, "dry-run", false, "show what would be done, every file with a diff, and change nothing")
 	return cmd
 }
 
-func (a *app) runSetup(ctx context.Context, o *placeOptions, word string, remove, dryRun bool) error {
-	return a.onPlace(ctx, o, word, func(h *manage.Host) error {
-		r, err := h.Setup(ctx, remove, dryRun)
+func runSetup(ctx context.Context, a *console.Console, o *setupOptions, word string) error {
+	return a.OnPlace(ctx, &o.place, word, func(h *manage.Host) error {
+		r, err := h.Setup(ctx, o.remove, o.dryRun)
 		if err != nil {
 			return err
 		}
-		return a.showSetup(h.String(), r, remove)
+		return showSetup(a.UI, h.String(), r, o.remove)
 	})
 }
 
@@ -68,15 +75,15 @@ type setupResult struct {
 	*setup.Report
 }
 
-func (a *app) showSetup(where string, r *setup.Report, remove bool) error {
+func showSetup(u *ui.UI, where string, r *setup.Report, remove bool) error {
 	for _, w := range r.Warnings {
-		a.ui.Warn("%s: %s", where, w)
+		u.Warn("%s: %s", where, w)
 	}
 	var err error
-	if a.ui.JSON {
-		err = a.ui.Data(setupResult{where, r})
+	if u.JSON {
+		err = u.Data(setupResult{where, r})
 	} else {
-		err = a.ui.Text(setupText(where, r, remove))
+		err = u.Text(setupText(where, r, remove))
 	}
 	if r.Outcome == setup.OutcomeNixOS {
 		return errors.Join(hostapi.Refuse(where+" runs NixOS, whose own configuration makes it a host; nothing was changed",
@@ -112,27 +119,14 @@ func setupText(where string, r *setup.Report, remove bool) string {
 		fmt.Fprintf(&b, "%s: set up as a host of MicroVMs\n", where)
 	}
 	for _, c := range r.Changes {
-		fmt.Fprintf(&b, "  %s %s %s", changeVerb(c.Verb, r.Outcome), c.Kind, ui.Clean(c.Name))
+		fmt.Fprintf(&b, "  %s %s %s", console.ChangeVerb(c.Verb, r.Outcome), c.Kind, ui.Clean(c.Name))
 		if c.Note != "" {
 			fmt.Fprintf(&b, " (%s)", ui.Clean(c.Note))
 		}
 		b.WriteString("\n")
 		if r.Outcome == setup.OutcomePlanned {
-			writeDiff(&b, c)
+			console.WriteDiff(&b, c)
 		}
 	}
 	return b.String()
-}
-
-func changeVerb(verb string, outcome setup.Outcome) string {
-	if outcome == setup.OutcomePlanned {
-		return verb
-	}
-	return map[string]string{setup.Create: "created", setup.Update: "updated", setup.Remove: "removed", setup.Keep: "kept"}[verb]
-}
-
-func writeDiff(b *strings.Builder, c setup.Change) {
-	for line := range strings.Lines(c.Diff) {
-		b.WriteString("    " + ui.Clean(strings.TrimRight(line, "\n")) + "\n")
-	}
 }

@@ -5,6 +5,7 @@ import (
 	"strings"
 	"testing"
 
+	"ferry/internal/cli/console"
 	"ferry/internal/cmdline"
 	"ferry/internal/host/setup"
 	"ferry/internal/hostapi"
@@ -37,9 +38,9 @@ func TestSetupBadInput(t *testing.T) {
 func show(t *testing.T, asJSON, remove bool, r *setup.Report) (stdout, stderr string, err error) {
 	t.Helper()
 	var out, errw bytes.Buffer
-	a := &app{ui: ui.New(&out, &errw, true)}
-	a.ui.JSON = asJSON
-	err = a.showSetup("server", r, remove)
+	a := &console.Console{UI: ui.New(&out, &errw, true)}
+	a.UI.JSON = asJSON
+	err = showSetup(a.UI, "server", r, remove)
 	return out.String(), errw.String(), err
 }
 

@@ -3,11 +3,13 @@ package cli
 import (
 	"github.com/spf13/cobra"
 
+	"ferry/internal/cli/console"
+	"ferry/internal/cli/option"
 	"ferry/internal/deploy"
 	"ferry/internal/hostapi"
 )
 
-func (a *app) installCommand() *cobra.Command {
+func installCommand(a *console.Console) *cobra.Command {
 	var o deployOptions
 	cmd := &cobra.Command{
 		Use:   "install NAME [HOST]",
@@ -15,7 +17,7 @@ func (a *app) installCommand() *cobra.Command {
 		Long: `Evaluates nixosConfigurations.NAME here, builds its runner on HOST and makes it
 the VM's current one. What runs is not touched; a new VM is not started.
 Afterwards activate it with ferry switch or ferry rebuild, or by a restart of
-microvm@NAME.service.` + buildHelp,
+microvm@NAME.service.` + option.BuildHelp,
 		Example: `  ferry install web root@server
   ferry switch web root@web.example.com`,
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -31,7 +33,7 @@ microvm@NAME.service.` + buildHelp,
 			if len(p.addresses) > 0 {
 				req.Host = &p.addresses[0]
 			}
-			return a.runDeployment(cmd.Context(), req, (*deploy.Deployer).Rebuild)
+			return runDeployment(cmd.Context(), a, req, (*deploy.Deployer).Rebuild)
 		},
 	}
 	o.addFlags(cmd)

@@ -7,9 +7,12 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"ferry/internal/cli/console"
+	"ferry/internal/cli/option"
 	"ferry/internal/cmdline"
 	"ferry/internal/hostapi"
 	"ferry/internal/manage"
+	"ferry/internal/ui"
 )
 
 // lifeResult is what start, stop and restart print with --json.
@@ -18,26 +21,26 @@ type lifeResult struct {
 	hostapi.Life
 }
 
-func (a *app) startCommand() *cobra.Command {
-	return a.verbCommand(hostapi.ActionStart, "Start a VM", `Starts the VM's unit and watches that it stays up. Where it does not, the unit to
+func startCommand(a *console.Console) *cobra.Command {
+	return verbCommand(a, hostapi.ActionStart, "Start a VM", `Starts the VM's unit and watches that it stays up. Where it does not, the unit to
 blame is named, which may be one of its helper services, and the end of its log
 shown. A VM that runs is left alone.`)
 }
 
-func (a *app) stopCommand() *cobra.Command {
-	return a.verbCommand(hostapi.ActionStop, "Shut a VM down", `Has the guest shut down and waits for that, as long as the VM's unit allows (two
+func stopCommand(a *console.Console) *cobra.Command {
+	return verbCommand(a, hostapi.ActionStop, "Shut a VM down", `Has the guest shut down and waits for that, as long as the VM's unit allows (two
 minutes on hosts set up by ferry), and until its helper services have ended. A
 stopped VM stays stopped: later deployments install and say so.`)
 }
 
-func (a *app) restartCommand() *cobra.Command {
-	return a.verbCommand(hostapi.ActionRestart, "Shut a VM down and start it again", `Restarts the VM's unit, so that the VM boots what is installed: this is how
+func restartCommand(a *console.Console) *cobra.Command {
+	return verbCommand(a, hostapi.ActionRestart, "Shut a VM down and start it again", `Restarts the VM's unit, so that the VM boots what is installed: this is how
 hardware that "waits for a restart" comes. It watches that the unit stays up. A
 stopped VM is started.`)
 }
 
-func (a *app) verbCommand(verb hostapi.Action, short, long string) *cobra.Command {
-	var o placeOptions
+func verbCommand(a *console.Console, verb hostapi.Action, short, long string) *cobra.Command {
+	var o option.Place
 	var wait time.Duration
 	cmd := &cobra.Command{
 		Use: string(verb) + " NAME", Short: short, Long: long,
@@ -47,28 +50,28 @@ func (a *app) verbCommand(verb hostapi.Action, short, long string) *cobra.Comman
 			if err != nil {
 				return err
 			}
-			return a.onHostOf(cmd.Context(), n, &o, func(_ *manage.Manager, h *manage.Host) error {
+			return a.OnHostOf(cmd.Context(), n, &o, func(_ *manage.Manager, h *manage.Host) error {
 				life, err := h.Live(cmd.Context(), n, verb, wait)
 				if err != nil {
 					return err
 				}
-				return a.showLife(h, life)
+				return showLife(a.UI, h, life)
 			})
 		},
 	}
-	o.addFlags(cmd)
+	o.AddFlags(cmd)
 	cmdline.AddWaitFlag(cmd, &wait)
 	return cmd
 }
 
-func (a *app) showLife(h *manage.Host, life hostapi.Life) error {
+func showLife(u *ui.UI, h *manage.Host, life hostapi.Life) error {
 	if life.Killed {
-		a.ui.Warn("%s did not shut down in time and was killed", life.VM)
+		u.Warn("%s did not shut down in time and was killed", life.VM)
 	}
-	if a.ui.JSON {
-		return a.ui.Data(lifeResult{h.String(), life})
+	if u.JSON {
+		return u.Data(lifeResult{h.String(), life})
 	}
-	return a.ui.Text(lifeText(h.String(), life))
+	return u.Text(lifeText(h.String(), life))
 }
 
 func lifeText(where string, l hostapi.Life) string {

@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"ferry/internal/cli/option"
 	"ferry/internal/cmdline"
 	"ferry/internal/hostapi"
 	"ferry/internal/microvm"
@@ -91,7 +92,7 @@ func TestLifeTexts(t *testing.T) {
 // Nix's options in a command for the guest reach it as they were typed.
 func TestGuestCommandIsUntouched(t *testing.T) {
 	typed := []string{"nix", "build", "--option", "cores", "2", "--override-input", "a", "b", "--x=1"}
-	if got := splitTwoValueOptions(joinTwoValueOptions(typed)); !slices.Equal(got, typed) {
+	if got := option.SplitTwoValues(option.JoinTwoValues(typed)); !slices.Equal(got, typed) {
 		t.Errorf("got %q", got)
 	}
 }

@@ -10,6 +10,8 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"ferry/internal/cli/console"
+	"ferry/internal/cli/option"
 	"ferry/internal/flake"
 	"ferry/internal/helper"
 	"ferry/internal/hostapi"
@@ -19,8 +21,8 @@ import (
 	"ferry/internal/ui"
 )
 
-func (a *app) listCommand() *cobra.Command {
-	var o placeOptions
+func listCommand(a *console.Console) *cobra.Command {
+	var o option.Place
 	check := false
 	cmd := &cobra.Command{
 		Use:   "list [HOST…]",
@@ -44,17 +46,17 @@ the others are listed.`,
   ferry list server1 server2 --check
   ferry list local --json`,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return a.runList(cmd.Context(), &o, args, check)
+			return runList(cmd.Context(), a, &o, args, check)
 		},
 	}
-	o.addFlakeFlags(cmd)
+	o.AddFlakeFlags(cmd)
 	cmd.Flags().BoolVar(&check, "check", false, "compare with what the flakes yield now")
 	return cmd
 }
 
-func (a *app) runList(ctx context.Context, o *placeOptions, hosts []string, check bool) error {
-	return a.withManager(ctx, o, func(m *manage.Manager) error {
-		places, err := m.PlacesOf(ctx, hosts, o.hostSudo)
+func runList(ctx context.Context, a *console.Console, o *option.Place, hosts []string, check bool) error {
+	return a.WithManager(ctx, o, func(m *manage.Manager) error {
+		places, err := m.PlacesOf(ctx, hosts, o.HostSudo)
 		if err != nil {
 			return err
 		}
@@ -62,13 +64,13 @@ func (a *app) runList(ctx context.Context, o *placeOptions, hosts []string, chec
 		if !ok {
 			return errors.New("no evaluator")
 		}
-		vms, err := m.List(ctx, manage.ListRequest{Places: places, Check: check, Evaluate: evaluator, Here: a.listHere},
-			func(host string, err error) { a.problem(host, err) })
+		vms, err := m.List(ctx, manage.ListRequest{Places: places, Check: check, Evaluate: evaluator, Here: listHere(a)},
+			func(host string, err error) { a.Problem(host, err) })
 		var partial *manage.HostsError
 		if err != nil && !errors.As(err, &partial) {
 			return err
 		}
-		if perr := a.printList(vms, len(places) > 1, check); perr != nil {
+		if perr := printList(a.UI, vms, len(places) > 1, check); perr != nil {
 			return perr
 		}
 		return errors.Join(err, unchecked(vms))
@@ -76,26 +78,23 @@ func (a *app) runList(ctx context.Context, o *placeOptions, hosts []string, chec
 }
 
 // listHere lists the VMs of this machine, which needs no root.
-func (a *app) listHere(ctx context.Context, check bool, except []string) ([]hostapi.Listed, error) {
-	return helper.List(ctx, a.err, check, except)
+func listHere(a *console.Console) func(ctx context.Context, check bool, except []string) ([]hostapi.Listed, error) {
+	return func(ctx context.Context, check bool, except []string) ([]hostapi.Listed, error) {
+		return helper.List(ctx, a.Err, check, except)
+	}
 }
 
-// problem prints an error of one of several subjects, where others go on.
-func (a *app) problem(subject string, err error) {
-	a.printError(fmt.Errorf("%s: %w", subject, err))
-}
-
-func (a *app) printList(vms []manage.VM, withHost, check bool) error {
-	if a.ui.JSON {
+func printList(u *ui.UI, vms []manage.VM, withHost, check bool) error {
+	if u.JSON {
 		for _, v := range vms {
-			if err := a.ui.Data(v); err != nil {
+			if err := u.Data(v); err != nil {
 				return err
 			}
 		}
 		return nil
 	}
 	if len(vms) == 0 {
-		a.ui.Step("list", "no VMs")
+		u.Step("list", "no VMs")
 		return nil
 	}
 	header := []string{"VM", "STATE", "STATUS", "SYSTEM", "GEN", "FLAKE"}
@@ -103,7 +102,7 @@ func (a *app) printList(vms []manage.VM, withHost, check bool) error {
 		header = append([]string{"HOST"}, header...)
 	}
 	rows := listRows(vms, withHost, check)
-	return a.ui.Table(header, rows)
+	return u.Table(header, rows)
 }
 
 // unchecked is an error where flakes of VMs could not be evaluated.

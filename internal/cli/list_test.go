@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"ferry/internal/cli/console"
 	"ferry/internal/hostapi"
 	"ferry/internal/manage"
 	"ferry/internal/ui"
@@ -22,8 +23,8 @@ func TestPrintList(t *testing.T) {
 		{Host: "root@server", Listed: hostapi.Listed{Name: "busy", State: hostapi.StateRunning, Fresh: hostapi.FreshCurrent, Lock: &hostapi.Lock{By: "ann@laptop", Deployment: "one", Since: time.Now()}}},
 	}
 	var out bytes.Buffer
-	a := &app{ui: ui.New(&out, &out, true)}
-	if err := a.printList(vms, true, true); err != nil {
+	a := &console.Console{UI: ui.New(&out, &out, true)}
+	if err := printList(a.UI, vms, true, true); err != nil {
 		t.Fatal(err)
 	}
 	for _, want := range []string{
@@ -38,8 +39,8 @@ func TestPrintList(t *testing.T) {
 		t.Errorf("a host's escape sequence reaches the terminal: %q", out.String())
 	}
 	out.Reset()
-	a.ui.JSON = true
-	if err := a.printList(vms, true, true); err != nil {
+	a.UI.JSON = true
+	if err := printList(a.UI, vms, true, true); err != nil {
 		t.Fatal(err)
 	}
 	var first map[string]any

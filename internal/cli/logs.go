@@ -9,6 +9,8 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"ferry/internal/cli/console"
+	"ferry/internal/cli/option"
 	"ferry/internal/cmdline"
 	"ferry/internal/hostapi"
 	"ferry/internal/manage"
@@ -16,8 +18,8 @@ import (
 	"ferry/internal/ui"
 )
 
-func (a *app) logsCommand() *cobra.Command {
-	var o placeOptions
+func logsCommand(a *console.Console) *cobra.Command {
+	var o option.Place
 	var follow bool
 	last := 50
 	cmd := &cobra.Command{
@@ -36,29 +38,29 @@ services. The system inside keeps a journal of its own: ferry ssh NAME journalct
 			if err := checkLines(last); err != nil {
 				return err
 			}
-			return a.onHostOf(cmd.Context(), n, &o, func(_ *manage.Manager, h *manage.Host) error {
-				return a.logs(cmd.Context(), h, n, last, follow)
+			return a.OnHostOf(cmd.Context(), n, &o, func(_ *manage.Manager, h *manage.Host) error {
+				return logs(cmd.Context(), a.UI, h, n, last, follow)
 			})
 		},
 	}
-	o.addHostFlag(cmd)
-	o.addFlakeFlagsAs(cmd, "") // -f is the logs' own here, as everybody expects
+	o.AddHostFlag(cmd)
+	o.AddFlakeFlagsAs(cmd, "") // -f is the logs' own here, as everybody expects
 	cmd.Flags().BoolVarP(&follow, "follow", "f", false, "follow new entries until Ctrl-C")
 	cmd.Flags().IntVarP(&last, "lines", "n", last, "how many of the last lines")
 	return cmd
 }
 
-func (a *app) logs(ctx context.Context, h *manage.Host, n microvm.Name, last int, follow bool) error {
+func logs(ctx context.Context, u *ui.UI, h *manage.Host, n microvm.Name, last int, follow bool) error {
 	any := false
 	err := h.Logs(ctx, n, last, follow, func(l hostapi.LogLine) error {
 		any = true
-		if a.ui.JSON {
-			return a.ui.Data(l)
+		if u.JSON {
+			return u.Data(l)
 		}
-		return a.ui.Text(logText(n, l))
+		return u.Text(logText(n, l))
 	})
 	if err == nil && !any {
-		a.ui.Step(string(n), "nothing was logged on %s", h)
+		u.Step(string(n), "nothing was logged on %s", h)
 	}
 	return err
 }

@@ -1,6 +1,8 @@
 // Package cli is the operator's command line: one file per command. It parses,
 // calls internal/deploy or internal/manage, and prints; it decides nothing about
-// deployments.
+// deployments. Beside it are its rooms: what commands share (console), the options
+// that several have (option), questions to the operator (terminal), and the commands
+// for updates (updates).
 package cli
 
 import (
@@ -15,22 +17,17 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"ferry/docs"
+	"ferry/internal/cli/console"
+	"ferry/internal/cli/option"
+	"ferry/internal/cli/updates"
 	"ferry/internal/cmdline"
 	"ferry/internal/deploy"
+	"ferry/internal/deploy/request"
 	"ferry/internal/flakeupdate"
 	"ferry/internal/helper"
 	"ferry/internal/manage"
 	"ferry/internal/ui"
 )
-
-// app is what the commands of one run share.
-type app struct {
-	in  io.Reader
-	ui  *ui.UI
-	out io.Writer
-	err io.Writer
-}
 
 // Main runs ferry with the process's arguments and streams and returns its exit
 // code.
@@ -47,9 +44,9 @@ func Main(args []string) int {
 
 // Run is Main with the streams given, for tests.
 func Run(ctx context.Context, args []string, in io.Reader, out, errw io.Writer) int {
-	a := &app{in: in, out: out, err: errw, ui: ui.New(out, errw, false)}
-	root := a.rootCommand()
-	root.SetArgs(joinTwoValueOptions(args))
+	a := &console.Console{In: in, Out: out, Err: errw, UI: ui.New(out, errw, false)}
+	root := rootCommand(a)
+	root.SetArgs(option.JoinTwoValues(args))
 	root.SetIn(in)
 	root.SetOut(out)
 	root.SetErr(errw)
@@ -62,10 +59,10 @@ func Run(ctx context.Context, args []string, in io.Reader, out, errw io.Writer) 
 		return int(command)
 	}
 	if ctx.Err() != nil {
-		a.printError(err)
+		a.PrintError(err)
 		return cmdline.ExitInterrupted
 	}
-	a.printError(err)
+	a.PrintError(err)
 	return exitCode(err)
 }
 
@@ -79,7 +76,7 @@ func (e commandExit) Error() string {
 
 // exitCode maps an error to the exit code that scripts rely on.
 func exitCode(err error) int {
-	var missing *deploy.UsageError
+	var missing *request.UsageError
 	var undone *deploy.Error
 	var request *flakeupdate.UsageError
 	var busy *flakeupdate.BusyError
@@ -98,21 +95,7 @@ func exitCode(err error) int {
 	return code
 }
 
-// printError prints an error once: the end of the log that shows why, the
-// message, how things are, and what to do next.
-func (a *app) printError(err error) {
-	e := cmdline.Explain(err)
-	var de *deploy.Error
-	if errors.As(err, &de) && de.State != "" {
-		e.State = string(de.VM) + ": " + de.State
-	}
-	e.Print(a.ui)
-	if s, known := docs.Troubleshooting(string(e.See)); known { // a host may name any
-		a.ui.More("ferry explain " + s.Name)
-	}
-}
-
-func (a *app) rootCommand() *cobra.Command {
+func rootCommand(a *console.Console) *cobra.Command {
 	root := &cobra.Command{
 		Use:   "ferry",
 		Short: "Deploy NixOS MicroVMs over SSH",
@@ -127,22 +110,22 @@ is needed.`,
 			if len(args) > 0 {
 				return cmdline.UnknownCommand(cmd, args[0])
 			}
-			fmt.Fprintln(a.err, cmd.UsageString())
+			fmt.Fprintln(a.Err, cmd.UsageString())
 			return &cmdline.UsageError{Err: errors.New("no command given"), Next: "the daily one is: ferry rebuild NAME"}
 		},
 		Args: cobra.ArbitraryArgs,
 	}
-	root.PersistentFlags().BoolVarP(&a.ui.Verbose, "verbose", "v", false, "tell more of what is done")
-	root.PersistentFlags().BoolVar(&a.ui.JSON, "json", false, "print results as JSON, one object a line")
+	root.PersistentFlags().BoolVarP(&a.UI.Verbose, "verbose", "v", false, "tell more of what is done")
+	root.PersistentFlags().BoolVar(&a.UI.JSON, "json", false, "print results as JSON, one object a line")
 	noColour := root.PersistentFlags().Bool("no-color", false, "no colours (also: NO_COLOR)")
 	root.PersistentPreRun = func(*cobra.Command, []string) {
 		if *noColour {
-			a.ui.Colour = false
+			a.UI.Colour = false
 		}
 	}
-	root.AddCommand(a.rebuildCommand(), a.installCommand(), a.switchCommand(), a.autostartCommand(), a.listCommand(), a.updateCommand(), a.flakeUpdateCommand(), a.hostCommand(), a.doctorCommand(), a.explainCommand())
-	root.AddCommand(a.startCommand(), a.stopCommand(), a.restartCommand(), a.logsCommand(), a.sshCommand(), a.historyCommand(),
-		a.generationsCommand(), a.rollbackCommand(), a.attachCommand(), a.diffCommand(), a.removeCommand(), a.versionCommand())
+	root.AddCommand(rebuildCommand(a), installCommand(a), switchCommand(a), autostartCommand(a), listCommand(a), updates.Command(a), updates.FlakeCommand(a), hostCommand(a), doctorCommand(a), explainCommand(a))
+	root.AddCommand(startCommand(a), stopCommand(a), restartCommand(a), logsCommand(a), sshCommand(a), historyCommand(a),
+		generationsCommand(a), rollbackCommand(a), attachCommand(a), diffCommand(a), removeCommand(a), versionCommand(a))
 	addCompletion(root)
 	cmdline.Strict(root)
 	return root

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 
+	"ferry/internal/cli/console"
 	"ferry/internal/deploy"
 	"ferry/internal/hostapi"
 	"ferry/internal/ui"
@@ -20,7 +21,7 @@ func TestErrorsNameTheirSubjectOnce(t *testing.T) {
 		"error: no VM: no VM is on this host\n": errors.New("no VM: no VM is on this host"),
 	} {
 		var out bytes.Buffer
-		(&app{ui: ui.New(&out, &out, true)}).printError(err)
+		(&console.Console{UI: ui.New(&out, &out, true)}).PrintError(err)
 		if !strings.HasPrefix(out.String(), want) {
 			t.Errorf("%q, wanted %q", out.String(), want)
 		}

@@ -3,10 +3,12 @@ package cli
 import (
 	"github.com/spf13/cobra"
 
+	"ferry/internal/cli/console"
+	"ferry/internal/cli/option"
 	"ferry/internal/deploy"
 )
 
-func (a *app) rebuildCommand() *cobra.Command {
+func rebuildCommand(a *console.Console) *cobra.Command {
 	var o deployOptions
 	cmd := &cobra.Command{
 		Use:   "rebuild NAME [HOST [TARGET]] [switch|boot|test|dry-activate]",
@@ -26,7 +28,7 @@ HOST may be ` + "`local`" + `. What is not named comes from the flake's ` + "`fe
 
 Actions: switch (default) activates and installs; boot installs only; test
 activates only, and the next boot brings the installed system back; dry-activate
-builds and shows what the switch would do.` + buildHelp + confirmHelp,
+builds and shows what the switch would do.` + option.BuildHelp + option.ConfirmHelp,
 		Example: `  ferry rebuild web
   ferry rebuild web root@server root@web.example.com switch
   ferry rebuild web --override-input nixpkgs ~/src/nixpkgs --dry-run
@@ -48,13 +50,13 @@ builds and shows what the switch would do.` + buildHelp + confirmHelp,
 			if len(p.addresses) > 1 {
 				req.Target = &p.addresses[1]
 			}
-			return a.runDeployment(cmd.Context(), req, (*deploy.Deployer).Rebuild)
+			return runDeployment(cmd.Context(), a, req, (*deploy.Deployer).Rebuild)
 		},
 	}
 	o.addFlags(cmd)
 	o.addGuestFlags(cmd)
 	o.addInstallFlags(cmd)
 	o.addRestartFlag(cmd)
-	addNoGuestFlag(cmd.Flags(), &o.noGuest)
+	option.AddNoGuestFlag(cmd.Flags(), &o.noGuest)
 	return cmd
 }

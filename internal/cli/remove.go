@@ -1,21 +1,21 @@
 package cli
 
 import (
-	"bufio"
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 
+	"ferry/internal/cli/console"
+	"ferry/internal/cli/option"
+	"ferry/internal/cli/terminal"
 	"ferry/internal/cmdline"
 	"ferry/internal/hostapi"
 	"ferry/internal/manage"
 	"ferry/internal/microvm"
-	"ferry/internal/remote"
 )
 
 // removeOptions are those of `ferry remove`.
@@ -24,8 +24,8 @@ type removeOptions struct {
 	wait      time.Duration
 }
 
-func (a *app) removeCommand() *cobra.Command {
-	var o placeOptions
+func removeCommand(a *console.Console) *cobra.Command {
+	var o option.Place
 	var how removeOptions
 	cmd := &cobra.Command{
 		Use:   "remove NAME",
@@ -46,12 +46,12 @@ declares is refused. The store paths go with the host's next garbage collection.
 			if how.keep && how.yes {
 				return &cmdline.UsageError{Err: errors.New("--keep-data and --yes are one or the other"), Next: "--yes deletes the data without asking"}
 			}
-			return a.onHostOf(cmd.Context(), n, &o, func(_ *manage.Manager, h *manage.Host) error {
-				return a.remove(cmd.Context(), h, n, how)
+			return a.OnHostOf(cmd.Context(), n, &o, func(_ *manage.Manager, h *manage.Host) error {
+				return remove(cmd.Context(), a, h, n, how)
 			})
 		},
 	}
-	o.addFlags(cmd)
+	o.AddFlags(cmd)
 	cmd.Flags().BoolVar(&how.keep, "keep-data", false, "leave volumes and other files in the VM's directory")
 	cmd.Flags().BoolVar(&how.yes, "yes", false, "delete volumes and other files without asking")
 	cmdline.AddWaitFlag(cmd, &how.wait)
@@ -64,14 +64,14 @@ type removeResult struct {
 	hostapi.Removal
 }
 
-func (a *app) remove(ctx context.Context, h *manage.Host, n microvm.Name, how removeOptions) error {
+func remove(ctx context.Context, a *console.Console, h *manage.Host, n microvm.Name, how removeOptions) error {
 	if !how.keep && !how.yes {
 		there, err := h.LookRemove(ctx, n)
 		if err != nil {
 			return err
 		}
 		if len(there.Data) > 0 {
-			if err := a.mayDelete(ctx, h, there); err != nil {
+			if err := mayDelete(ctx, h, there); err != nil {
 				return err
 			}
 		}
@@ -80,20 +80,20 @@ func (a *app) remove(ctx context.Context, h *manage.Host, n microvm.Name, how re
 	if err != nil {
 		return err
 	}
-	if a.ui.JSON {
-		return a.ui.Data(removeResult{h.String(), r})
+	if a.UI.JSON {
+		return a.UI.Data(removeResult{h.String(), r})
 	}
 	text := fmt.Sprintf("%s: removed from %s\n", n, h)
 	if r.Kept && len(r.Data) > 0 {
 		text += fmt.Sprintf("  its data is still in %s\n", cleaned(r.Directory))
 	}
-	return a.ui.Text(text)
+	return a.UI.Text(text)
 }
 
 const maxListed = 20 // files shown before the question
 
 // mayDelete asks whether a VM's data may be deleted.
-func (a *app) mayDelete(ctx context.Context, h *manage.Host, r hostapi.Removal) error {
+func mayDelete(ctx context.Context, h *manage.Host, r hostapi.Removal) error {
 	var list strings.Builder
 	for i, f := range r.Data {
 		if i == maxListed {
@@ -108,9 +108,9 @@ func (a *app) mayDelete(ctx context.Context, h *manage.Host, r hostapi.Removal) 
 	}
 	question := fmt.Sprintf("%s on %s has data of its own in %s:\n%sDelete it permanently? Type the VM's name to do so: ",
 		r.VM, h, cleaned(r.Directory), list.String())
-	answer, err := askTerminal(ctx, question)
+	answer, err := terminal.Ask(ctx, question)
 	switch {
-	case errors.Is(err, errNoTerminal):
+	case errors.Is(err, terminal.ErrNone):
 		return &cmdline.UsageError{
 			Err:  fmt.Errorf("%s has %d files or directories of its own in %s, and there is no terminal to ask at; nothing was changed", r.VM, len(r.Data), cleaned(r.Directory)),
 			Next: "--yes deletes them, --keep-data leaves them there",
@@ -134,28 +134,4 @@ func size(n int64) string {
 		return fmt.Sprintf("%d B", n)
 	}
 	return fmt.Sprintf("%.1f %s", f, units[i])
-}
-
-var errNoTerminal = errors.New("there is no terminal")
-
-// askTerminal asks on the controlling terminal, whatever stdin is.
-func askTerminal(ctx context.Context, question string) (string, error) {
-	tty, err := os.OpenFile("/dev/tty", os.O_RDWR, 0)
-	if err != nil {
-		return "", errNoTerminal
-	}
-	fmt.Fprint(tty, question)
-	answer := make(chan string, 1)
-	go func() { // a read of a terminal can't be cancelled
-		defer tty.Close()
-		line, _ := bufio.NewReader(tty).ReadString('\n')
-		answer <- strings.TrimSpace(line)
-	}()
-	select {
-	case line := <-answer:
-		return line, nil
-	case <-ctx.Done():
-		fmt.Fprintln(tty)
-		return "", remote.Interrupted(ctx, "")
-	}
 }

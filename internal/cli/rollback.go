@@ -2,7 +2,6 @@ package cli
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -10,8 +9,12 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"ferry/internal/cli/console"
+	"ferry/internal/cli/option"
+	"ferry/internal/cli/terminal"
 	"ferry/internal/cmdline"
 	"ferry/internal/deploy"
+	"ferry/internal/deploy/request"
 	"ferry/internal/hostapi"
 	"ferry/internal/manage"
 	"ferry/internal/microvm"
@@ -19,7 +22,7 @@ import (
 
 // rollbackOptions are those of `ferry rollback`.
 type rollbackOptions struct {
-	place      placeOptions
+	place      option.Place
 	target     string
 	targetSudo bool
 	to         int
@@ -27,11 +30,11 @@ type rollbackOptions struct {
 	dryRun     bool
 	wait       time.Duration
 	settle     hostapi.SettleChoice
-	confirm    confirmOptions
+	confirm    option.Confirm
 	noGuest    bool
 }
 
-func (a *app) rollbackCommand() *cobra.Command {
+func rollbackCommand(a *console.Console) *cobra.Command {
 	var o rollbackOptions
 	cmd := &cobra.Command{
 		Use:   "rollback NAME",
@@ -45,7 +48,7 @@ Nothing is evaluated or built, and generations keep their numbers. The address
 of the system inside is taken from --target, else from the flake's ` + "`ferry`" + `
 output; so a rollback works with the flake gone, with --host and --target. What the
 last deployment has recorded on the host is used once you have confirmed it on the
-terminal, and with --host local; without a terminal, the error names it.` + confirmHelp,
+terminal, and with --host local; without a terminal, the error names it.` + option.ConfirmHelp,
 		Example: `  ferry rollback web
   ferry rollback web --to 3 --dry-run
   ferry rollback web --host root@server --target root@web.example.com`,
@@ -58,36 +61,36 @@ terminal, and with --host local; without a terminal, the error names it.` + conf
 			if err != nil {
 				return err
 			}
-			return a.rollback(cmd.Context(), req, &o)
+			return rollback(cmd.Context(), a, req, &o)
 		},
 	}
-	o.place.addFlags(cmd)
+	o.place.AddFlags(cmd)
 	cmdline.AddWaitFlag(cmd, &o.wait)
-	addSettleFlag(cmd, &o.settle)
+	option.AddSettleFlag(cmd, &o.settle)
 	fs := cmd.Flags()
-	o.confirm.addFlags(fs)
+	o.confirm.AddFlags(fs)
 	fs.IntVar(&o.to, "to", 0, "the generation to go to (ferry generations NAME)")
 	fs.StringVar(&o.target, "target", "", "the address of the system inside")
 	fs.BoolVar(&o.targetSudo, "target-sudo", false, "become root in the guest with sudo")
-	addNoGuestFlag(fs, &o.noGuest)
+	option.AddNoGuestFlag(fs, &o.noGuest)
 	fs.BoolVar(&o.dryRun, "dry-run", false, "say what would happen and change nothing")
 	fs.StringVar(&o.restart, "restart", "", "when to restart the VM: auto (only where it can't be switched live), if-needed (also where the hardware differs), always, never")
 	return cmd
 }
 
-func (o *rollbackOptions) request(cmd *cobra.Command, n microvm.Name) (deploy.RollbackRequest, error) {
-	req := deploy.RollbackRequest{
+func (o *rollbackOptions) request(cmd *cobra.Command, n microvm.Name) (request.Rollback, error) {
+	req := request.Rollback{
 		Name: n, TargetSudo: o.targetSudo, To: o.to, Restart: hostapi.RestartPolicy(o.restart), DryRun: o.dryRun,
-		Confirm: o.confirm.confirm(), Wait: o.wait, Settle: o.settle, NoGuest: o.noGuest,
+		Confirm: o.confirm.Confirm(), Wait: o.wait, Settle: o.settle, NoGuest: o.noGuest,
 	}
-	if o.restart != "" && !slices.Contains(restartPolicies(), o.restart) {
-		return req, &cmdline.UsageError{Err: fmt.Errorf("unknown --restart=%.40q", o.restart), Next: "one of " + strings.Join(restartPolicies(), ", ")}
+	if o.restart != "" && !slices.Contains(option.RestartPolicies(), o.restart) {
+		return req, &cmdline.UsageError{Err: fmt.Errorf("unknown --restart=%.40q", o.restart), Next: "one of " + strings.Join(option.RestartPolicies(), ", ")}
 	}
 	if cmd.Flags().Changed("to") && o.to < 1 {
 		return req, &cmdline.UsageError{Err: fmt.Errorf("%d is not a generation", o.to), Next: "ferry generations NAME lists their numbers"}
 	}
 	if o.target != "" {
-		address, err := targetAddress(o.target)
+		address, err := option.TargetAddress(o.target)
 		if err != nil {
 			return req, err
 		}
@@ -96,20 +99,9 @@ func (o *rollbackOptions) request(cmd *cobra.Command, n microvm.Name) (deploy.Ro
 	return req, nil
 }
 
-func targetAddress(word string) (microvm.Address, error) {
-	address, err := microvm.ParseAddress(word)
-	if err == nil && address.Local {
-		err = errors.New("the system inside a VM is never `local`")
-	}
-	if err != nil {
-		return address, &cmdline.UsageError{Err: err, Next: "--target takes the address of the system inside the VM"}
-	}
-	return address, nil
-}
-
-func (a *app) rollback(ctx context.Context, req deploy.RollbackRequest, o *rollbackOptions) error {
-	return a.withManager(ctx, &o.place, func(m *manage.Manager) error {
-		place, err := m.PlaceOf(ctx, req.Name, o.place.host, o.place.hostSudo)
+func rollback(ctx context.Context, a *console.Console, req request.Rollback, o *rollbackOptions) error {
+	return a.WithManager(ctx, &o.place, func(m *manage.Manager) error {
+		place, err := m.PlaceOf(ctx, req.Name, o.place.Host, o.place.HostSudo)
 		if err != nil {
 			return err
 		}
@@ -119,8 +111,8 @@ func (a *app) rollback(ctx context.Context, req deploy.RollbackRequest, o *rollb
 			req.Target, req.TargetSudo = vm.Target, req.TargetSudo || vm.TargetSudo
 		}
 		req.Confirm = req.Confirm.Or(vm.Health)
-		d := &deploy.Deployer{Report: a.ui, SocketDir: m.SocketDir, AskPassword: m.AskPassword, Ask: a.confirmer(), Memory: memory()}
+		d := &deploy.Deployer{Report: a.UI, SocketDir: m.SocketDir, AskPassword: m.AskPassword, Ask: terminal.Confirmer(a.Err), Memory: console.Memory()}
 		result, err := d.Rollback(ctx, req)
-		return a.showResult(result, err)
+		return a.ShowResult(result, err)
 	})
 }

@@ -4,12 +4,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strings"
 
 	"github.com/spf13/cobra"
 
+	"ferry/internal/cli/console"
+	"ferry/internal/cli/option"
+	"ferry/internal/cli/terminal"
 	"ferry/internal/cmdline"
-	"ferry/internal/deploy"
+	"ferry/internal/deploy/request"
 	"ferry/internal/manage"
 	"ferry/internal/microvm"
 	"ferry/internal/remote"
@@ -18,13 +20,13 @@ import (
 
 // sshOptions are those of `ferry ssh`.
 type sshOptions struct {
-	place   placeOptions
+	place   option.Place
 	target  string
 	through bool
 	vsock   bool
 }
 
-func (a *app) sshCommand() *cobra.Command {
+func sshCommand(a *console.Console) *cobra.Command {
 	var o sshOptions
 	cmd := &cobra.Command{
 		Use:   "ssh NAME [COMMAND…]",
@@ -57,15 +59,15 @@ as ssh does, and its exit code is ferry's.`,
 			if err != nil {
 				return err
 			}
-			f := remote.Foreground{Stdin: a.in, Stdout: a.out, Stderr: a.err, Command: splitTwoValueOptions(args[1:])}
-			find := a.findGuest
+			f := remote.Foreground{Stdin: a.In, Stdout: a.Out, Stderr: a.Err, Command: option.SplitTwoValues(args[1:])}
+			find := findGuest
 			if o.vsock {
 				if o.through || o.target != "" {
 					return &cmdline.UsageError{Err: errors.New("--vsock goes with neither --target nor --through-host"), Next: "usage: " + cmd.UseLine()}
 				}
-				find = a.overVsock
+				find = overVsock
 			}
-			if err := find(cmd.Context(), n, &o, &f); err != nil {
+			if err := find(cmd.Context(), a, n, &o, &f); err != nil {
 				return err
 			}
 			code, err := f.Run(cmd.Context())
@@ -75,7 +77,7 @@ as ssh does, and its exit code is ferry's.`,
 			return err
 		},
 	}
-	o.place.addFlags(cmd)
+	o.place.AddFlags(cmd)
 	cmd.Flags().StringVar(&o.target, "target", "", "the address of the system inside")
 	cmd.Flags().BoolVar(&o.through, "through-host", false, "connect through the VM's host")
 	cmd.Flags().BoolVar(&o.vsock, "vsock", false, "have the VM's host log in over vsock")
@@ -84,9 +86,9 @@ as ssh does, and its exit code is ferry's.`,
 }
 
 // overVsock makes f run the host's own `microvm -s`, ferry's or microvm.nix's.
-func (a *app) overVsock(ctx context.Context, n microvm.Name, o *sshOptions, f *remote.Foreground) error {
-	return a.withManager(ctx, &o.place, func(m *manage.Manager) error {
-		place, err := m.PlaceOf(ctx, n, o.place.host, o.place.hostSudo)
+func overVsock(ctx context.Context, a *console.Console, n microvm.Name, o *sshOptions, f *remote.Foreground) error {
+	return a.WithManager(ctx, &o.place, func(m *manage.Manager) error {
+		place, err := m.PlaceOf(ctx, n, o.place.Host, o.place.HostSudo)
 		if err != nil {
 			return err
 		}
@@ -104,9 +106,9 @@ func (a *app) overVsock(ctx context.Context, n microvm.Name, o *sshOptions, f *r
 
 // findGuest fills in where to connect to. The connections that it needs for that
 // are closed when it returns.
-func (a *app) findGuest(ctx context.Context, n microvm.Name, o *sshOptions, f *remote.Foreground) error {
+func findGuest(ctx context.Context, a *console.Console, n microvm.Name, o *sshOptions, f *remote.Foreground) error {
 	if o.target != "" {
-		address, err := targetAddress(o.target)
+		address, err := option.TargetAddress(o.target)
 		if err != nil {
 			return err
 		}
@@ -115,7 +117,7 @@ func (a *app) findGuest(ctx context.Context, n microvm.Name, o *sshOptions, f *r
 			return nil
 		}
 	}
-	return a.withManager(ctx, &o.place, func(m *manage.Manager) error {
+	return a.WithManager(ctx, &o.place, func(m *manage.Manager) error {
 		known := o.target != ""
 		if !known {
 			if address := m.VM(ctx, n).Target; address != nil {
@@ -125,7 +127,7 @@ func (a *app) findGuest(ctx context.Context, n microvm.Name, o *sshOptions, f *r
 		if known && !o.through {
 			return nil
 		}
-		place, err := m.PlaceOf(ctx, n, o.place.host, o.place.hostSudo)
+		place, err := m.PlaceOf(ctx, n, o.place.Host, o.place.HostSudo)
 		if err != nil {
 			return err
 		}
@@ -145,12 +147,12 @@ func (a *app) findGuest(ctx context.Context, n microvm.Name, o *sshOptions, f *r
 			return err
 		}
 		if address == nil {
-			return &deploy.UsageError{
+			return &request.UsageError{
 				Message: "the address of the system inside " + string(n) + " is not known: the flake does not say it, and no deployment on " + h.String() + " knew it",
 				Next:    "name it with --target, or set ferry.vms." + n.Attribute() + ".target in the flake",
 			}
 		}
-		if err := a.mayLogIn(ctx, place, n, *address); err != nil {
+		if err := mayLogIn(ctx, a, place, n, *address); err != nil {
 			return err
 		}
 		f.Address = *address
@@ -161,30 +163,16 @@ func (a *app) findGuest(ctx context.Context, n microvm.Name, o *sshOptions, f *r
 // mayLogIn asks whether the address that a host has recorded is that of its VM: it
 // may be any machine's that the user can log in to. On the host itself the record is
 // the user's own.
-func (a *app) mayLogIn(ctx context.Context, place manage.Place, n microvm.Name, address microvm.Address) error {
+func mayLogIn(ctx context.Context, a *console.Console, place manage.Place, n microvm.Name, address microvm.Address) error {
 	if place.Address.Local {
 		return nil
 	}
-	yes, err := a.confirmer()(ctx, fmt.Sprintf("%s has recorded %s as the address of the system inside %s. Log in there?", place.Address, address, n))
+	yes, err := terminal.Confirmer(a.Err)(ctx, fmt.Sprintf("%s has recorded %s as the address of the system inside %s. Log in there?", place.Address, address, n))
 	if err != nil || yes {
 		return err
 	}
-	return &deploy.UsageError{
+	return &request.UsageError{
 		Message: fmt.Sprintf("the address of the system inside %s is not known here: %s has recorded %s, which is not used unless you say so", n, place, address),
 		Next:    fmt.Sprintf("if that is right: --target %s, or set ferry.vms.%s.target in the flake", address, n),
 	}
-}
-
-// splitTwoValueOptions undoes joinTwoValueOptions in words that are not ferry's.
-func splitTwoValueOptions(words []string) []string {
-	var out []string
-	for _, w := range words {
-		option, values, joined := strings.Cut(w, "=")
-		if a, b, two := strings.Cut(values, cmdline.ValueSeparator); joined && two {
-			out = append(out, option, a, b)
-			continue
-		}
-		out = append(out, w)
-	}
-	return out
 }

@@ -3,13 +3,15 @@ package cli
 import (
 	"github.com/spf13/cobra"
 
+	"ferry/internal/cli/console"
+	"ferry/internal/cli/option"
 	"ferry/internal/cmdline"
 	"ferry/internal/deploy"
 	"ferry/internal/hostapi"
 	"ferry/internal/microvm"
 )
 
-func (a *app) switchCommand() *cobra.Command {
+func switchCommand(a *console.Console) *cobra.Command {
 	var o deployOptions
 	cmd := &cobra.Command{
 		Use:   "switch NAME [TARGET] [switch|test|dry-activate]",
@@ -17,7 +19,7 @@ func (a *app) switchCommand() *cobra.Command {
 		Long: `Switches the system running at TARGET to the one of nixosConfigurations.NAME,
 which must be installed on its host (ferry install) and be visible through the
 shared /nix/store. The host is taken from --host or the flake's ` + "`ferry`" + ` output;
-without one, nothing keeps the running system from the host's garbage collection.` + confirmHelp,
+without one, nothing keeps the running system from the host's garbage collection.` + option.ConfirmHelp,
 		Example: `  ferry switch web
   ferry switch web root@web.example.com switch --host root@server`,
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -39,7 +41,7 @@ without one, nothing keeps the running system from the host's garbage collection
 			if len(p.addresses) > 0 {
 				req.Target = &p.addresses[0]
 			}
-			return a.runDeployment(cmd.Context(), req, (*deploy.Deployer).Switch)
+			return runDeployment(cmd.Context(), a, req, (*deploy.Deployer).Switch)
 		},
 	}
 	o.addFlags(cmd)

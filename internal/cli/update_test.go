@@ -5,7 +5,6 @@ import (
 	"testing"
 
 	"ferry/internal/cmdline"
-	"ferry/internal/timers"
 )
 
 func TestUpdateBadInput(t *testing.T) {
@@ -62,8 +61,7 @@ func TestUpdateBadInput(t *testing.T) {
 	}
 }
 
-// Http is one option away, for a run as for a timer; timers that were set before
-// it was asked for go on.
+// Http is one option away, for a run as for a timer.
 func TestUpdateOverHTTP(t *testing.T) {
 	t.Chdir(t.TempDir()) // no flake to ask
 	const hydra = "http://hydra.example.org/jobset/a/b"
@@ -71,12 +69,5 @@ func TestUpdateOverHTTP(t *testing.T) {
 		if code, _, errw := run(t, strings.Fields(args)...); code != cmdline.ExitUsage || !strings.Contains(errw, "the host of web is not known") {
 			t.Errorf("%s: exit code %d\n%s", args, code, errw)
 		}
-	}
-	no := false
-	if _, _, err := timedUpdate(&timers.Update{Hydra: hydra}); err != nil {
-		t.Errorf("an earlier timer: %v", err)
-	}
-	if _, _, err := timedUpdate(&timers.Update{Hydra: hydra, AllowHTTP: &no}); err == nil {
-		t.Error("no error")
 	}
 }

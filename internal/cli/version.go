@@ -1,12 +1,13 @@
 package cli
 
 import (
-	"ferry/internal/cmdline"
-
 	"github.com/spf13/cobra"
+
+	"ferry/internal/cli/console"
+	"ferry/internal/cmdline"
 )
 
-func (a *app) versionCommand() *cobra.Command {
+func versionCommand(a *console.Console) *cobra.Command {
 	return &cobra.Command{
 		Use:     "version",
 		Short:   "Show the version, the commit and its date (also: --version)",
@@ -14,10 +15,10 @@ func (a *app) versionCommand() *cobra.Command {
 		Args:    cobra.NoArgs,
 		RunE: func(*cobra.Command, []string) error {
 			b := cmdline.ThisBuild()
-			if a.ui.JSON {
-				return a.ui.Data(b)
+			if a.UI.JSON {
+				return a.UI.Data(b)
 			}
-			return a.ui.Text("ferry version " + b.String() + "\n")
+			return a.UI.Text("ferry version " + b.String() + "\n")
 		},
 	}
 }

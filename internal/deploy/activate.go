@@ -12,6 +12,7 @@ import (
 
 	"ferry/internal/deploy/live"
 	"ferry/internal/deploy/restart"
+	"ferry/internal/deploy/result"
 	"ferry/internal/guest"
 	"ferry/internal/hostapi"
 	"ferry/internal/microvm"
@@ -92,7 +93,7 @@ func (r *run) liveSwitch(p progress, sw guest.Switch) live.Switch {
 	sw.By = Operator()
 	return live.Switch{
 		VM: p.to.Name, Door: r.door(p.to), Conn: p.guest.Conn, Before: p.guest.Facts,
-		What: sw, Terms: p.to.Confirm.terms(), Host: liveHost{r, p}, Report: r.say, Attached: p.attached != nil,
+		What: sw, Terms: p.to.Confirm.Terms(), Host: liveHost{r, p}, Report: r.say, Attached: p.attached != nil,
 	}
 }
 
@@ -172,12 +173,12 @@ func (r *run) guestDoor(ctx context.Context, p progress) *hostapi.GuestDoor {
 }
 
 // liveOutcome is how a live switch ends well.
-func liveOutcome(a hostapi.Action) Outcome {
+func liveOutcome(a hostapi.Action) result.Outcome {
 	switch a {
 	case hostapi.ActionTest:
-		return OutcomeTested
+		return result.OutcomeTested
 	case hostapi.ActionDryActivate:
-		return OutcomeDryActivated
+		return result.OutcomeDryActivated
 	}
-	return OutcomeSwitched
+	return result.OutcomeSwitched
 }

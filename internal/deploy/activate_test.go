@@ -7,6 +7,7 @@ import (
 	"testing"
 	"testing/synctest"
 
+	"ferry/internal/deploy/request"
 	"ferry/internal/hostapi"
 	"ferry/internal/microvm"
 	"ferry/internal/remote"
@@ -35,13 +36,13 @@ func TestHostIsToldWhereTheGuestIs(t *testing.T) {
 		}
 	}
 	for name, c := range map[string]struct {
-		request func(*Request)
+		request func(*request.Deploy)
 		at      func(*Deployer)
 		told    string // empty: nothing
 	}{
 		"as ssh reaches it":   {at: at("10.0.0.5", nil), told: `"guest":{"host":"10.0.0.5","port":2222}`},
-		"never restarted":     {request: func(r *Request) { r.Restart = hostapi.RestartNever }, at: at("10.0.0.5", nil), told: `"guest":{"host":"10.0.0.5","port":2222,"noRestart":true}`},
-		"never undone":        {request: func(r *Request) { r.Confirm.NoRollback = true }, at: at("10.0.0.5", nil)},
+		"never restarted":     {request: func(r *request.Deploy) { r.Restart = hostapi.RestartNever }, at: at("10.0.0.5", nil), told: `"guest":{"host":"10.0.0.5","port":2222,"noRestart":true}`},
+		"never undone":        {request: func(r *request.Deploy) { r.Confirm.NoRollback = true }, at: at("10.0.0.5", nil)},
 		"through a jump host": {at: at("", errors.New("a jump host"))},
 		"a forwarded port":    {at: at("127.0.0.1", nil)},
 	} {

@@ -10,6 +10,8 @@ import (
 
 	"ferry/internal/deploy/live"
 	"ferry/internal/deploy/memory"
+	"ferry/internal/deploy/request"
+	"ferry/internal/deploy/result"
 	"ferry/internal/guest"
 	"ferry/internal/hostapi"
 	"ferry/internal/microvm"
@@ -33,15 +35,15 @@ func (e *NoDeploymentError) Hint() string { return "ferry history NAME lists the
 // is under way on the host, and makes the checks whose answer the host or the
 // guest waits for, or tells how it has ended. Nothing is built, and evaluated only
 // where the guest has to be asked and this machine did not begin the deployment.
-func (d *Deployer) Attach(ctx context.Context, req AttachRequest) (*Result, error) {
-	r, p := d.begin(Request{Attribute: req.Name, Host: &req.Host, HostSudo: req.HostSudo, Action: hostapi.ActionSwitch}, nil)
+func (d *Deployer) Attach(ctx context.Context, req request.Attach) (*result.Result, error) {
+	r, p := d.begin(request.Deploy{Attribute: req.Name, Host: &req.Host, HostSudo: req.HostSudo, Action: hostapi.ActionSwitch}, nil)
 	p.attached = &attached{req: req}
 	return r.through(ctx, attachSteps, p, nil)
 }
 
 // attached is what is special about a deployment that another process began.
 type attached struct {
-	req AttachRequest
+	req request.Attach
 	// ran is what the guest ran before, as this machine remembers; empty: unknown.
 	ran microvm.StorePath
 }
@@ -81,7 +83,7 @@ func findLeft(ctx context.Context, r *run, p progress) (progress, error) {
 		if more := len(found) - maxListed; more > 0 {
 			ids = append(ids, fmt.Sprintf("and %d more", more))
 		}
-		return p, &UsageError{Message: "more than one deployment has not ended: " + strings.Join(ids, ", "), Next: "name one of them"}
+		return p, &request.UsageError{Message: "more than one deployment has not ended: " + strings.Join(ids, ", "), Next: "name one of them"}
 	}
 	left := found[0]
 	if err := r.host.AnswersFor(left, req.ID, req.Name); err != nil {
@@ -89,7 +91,7 @@ func findLeft(ctx context.Context, r *run, p progress) (progress, error) {
 	}
 	r.id, r.say.vm = left.Deployment.ID, left.Name
 	r.host.ID, r.host.VM = r.id, left.Name
-	p.to = p.to.named(left.Name, left.Deployment.Action)
+	p.to = p.to.Named(left.Name, left.Deployment.Action)
 	p.result.VM, p.result.Deployment, p.result.Action = left.Name, r.id, left.Deployment.Action
 	r.say.Step("deployment %s by %.80s, begun %s", r.id, left.Deployment.By, left.Deployment.Started.Local().Format(time.DateTime))
 	return p, nil
@@ -109,7 +111,7 @@ func takeOver(ctx context.Context, r *run, p progress) (progress, error) {
 	p.standing.kept = m != nil && m.Host == p.to.Host.String()
 	if left.Outcome != "" {
 		p.standing.ended, p.done = true, true
-		p.result.Outcome = Outcome(left.Outcome)
+		p.result.Outcome = result.Outcome(left.Outcome)
 		return p, r.host.EndedAs(&left, fmt.Errorf("deployment %s has failed", r.id))
 	}
 	if left.Phase != "" && left.Phase != hostapi.PhaseAwait {
@@ -146,7 +148,7 @@ func know(ctx context.Context, r *run, p progress, m *memory.Note, left *hostapi
 	case p.plan.System == "":
 		return p, errNoSystem
 	case p.to.Target == nil:
-		return p, &UsageError{
+		return p, &request.UsageError{
 			Message: fmt.Sprintf("the guest of %s has to be asked, and the address of its system is not known", p.to.Name),
 			Next:    "name it: --target root@ADDRESS" + recordedTarget(left),
 		}
@@ -178,7 +180,7 @@ func learn(ctx context.Context, r *run, p progress, left *hostapi.Resumed) (prog
 	}
 	r.say.warnAll(ev.Warnings)
 	if h, ok := ev.Fleet.HostOf(vm); req.Name == "" && (!ok || h.Address != *p.to.Host) {
-		return p, &UsageError{
+		return p, &request.UsageError{
 			Message: fmt.Sprintf("%s says that deployment %s is for %s, which the flake does not have there", p.to.Host, r.id, vm),
 			Next:    "if it is right, name the VM too",
 		}
@@ -191,7 +193,7 @@ func learn(ctx context.Context, r *run, p progress, left *hostapi.Resumed) (prog
 	p = p.with(ev)
 	// What the host has to do is its own affair: it gets back what it has noted.
 	c := left.Commit
-	p.to = resolve(Request{
+	p.to = request.Resolve(request.Deploy{
 		Attribute: vm, Host: p.to.Host, HostSudo: p.to.HostSudo, Target: req.Target, TargetSudo: req.TargetSudo,
 		Action: p.to.Action, UpdateFlake: c.UpdateFlake, Confirm: req.Confirm,
 	}, ev.Fleet)

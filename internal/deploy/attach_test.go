@@ -17,7 +17,9 @@ import (
 	"ferry/internal/deploy/hostlink"
 	"ferry/internal/deploy/live"
 	"ferry/internal/deploy/memory"
+	"ferry/internal/deploy/request"
 	"ferry/internal/deploy/restart"
+	"ferry/internal/deploy/result"
 	"ferry/internal/flake"
 	"ferry/internal/guest"
 	"ferry/internal/health"
@@ -258,14 +260,14 @@ func remembers(t *testing.T, how hostapi.Activation) remembered.Store {
 	web := address(t, "root@web")
 	r := &run{Deployer: &Deployer{Memory: s, Report: &silent{}}, id: leftID}
 	p := progress{
-		to: Resolved{Attribute: "web", Name: "web", Host: ptr(address(t, "root@host1")), Target: &web, Action: hostapi.ActionSwitch,
-			Confirm: Confirm{Command: mine, Timeout: time.Minute, Checks: health.Checks{TCP: []string{"web:80"}}}},
+		to: request.Resolved{Attribute: "web", Name: "web", Host: ptr(address(t, "root@host1")), Target: &web, Action: hostapi.ActionSwitch,
+			Confirm: request.Confirm{Command: mine, Timeout: time.Minute, Checks: health.Checks{TCP: []string{"web:80"}}}},
 		guest:  &live.Guest{Facts: guest.Facts{Current: ranSys}},
 		before: restart.Units{Known: true},
 		record: microvm.Record{Name: "web", HostName: "web"},
 		plan:   hostapi.Plan{Runner: leftRun, System: leftSys, HostName: "web", Install: true, Activation: how},
 	}
-	c := p.complete(hostapi.CommitRequest{Install: true, Activation: how, Confirm: p.to.Confirm.forHost(p.to.Confirm.bootTime(), p.asksGuest())})
+	c := p.complete(hostapi.CommitRequest{Install: true, Activation: how, Confirm: p.to.Confirm.ForHost(p.to.Confirm.BootTime(), p.asksGuest())})
 	if how == hostapi.ActivateLive {
 		c = p.liveCommit()
 	}
@@ -275,10 +277,10 @@ func remembers(t *testing.T, how hostapi.Activation) remembered.Store {
 
 func ptr[T any](v T) *T { return &v }
 
-func (l *stage) attach(m memory.Store, e Evaluator, change func(*AttachRequest)) (*Result, error) {
+func (l *stage) attach(m memory.Store, e Evaluator, change func(*request.Attach)) (*result.Result, error) {
 	l.t.Helper()
 	d := &Deployer{Report: &silent{}, Memory: m, Evaluator: e, tools: tools{dial: l.dial, open: l.open}}
-	req := AttachRequest{Host: address(l.t, "root@host1"), Name: "web", Confirm: Confirm{Command: mine}}
+	req := request.Attach{Host: address(l.t, "root@host1"), Name: "web", Confirm: request.Confirm{Command: mine}}
 	if change != nil {
 		change(&req)
 	}
@@ -330,7 +332,7 @@ func TestAttachWithoutMemoryDialsNothing(t *testing.T) {
 	}
 	for name, c := range map[string]struct {
 		flake  *flakes
-		change func(*AttachRequest)
+		change func(*request.Attach)
 		says   string
 		usage  bool
 	}{
@@ -339,7 +341,7 @@ func TestAttachWithoutMemoryDialsNothing(t *testing.T) {
 		"no target":      {flake: yields(leftRun, flake.VM{}), says: "the address of its system is not known", usage: true},
 		"a VM of another host, not named": {
 			flake: yields(leftRun, flake.VM{Target: ptr(address(t, "root@web"))}), usage: true,
-			change: func(r *AttachRequest) { r.Name, r.ID = "", leftID }, says: "which the flake does not have there",
+			change: func(r *request.Attach) { r.Name, r.ID = "", leftID }, says: "which the flake does not have there",
 		},
 	} {
 		for _, phase := range []hostapi.Phase{"", hostapi.PhaseAwait} {
@@ -349,7 +351,7 @@ func TestAttachWithoutMemoryDialsNothing(t *testing.T) {
 				if err == nil || !strings.Contains(err.Error(), c.says) {
 					t.Fatalf("got %v", err)
 				}
-				var usage *UsageError
+				var usage *request.UsageError
 				if errors.As(err, &usage) != c.usage || name == "no target" && !strings.Contains(usage.Hint(), "--target") {
 					t.Errorf("got %T, hint %q", errors.Unwrap(err), usage)
 				}
@@ -358,9 +360,9 @@ func TestAttachWithoutMemoryDialsNothing(t *testing.T) {
 			})
 		}
 	}
-	for name, change := range map[string]func(*AttachRequest){
+	for name, change := range map[string]func(*request.Attach){
 		"the flake's target": nil,
-		"named":              func(r *AttachRequest) { r.Target = ptr(address(t, "root@web")) },
+		"named":              func(r *request.Attach) { r.Target = ptr(address(t, "root@web")) },
 	} {
 		t.Run(name, func(t *testing.T) {
 			vm := flake.VM{Target: ptr(address(t, "root@web"))}
@@ -381,15 +383,15 @@ func TestAttachWithoutMemoryDialsNothing(t *testing.T) {
 func TestAttachRefusesWhatContradictsMemory(t *testing.T) {
 	for name, c := range map[string]struct {
 		lie    func(u *hostapi.Underway, r *hostapi.Resumed)
-		change func(*AttachRequest)
+		change func(*request.Attach)
 		says   string
 	}{
 		"another runner":                {lie: func(_ *hostapi.Underway, r *hostapi.Resumed) { r.Runner = baitRun }, says: "with the runner " + string(leftRun)},
-		"another VM":                    {lie: func(u *hostapi.Underway, _ *hostapi.Resumed) { u.Name = "db" }, change: func(r *AttachRequest) { r.Name = "" }, says: "was begun from here for web"},
+		"another VM":                    {lie: func(u *hostapi.Underway, _ *hostapi.Resumed) { u.Name = "db" }, change: func(r *request.Attach) { r.Name = "" }, says: "was begun from here for web"},
 		"not the VM that was asked for": {lie: func(u *hostapi.Underway, _ *hostapi.Resumed) { u.Name = "db" }, says: "does not answer what it was asked for"},
 		"a path instead of an id":       {lie: func(u *hostapi.Underway, _ *hostapi.Resumed) { u.Deployment.ID = "../x" }, says: "does not answer what it was asked for"},
 		"another kind":                  {lie: func(_ *hostapi.Underway, r *hostapi.Resumed) { r.Phase = hostapi.PhaseAwait }, says: "the activation \"live\""},
-		"another host":                  {change: func(r *AttachRequest) { r.Host = address(t, "root@evil") }, says: "was begun from here on root@host1, not on root@evil"},
+		"another host":                  {change: func(r *request.Attach) { r.Host = address(t, "root@evil") }, says: "was begun from here on root@host1, not on root@evil"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			l, m := liar(t, ""), remembers(t, hostapi.ActivateLive)
@@ -502,7 +504,7 @@ func TestAttachKnowsThatItHasUndone(t *testing.T) {
 		}
 		return l.dial(ctx, o)
 	}
-	_, err := d.Attach(t.Context(), AttachRequest{Host: address(t, "root@host1"), Name: "web", Confirm: Confirm{Command: mine}})
+	_, err := d.Attach(t.Context(), request.Attach{Host: address(t, "root@host1"), Name: "web", Confirm: request.Confirm{Command: mine}})
 	var undone *Error
 	if !errors.As(err, &undone) || !undone.RolledBack {
 		t.Errorf("got %v, %+v", err, undone)
@@ -517,7 +519,7 @@ func TestAttachToWhatHasEnded(t *testing.T) {
 			l, f := liar(t, ""), &flakes{}
 			l.answers["resume"] = hostapi.Resumed{Runner: leftRun, Outcome: "switched"}
 			r, err := l.attach(m, f, nil)
-			if err != nil || r.Outcome != OutcomeSwitched || f.asked != 0 || left(m) {
+			if err != nil || r.Outcome != result.OutcomeSwitched || f.asked != 0 || left(m) {
 				t.Errorf("got %+v, %v; the flake was asked %d times; remembered %v", r, err, f.asked, left(m))
 			}
 			l.wantDialled("root@host1")
@@ -561,7 +563,7 @@ func TestDeploymentIsRememberedUntilItHasEnded(t *testing.T) {
 				opened = true
 				return l.open(ctx, conn, o)
 			}
-			r, p := d.begin(Request{Attribute: "web", Host: ptr(address(t, "root@host1")), Target: ptr(address(t, "root@web")), Action: hostapi.ActionSwitch}, nil)
+			r, p := d.begin(request.Deploy{Attribute: "web", Host: ptr(address(t, "root@host1")), Target: ptr(address(t, "root@web")), Action: hostapi.ActionSwitch}, nil)
 			r.id = leftID
 			p.record = microvm.Record{HostName: "web", SSH: ptr(true)}
 			p.plan = hostapi.Plan{Runner: leftRun, System: leftSys, RegInfo: regInfo, Install: true, Activation: c.how}

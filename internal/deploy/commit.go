@@ -9,6 +9,7 @@ import (
 
 	"ferry/internal/deploy/live"
 	"ferry/internal/deploy/restart"
+	"ferry/internal/deploy/result"
 	"ferry/internal/hostapi"
 	"ferry/internal/hostclient"
 )
@@ -28,7 +29,7 @@ func commit(ctx context.Context, r *run, p progress) (progress, error) {
 	case hostapi.ActivateRestart, hostapi.ActivateStart:
 		return commitRestart(ctx, r, p)
 	}
-	p.result.Outcome = OutcomeUnchanged
+	p.result.Outcome = result.OutcomeUnchanged
 	if p.plan.Nothing() {
 		p.result.Notes = p.startNotes()
 		return p, nil
@@ -39,7 +40,7 @@ func commit(ctx context.Context, r *run, p progress) (progress, error) {
 	}
 	p.standing.text = "installed; what runs was not touched"
 	if p.plan.Install {
-		p.result.Outcome = OutcomeInstalled
+		p.result.Outcome = result.OutcomeInstalled
 	}
 	return p, nil
 }
@@ -75,7 +76,7 @@ func commitRestart(ctx context.Context, r *run, p progress) (progress, error) {
 	}
 	c := hostapi.CommitRequest{
 		Install: p.plan.Install, Activation: p.plan.Activation,
-		Confirm: p.to.Confirm.forHost(p.to.Confirm.bootTime(), p.asksGuest()),
+		Confirm: p.to.Confirm.ForHost(p.to.Confirm.BootTime(), p.asksGuest()),
 	}
 	p = r.remember(p, p.complete(c))
 	p, err := r.committed(ctx, p, c)
@@ -89,7 +90,7 @@ func commitRestart(ctx context.Context, r *run, p progress) (progress, error) {
 func (p progress) liveCommit() hostapi.CommitRequest {
 	return p.complete(hostapi.CommitRequest{
 		Install: p.plan.Install, Activation: hostapi.ActivateLive, GuestSystem: p.plan.System,
-		Confirm: p.to.Confirm.forHost(cmp.Or(p.to.Confirm.Timeout, live.Within), p.asksGuest()),
+		Confirm: p.to.Confirm.ForHost(cmp.Or(p.to.Confirm.Timeout, live.Within), p.asksGuest()),
 	})
 }
 
@@ -126,7 +127,7 @@ func lookInside(ctx context.Context, r *run, p progress) (progress, error) {
 		r.say.Step("waiting for %s to boot", p.to.Target)
 		c := p.to.Confirm
 		boot, err := restart.Booting{
-			Door: r.door(p.to), System: p.plan.System, Before: p.before, Within: c.bootTime(),
+			Door: r.door(p.to), System: p.plan.System, Before: p.before, Within: c.BootTime(),
 			AcceptFailedUnits: c.AcceptFailedUnits, Command: c.Command,
 		}.Await(ctx)
 		if err != nil {
@@ -135,9 +136,9 @@ func lookInside(ctx context.Context, r *run, p progress) (progress, error) {
 		p.result.BootID = boot
 	}
 	p.standing.text = "installed, and its unit is up"
-	p.result.Outcome = OutcomeRestarted
+	p.result.Outcome = result.OutcomeRestarted
 	if p.plan.Activation == hostapi.ActivateStart {
-		p.result.Outcome = OutcomeStarted
+		p.result.Outcome = result.OutcomeStarted
 	}
 	return p, nil
 }

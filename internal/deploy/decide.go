@@ -6,6 +6,7 @@ import (
 	"fmt"
 
 	"ferry/internal/deploy/live"
+	"ferry/internal/deploy/request"
 	"ferry/internal/hostapi"
 	"ferry/internal/remote"
 )
@@ -25,7 +26,7 @@ type guestPolicy struct {
 	then unreachable
 	// excuse says in words why a failure to reach the guest stands against a live
 	// switch only; empty: it is the deployment's failure. Nil: each is.
-	excuse func(Resolved, error) string
+	excuse func(request.Resolved, error) string
 	// hurried: a guest that may still boot is not waited for.
 	hurried bool
 }
@@ -52,7 +53,7 @@ func updatePolicy(r hostapi.RestartPolicy) guestPolicy {
 	return p
 }
 
-func doesNotAnswer(_ Resolved, err error) string {
+func doesNotAnswer(_ request.Resolved, err error) string {
 	var ce *remote.ConnectError
 	if errors.As(err, &ce) && (ce.Kind == remote.Unreachable || ce.Kind == remote.Dropped) {
 		return "its system does not answer: " + ce.Error()
@@ -62,7 +63,7 @@ func doesNotAnswer(_ Resolved, err error) string {
 
 // noLogin excuses a recorded target that doesn't let this machine in, and a guest
 // that can't be switched at all, too.
-func noLogin(to Resolved, err error) string {
+func noLogin(to request.Resolved, err error) string {
 	var ce *remote.ConnectError
 	var unfit *live.UnfitError
 	switch {
@@ -154,7 +155,7 @@ func (r *run) reachGuest(ctx context.Context, p progress, policy guestPolicy) (p
 // lookAtGuest is needed before a live switch, where nothing else is done instead.
 func (r *run) lookAtGuest(ctx context.Context, p progress) (progress, error) {
 	if p.plan.NeedTarget {
-		return p, &UsageError{
+		return p, &request.UsageError{
 			Message: fmt.Sprintf("%s can be switched while it runs, but the address of its system is not known", p.to.Name),
 			Next: fmt.Sprintf("name it (ferry rebuild %s HOST root@TARGET), set ferry.vms.%s.target in the flake, or use --restart=always",
 				p.to.Attribute, p.to.Attribute.Attribute()),

@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"ferry/internal/deploy/live"
+	"ferry/internal/deploy/request"
 	"ferry/internal/hostapi"
 	"ferry/internal/remote"
 )
@@ -21,11 +22,11 @@ func TestGuestPolicies(t *testing.T) {
 		"a new key": connect(remote.ChangedHostKey), "unfit": &live.UnfitError{Message: "no systemd", OnlyLive: true},
 		"another machine": &live.UnfitError{Message: "db"}, "another error": errors.New("no"),
 	}
-	named, recorded := Resolved{}, Resolved{Recorded: true}
+	named, recorded := request.Resolved{}, request.Resolved{Recorded: true}
 	for _, c := range []struct {
 		name    string
 		policy  guestPolicy
-		to      Resolved
+		to      request.Resolved
 		then    unreachable
 		excused []string
 	}{

@@ -14,6 +14,7 @@ import (
 	"ferry/internal/deploy/hostlink"
 	"ferry/internal/deploy/live"
 	"ferry/internal/deploy/memory"
+	"ferry/internal/deploy/request"
 	"ferry/internal/deploy/transfer"
 	"ferry/internal/flake"
 	"ferry/internal/guest"
@@ -72,7 +73,7 @@ func (d *Deployer) dial(ctx context.Context, o remote.Options) (remote.Conn, err
 }
 
 // link is the host of a deployment, not connected yet.
-func (r *run) link(to Resolved) *hostlink.Link {
+func (r *run) link(to request.Resolved) *hostlink.Link {
 	l := &hostlink.Link{
 		NoTrace: to.DryRun, Report: r.say, VM: to.Name, ID: r.id, Open: r.tools.open, StartImport: r.tools.startImport,
 	}
@@ -97,10 +98,10 @@ func (r *run) way() transfer.Way {
 }
 
 // door is the way into the guest.
-func (r *run) door(to Resolved) live.Door {
+func (r *run) door(to request.Resolved) live.Door {
 	return live.Door{Address: *to.Target, Dial: func(ctx context.Context, fresh bool) (live.Conn, error) {
 		if !fresh {
-			if conn, err := r.guest.take(ctx); conn != nil || err != nil {
+			if conn, err := r.guest.Take(ctx); conn != nil || err != nil {
 				return conn, err
 			}
 		}

@@ -5,7 +5,9 @@
 // host is internal/host's, what happens in the guest internal/guest's; it must not
 // know how words are quoted, how Nix is called or how a terminal looks.
 //
-// Beside it are its rooms: how a closure gets onto the host (transfer), the host
-// over connections that are lost (hostlink), the live switch (live), the look into
-// a guest that boots (restart), and what is remembered for attaching (memory).
+// Beside it are its rooms: what is wanted of a deployment (request) and what it did
+// (result), how a closure gets onto the host (transfer), the host over connections
+// that are lost (hostlink), who answers at the guest's address (target), the live
+// switch (live), the look into a guest that boots (restart), and what is remembered
+// for attaching (memory).
 package deploy

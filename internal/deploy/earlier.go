@@ -5,6 +5,8 @@ import (
 	"fmt"
 
 	"ferry/internal/deploy/live"
+	"ferry/internal/deploy/request"
+	"ferry/internal/deploy/result"
 	"ferry/internal/hostapi"
 	"ferry/internal/microvm"
 )
@@ -13,8 +15,8 @@ import (
 // runs to it as a rebuild does: live where possible, else by a restart. Unlike
 // a rebuild it restarts also where the guest can't be reached: that may be just
 // why one goes back. Nothing is evaluated or built.
-func (d *Deployer) Rollback(ctx context.Context, req RollbackRequest) (*Result, error) {
-	return d.carryOut(ctx, req.request(), earlier{to: req.To}, nil)
+func (d *Deployer) Rollback(ctx context.Context, req request.Rollback) (*result.Result, error) {
+	return d.carryOut(ctx, req.Request(), earlier{to: req.To}, nil)
 }
 
 // earlier is a runner that the VM had before.
@@ -42,12 +44,12 @@ func (w earlier) find(ctx context.Context, r *run, p progress) (progress, error)
 	if t.Record != nil {
 		p.record = *t.Record
 	}
-	if p.to, err = p.to.withRecorded(t.Target, t.TargetSudo); err != nil {
+	if p.to, err = p.to.WithRecorded(t.Target, t.TargetSudo); err != nil {
 		return p, err
 	}
 	g := t.Generation
 	p.wanted = earlier{to: g.Number, current: g.Current}
-	p.runner, p.generation, p.result.System, p.intent = g.Runner, g.Number, g.System, p.to.intent()
+	p.runner, p.generation, p.result.System, p.intent = g.Runner, g.Number, g.System, p.to.Intent()
 	p.repeat = fmt.Sprintf("ferry rollback %s --to %d", p.to.Name, g.Number)
 	r.say.Step("going back to generation %d: %s", g.Number, live.OrUnknown(g.System))
 	return p, nil
@@ -106,7 +108,7 @@ func (w earlier) decide(ctx context.Context, r *run, p progress) (progress, erro
 	if err != nil {
 		return p, err
 	}
-	p.result.fromPlan(p.plan)
+	p.result.FromPlan(p.plan)
 	return r.lookInsideBy(ctx, p)
 }
 

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"strings"
 
+	"ferry/internal/deploy/request"
+	"ferry/internal/deploy/result"
 	"ferry/internal/deploy/transfer"
 	"ferry/internal/flake"
 	"ferry/internal/hostapi"
@@ -16,7 +18,7 @@ import (
 
 // Rebuild evaluates, builds on the host, installs, and activates as the request
 // says. The result tells what was done also when the error is not nil.
-func (d *Deployer) Rebuild(ctx context.Context, req Request) (*Result, error) {
+func (d *Deployer) Rebuild(ctx context.Context, req request.Deploy) (*result.Result, error) {
 	if req.Building.EvalOnHost && !req.DryRun {
 		return d.carryOut(ctx, req, evaluatedThere{evaluated: evaluated{req}}, nil)
 	}
@@ -24,7 +26,7 @@ func (d *Deployer) Rebuild(ctx context.Context, req Request) (*Result, error) {
 }
 
 // evaluated is the runner that the flake yields, evaluated here.
-type evaluated struct{ req Request }
+type evaluated struct{ req request.Deploy }
 
 // resolve evaluates the record and the `ferry` output.
 func (w evaluated) resolve(ctx context.Context, r *run, p progress) (progress, error) {
@@ -53,9 +55,9 @@ func (p progress) with(ev *flake.Evaluation) progress {
 	return p
 }
 
-func (p progress) resolved(req Request, f flake.Fleet) progress {
-	p.to = resolve(req, f)
-	p.intent = p.to.intent()
+func (p progress) resolved(req request.Deploy, f flake.Fleet) progress {
+	p.to = request.Resolve(req, f)
+	p.intent = p.to.Intent()
 	if !p.to.Place.OnHost() {
 		p.result.BuildOn = p.to.Place.String()
 	}
@@ -126,7 +128,7 @@ func (w evaluated) foresee(ctx context.Context, r *run, p progress) (progress, e
 	switch {
 	case !p.plan.Predicted && p.plan.Nothing():
 		p = p.nothingLeft()
-		p.result.Outcome = OutcomeUnchanged
+		p.result.Outcome = result.OutcomeUnchanged
 		return p, nil
 	case p.to.DryRun:
 		if p, err = r.checkTarget(ctx, p); err != nil {
@@ -146,7 +148,7 @@ func (r *run) checkPlace(ctx context.Context, p progress) (progress, error) {
 		return p, nil
 	}
 	if b := p.to.Place.Builder; b != nil && !p.to.Host.Local && b.Host == p.to.Host.Host {
-		return p, &UsageError{Message: fmt.Sprintf("the builder %s is the host itself", p.to.Place), Next: "build there with --build-on host"}
+		return p, &request.UsageError{Message: fmt.Sprintf("the builder %s is the host itself", p.to.Place), Next: "build there with --build-on host"}
 	}
 	var err error
 	p.place, err = r.way().CheckPlace(ctx, p.to.Place, p.to.Source.Options, func(ctx context.Context, a microvm.Address) (remote.Conn, error) {
@@ -199,7 +201,7 @@ func (r *run) build(ctx context.Context, p progress) (microvm.StorePath, error) 
 func (w evaluated) decide(ctx context.Context, r *run, p progress) (progress, error) {
 	p, err := r.plan(ctx, p, strict())
 	if err == nil {
-		p.result.fromPlan(p.plan)
+		p.result.FromPlan(p.plan)
 	}
 	return p, err
 }

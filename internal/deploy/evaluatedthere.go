@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 
+	"ferry/internal/deploy/request"
 	"ferry/internal/deploy/transfer"
 	"ferry/internal/flake"
 	"ferry/internal/hostapi"
@@ -22,7 +23,7 @@ type evaluatedThere struct {
 // evaluated, for the addresses.
 func (w evaluatedThere) resolve(ctx context.Context, r *run, p progress) (progress, error) {
 	if on := w.req.Building.On; on != nil && !on.OnHost() {
-		return p, &UsageError{
+		return p, &request.UsageError{
 			Message: "what is evaluated on the host is built there, not on " + transfer.PlaceName(*on, microvm.Address{}),
 			Next:    "leave out --eval-on host, or --build-on",
 		}
@@ -30,7 +31,7 @@ func (w evaluatedThere) resolve(ctx context.Context, r *run, p progress) (progre
 	a, err := r.Evaluator.Archive(ctx, w.req.Source, w.req.Attribute)
 	var impure flake.ImpureError
 	if errors.As(err, &impure) {
-		return p, &UsageError{Message: impure.Error(), Next: impure.Hint()}
+		return p, &request.UsageError{Message: impure.Error(), Next: impure.Hint()}
 	}
 	if err != nil {
 		return p, err

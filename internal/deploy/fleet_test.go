@@ -6,6 +6,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"ferry/internal/deploy/request"
 	"ferry/internal/flake"
 	"ferry/internal/health"
 )
@@ -14,18 +15,18 @@ import (
 // nothing else.
 func TestConfirmOrHealth(t *testing.T) {
 	said := &flake.Health{Checks: health.Checks{TCP: []string{"a:1", "b:2"}, HTTP: []string{"http://a"}}, Command: "true", Timeout: time.Minute}
-	all := Confirm{Checks: health.Checks{TCP: said.TCP, HTTP: said.HTTP}, Command: "true", Timeout: time.Minute}
-	some := Confirm{NoRollback: true, Checks: health.Checks{TCP: []string{"c:3"}}, Timeout: time.Second}
+	all := request.Confirm{Checks: health.Checks{TCP: said.TCP, HTTP: said.HTTP}, Command: "true", Timeout: time.Minute}
+	some := request.Confirm{NoRollback: true, Checks: health.Checks{TCP: []string{"c:3"}}, Timeout: time.Second}
 	for _, c := range []struct {
 		name  string
-		given Confirm
+		given request.Confirm
 		flake *flake.Health
-		want  Confirm
+		want  request.Confirm
 	}{
 		{"a flake without health", some, nil, some},
 		{"an empty health", some, &flake.Health{}, some},
-		{"no options", Confirm{}, said, all},
-		{"some options", some, said, Confirm{
+		{"no options", request.Confirm{}, said, all},
+		{"some options", some, said, request.Confirm{
 			NoRollback: true, Checks: health.Checks{TCP: []string{"c:3"}, HTTP: said.HTTP}, Command: "true", Timeout: time.Second,
 		}},
 	} {

@@ -4,45 +4,8 @@ import (
 	"context"
 	"fmt"
 
-	"ferry/internal/microvm"
+	"ferry/internal/deploy/request"
 )
-
-// Hint is where a host says that the system inside is. Nobody logs in there on the
-// host's word alone: it may name any machine that the operator can log in to.
-type Hint struct {
-	Address microvm.Address
-	Sudo    bool
-}
-
-func (h Hint) String() string {
-	if h.Sudo {
-		return h.Address.String() + " (with sudo)"
-	}
-	return h.Address.String()
-}
-
-// withRecorded takes in the target that the host has recorded, where none is known.
-// On the host itself that is the operator's own record; elsewhere it is a hint.
-func (r Resolved) withRecorded(target string, sudo bool) (Resolved, error) {
-	if r.Target != nil || target == "" {
-		return r, nil
-	}
-	address, err := microvm.ParseAddress(target)
-	if err != nil || address.Local {
-		return r, fmt.Errorf("the target that %s has recorded is not a valid address: %.80q", r.Host, target)
-	}
-	r.Hint = &Hint{address, sudo}
-	if r.Host.Local {
-		return r.hinted(), nil
-	}
-	return r, nil
-}
-
-// hinted uses the hint: somebody who may say so has confirmed it.
-func (r Resolved) hinted() Resolved {
-	r.Target, r.TargetSudo, r.Recorded, r.Hint = &r.Hint.Address, r.TargetSudo || r.Hint.Sudo, true, nil
-	return r
-}
 
 // takeHint has the user say whether the address that the host has recorded is the
 // guest's, where no other one is known. needed: nothing can be done without it.
@@ -57,7 +20,7 @@ func (r *run) takeHint(ctx context.Context, p progress, needed bool) (progress, 
 		case err != nil:
 			return p, err
 		case yes:
-			p.to = p.to.hinted()
+			p.to = p.to.Hinted()
 			return p, nil
 		}
 	}
@@ -69,7 +32,7 @@ func (r *run) takeHint(ctx context.Context, p progress, needed bool) (progress, 
 	if h.Sudo {
 		sudo = " --target-sudo"
 	}
-	return p, &UsageError{
+	return p, &request.UsageError{
 		Message: fmt.Sprintf("the address of the system inside %s is not known here: %s has recorded %s, which is not used unless you say so", p.to.Name, p.to.Host, h.Address),
 		Next: fmt.Sprintf("if that is right: --target %s%s, or set ferry.vms.%s.target in the flake; --restart=always needs no address",
 			h.Address, sudo, p.to.Name),

@@ -8,37 +8,11 @@ import (
 	"testing"
 	"testing/synctest"
 
+	"ferry/internal/deploy/request"
+	"ferry/internal/deploy/result"
 	"ferry/internal/hostapi"
 	"ferry/internal/microvm"
 )
-
-// What a host has recorded of the guest's address is a hint, on the host itself the
-// operator's own record; a known target stays, and nothing else is an address.
-func TestRecordedTarget(t *testing.T) {
-	r := Resolved{Host: &host1}
-	got, err := r.withRecorded("root@web", true)
-	if err != nil || got.Target != nil || got.Recorded || got.Hint == nil || !got.intent().TargetKnown {
-		t.Errorf("elsewhere: %+v, %v", got, err)
-	}
-	if got = got.hinted(); *got.Target != web || !got.TargetSudo || !got.Recorded {
-		t.Errorf("confirmed: %+v", got)
-	}
-	here := Resolved{Host: &microvm.Address{Local: true}}
-	if got, err := here.withRecorded("root@web", true); err != nil || *got.Target != web || !got.TargetSudo || !got.Recorded {
-		t.Errorf("here: %+v, %v", got, err)
-	}
-	if got, err := got.withRecorded("root@bait", true); err != nil || *got.Target != web {
-		t.Errorf("a known target was replaced: %+v, %v", got, err)
-	}
-	for _, bad := range []string{"local", "-oProxyCommand=x", "a b"} {
-		if got, err := r.withRecorded(bad, false); err == nil || got.Target != nil {
-			t.Errorf("%q: %+v", bad, got)
-		}
-	}
-	if got := got.withoutTarget(); got.Target != nil {
-		t.Errorf("still %v", got.Target)
-	}
-}
 
 // A host that names another machine as its guest leads nobody there: without the
 // operator's word nothing but the host is dialled, and a deployment that needs the
@@ -52,13 +26,13 @@ func TestRecordedTargetIsAHint(t *testing.T) {
 		back.Target, back.TargetSudo = "root@bait", true
 		w.answers["rollback"] = []any{back}
 	}
-	always := func(r *RollbackRequest) { r.Restart = hostapi.RestartAlways }
-	alwaysUpdate := func(r *UpdateRequest) { r.Restart = hostapi.RestartAlways }
-	never := func(r *UpdateRequest) { r.Restart = hostapi.RestartNever }
+	always := func(r *request.Rollback) { r.Restart = hostapi.RestartAlways }
+	alwaysUpdate := func(r *request.Update) { r.Restart = hostapi.RestartAlways }
+	never := func(r *request.Update) { r.Restart = hostapi.RestartNever }
 	for _, c := range []struct {
 		name   string
 		world  func(*world)
-		run    func(context.Context, *Deployer) (*Result, error)
+		run    func(context.Context, *Deployer) (*result.Result, error)
 		asked  int
 		usage  bool
 		dialed []string
@@ -66,17 +40,17 @@ func TestRecordedTargetIsAHint(t *testing.T) {
 		{"rollback without a terminal", nil, goingBack(nil), 0, true, []string{"root@host1"}},
 		{"rollback, no", says("no"), goingBack(nil), 1, true, []string{"root@host1"}},
 		{"rollback, yes", says("yes"), goingBack(nil), 1, false, []string{"root@bait+sudo", "root@host1"}},
-		{"rollback, dry run without a terminal", nil, goingBack(func(r *RollbackRequest) { r.DryRun = true }), 0, true, []string{"root@host1"}},
-		{"rollback, never, without a terminal", nil, goingBack(func(r *RollbackRequest) { r.Restart = hostapi.RestartNever }), 0, true, []string{"root@host1"}},
+		{"rollback, dry run without a terminal", nil, goingBack(func(r *request.Rollback) { r.DryRun = true }), 0, true, []string{"root@host1"}},
+		{"rollback, never, without a terminal", nil, goingBack(func(r *request.Rollback) { r.Restart = hostapi.RestartNever }), 0, true, []string{"root@host1"}},
 		{"rollback, always, without a terminal", plans(restarts), goingBack(always), 0, false, []string{"root@host1"}},
 		{"rollback, always, no", all(plans(restarts), says("no")), goingBack(always), 1, false, []string{"root@host1"}},
-		{"rollback, named", says("no"), goingBack(func(r *RollbackRequest) { r.Target = &web }), 0, false, []string{"root@host1", "root@web"}},
+		{"rollback, named", says("no"), goingBack(func(r *request.Rollback) { r.Target = &web }), 0, false, []string{"root@host1", "root@web"}},
 		{"update without a terminal", nil, updates(nil), 0, true, []string{"root@host1"}},
 		{"update, no", says("no"), updates(nil), 1, true, []string{"root@host1"}},
 		{"update, yes", says("yes"), updates(nil), 1, false, []string{"root@bait+sudo", "root@host1"}},
 		{"update, never, without a terminal", plans(nil, only), updates(never), 0, false, []string{"root@host1"}},
 		{"update, always, without a terminal", plans(restarts), updates(alwaysUpdate), 0, false, []string{"root@host1"}},
-		{"update on the host itself", nil, updates(func(r *UpdateRequest) { r.Host = microvm.Address{Local: true} }), 0, false, []string{"local", "root@bait+sudo"}},
+		{"update on the host itself", nil, updates(func(r *request.Update) { r.Host = microvm.Address{Local: true} }), 0, false, []string{"local", "root@bait+sudo"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			var w *world
@@ -89,7 +63,7 @@ func TestRecordedTargetIsAHint(t *testing.T) {
 				w = newWorld(t, s, t.TempDir(), fault{})
 				_, err = c.run(t.Context(), w.deployer())
 			})
-			var usage *UsageError
+			var usage *request.UsageError
 			if errors.As(err, &usage) != c.usage || !c.usage && err != nil {
 				t.Errorf("got %v", err)
 			}

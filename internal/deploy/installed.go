@@ -5,11 +5,13 @@ import (
 	"errors"
 	"fmt"
 
+	"ferry/internal/deploy/request"
+	"ferry/internal/deploy/result"
 	"ferry/internal/hostapi"
 )
 
 // Switch brings the running guest to a system that its host has built already.
-func (d *Deployer) Switch(ctx context.Context, req Request) (*Result, error) {
+func (d *Deployer) Switch(ctx context.Context, req request.Deploy) (*result.Result, error) {
 	return d.carryOut(ctx, req, installed{evaluated{req}}, nil)
 }
 
@@ -30,7 +32,7 @@ func (w installed) resolve(ctx context.Context, r *run, p progress) (progress, e
 			fmt.Sprintf("ferry rebuild %s restarts it instead", p.to.Attribute))
 	}
 	if p.to.Target == nil {
-		return p, &UsageError{
+		return p, &request.UsageError{
 			Message: fmt.Sprintf("the target of %s is not known", p.to.Attribute),
 			Next:    fmt.Sprintf("name it (ferry switch %s root@target) or set ferry.vms.%s.target in the flake", p.to.Attribute, p.to.Attribute.Attribute()),
 		}
@@ -65,7 +67,7 @@ func (w installed) foresee(ctx context.Context, r *run, p progress) (progress, e
 	if unchanged || p.to.DryRun {
 		p = p.nothingLeft()
 		if unchanged {
-			p.result.Outcome = OutcomeUnchanged
+			p.result.Outcome = result.OutcomeUnchanged
 		}
 	}
 	return p, nil
@@ -110,16 +112,16 @@ func (w installed) withoutHost(ctx context.Context, r *run, p progress) (progres
 	if err != nil {
 		return p, err
 	}
-	p.guest, p.result.Observed = g, ObservedGuest
+	p.guest, p.result.Observed = g, result.ObservedGuest
 	p.plan = hostapi.Plan{
 		Activation: hostapi.ActivateLive, Runner: p.record.Runner.Out, System: systemOut(&p.record),
 		HostName: p.record.HostName, Changed: g.Facts.Current != systemOut(&p.record),
 	}
-	p.result.fromPlan(p.plan)
+	p.result.FromPlan(p.plan)
 	if !p.plan.Changed || p.to.DryRun {
-		p.result.Outcome = OutcomeDryRun
+		p.result.Outcome = result.OutcomeDryRun
 		if !p.plan.Changed {
-			p.result.Outcome = OutcomeUnchanged
+			p.result.Outcome = result.OutcomeUnchanged
 		}
 		return p, nil
 	}

@@ -4,6 +4,7 @@ import (
 	"slices"
 	"testing"
 
+	"ferry/internal/deploy/result"
 	"ferry/internal/hostapi"
 	"ferry/internal/microvm"
 )
@@ -35,11 +36,11 @@ func TestWhatIsReadAtStartIsNoted(t *testing.T) {
 
 func TestNotesAreOfResultsThatStartNothing(t *testing.T) {
 	up := hostapi.Facts{VM: hostapi.VMState{Unit: hostapi.UnitState{ActiveState: "active"}}}
-	p := progress{facts: up, record: microvm.Record{ExtraArgsScript: true}, result: Result{}}
+	p := progress{facts: up, record: microvm.Record{ExtraArgsScript: true}, result: result.Result{}}
 	if p = p.nothingLeft(); len(p.result.Notes) != 1 {
 		t.Errorf("unchanged: %q", p.result.Notes)
 	}
-	p.to.DryRun, p.result = true, Result{}
+	p.to.DryRun, p.result = true, result.Result{}
 	if p = p.nothingLeft(); len(p.result.Notes) != 0 {
 		t.Errorf("dry run: %q", p.result.Notes)
 	}

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	"ferry/internal/deploy/request"
 	"ferry/internal/hostapi"
 	"ferry/internal/microvm"
 	"ferry/internal/update"
@@ -48,7 +49,7 @@ func TestOlderBuildIsRefused(t *testing.T) {
 					f.VM.Current = newRun
 				}
 			})
-			run := updates(func(r *UpdateRequest) { r.Source, r.AllowOlder = jobSource(c.build), c.older })
+			run := updates(func(r *request.Update) { r.Source, r.AllowOlder = jobSource(c.build), c.older })
 			w, _, err := play(t, scenario{world: installed, run: run}, t.TempDir(), fault{})
 			var failure *hostapi.Failure
 			if c.refused != (errors.As(err, &failure) && strings.Contains(failure.Message, "build 7 is older than build 8")) || !c.refused && err != nil {
@@ -67,7 +68,7 @@ func TestOlderBuildIsRefused(t *testing.T) {
 
 // What is written down of a deployment is what the next one is compared with.
 func TestBuildIsNotedWithItsJob(t *testing.T) {
-	claim := prebuilt{req: UpdateRequest{Source: jobSource(7)}, found: update.Found{Runner: newRun, Job: job, ID: 7}}.claim(progress{})
+	claim := prebuilt{req: request.Update{Source: jobSource(7)}, found: update.Found{Runner: newRun, Job: job, ID: 7}}.claim(progress{})
 	if d := claim.Deployment; d.Job != job || d.BuildID != 7 {
 		t.Errorf("%+v", d)
 	}

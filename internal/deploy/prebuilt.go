@@ -8,6 +8,8 @@ import (
 	"os"
 	"slices"
 
+	"ferry/internal/deploy/request"
+	"ferry/internal/deploy/result"
 	"ferry/internal/deploy/transfer"
 	"ferry/internal/flake"
 	"ferry/internal/hostapi"
@@ -20,14 +22,14 @@ import (
 // where possible, else by a restart, with the same undo behind it. Where the
 // guest can't be reached, --restart decides. Nothing is evaluated here unless
 // the VM's `flake` file is the source.
-func (d *Deployer) Update(ctx context.Context, req UpdateRequest) (*Result, error) {
-	return d.carryOut(ctx, req.request(), prebuilt{req: req}, req.Conn)
+func (d *Deployer) Update(ctx context.Context, req request.Update) (*result.Result, error) {
+	return d.carryOut(ctx, req.Request(), prebuilt{req: req}, req.Conn)
 }
 
 // prebuilt is a runner that others have chosen: one that is in a cache, or what
 // the flake yields that the VM's `flake` file names.
 type prebuilt struct {
-	req   UpdateRequest
+	req   request.Update
 	found update.Found
 }
 
@@ -49,12 +51,12 @@ func (w prebuilt) find(ctx context.Context, r *run, p progress) (progress, error
 			fmt.Sprintf("there is no VM %s on %s", p.to.Name, p.to.Host),
 			fmt.Sprintf("ferry rebuild %s makes it, ferry list shows those there are", p.to.Name))
 	}
-	if p.to, err = p.to.withRecorded(p.facts.Target, p.facts.TargetSudo); err != nil {
+	if p.to, err = p.to.WithRecorded(p.facts.Target, p.facts.TargetSudo); err != nil {
 		return p, err
 	}
 	// A timer may well lack the key for the guest, whoever named its address.
 	p.to.Recorded = p.to.Recorded || w.req.Unattended
-	p.intent = p.to.intent()
+	p.intent = p.to.Intent()
 	if p, err = w.choose(ctx, r, p); err != nil || p.done {
 		return p, err
 	}
@@ -103,7 +105,7 @@ func (w prebuilt) inOrder(r *run, p progress) error {
 
 // skipped ends a deployment of a VM that is not to be updated.
 func (p progress) skipped(why string) progress {
-	p.result.Reason, p.result.Outcome, p.done = why, OutcomeSkipped, true
+	p.result.Reason, p.result.Outcome, p.done = why, result.OutcomeSkipped, true
 	return p
 }
 
@@ -146,7 +148,7 @@ func (w prebuilt) foresee(ctx context.Context, r *run, p progress) (progress, er
 		}
 	}
 	if p.to.DryRun {
-		p.result.Runner, p.result.Install, p.result.Predicted, p.result.Outcome = p.runner, true, true, OutcomeDryRun
+		p.result.Runner, p.result.Install, p.result.Predicted, p.result.Outcome = p.runner, true, true, result.OutcomeDryRun
 		p.done = true
 	}
 	return p, nil
@@ -184,7 +186,7 @@ func (w prebuilt) obtain(ctx context.Context, r *run, p progress) (progress, err
 	f := w.req.Fetch
 	return p, r.way().Obtain(ctx, transfer.Fetch{
 		VM: p.to.Name, Runner: p.runner, Cache: f.Cache, Stall: f.Stall, Limit: f.Limit,
-		OnlyRelay: f.Relay == RelayAlways, NeverRelay: f.Relay == RelayNever,
+		OnlyRelay: f.Relay == request.RelayAlways, NeverRelay: f.Relay == request.RelayNever,
 	})
 }
 
@@ -205,7 +207,7 @@ func (w prebuilt) build(ctx context.Context, r *run, p progress) (progress, erro
 func (w prebuilt) decide(ctx context.Context, r *run, p progress) (progress, error) {
 	p, err := w.plan(ctx, r, p)
 	if err == nil {
-		p.result.fromPlan(p.plan)
+		p.result.FromPlan(p.plan)
 	}
 	return p, err
 }
@@ -222,7 +224,7 @@ func (w prebuilt) plan(ctx context.Context, r *run, p progress) (progress, error
 	// the user names the address.
 	switch {
 	case p.guest == nil && p.to.Recorded:
-		p.to = p.to.withoutTarget()
+		p.to = p.to.WithoutTarget()
 	case p.record.SSH == nil && p.to.Target != nil:
 		ssh := true
 		p.record.SSH = &ssh

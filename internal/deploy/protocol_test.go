@@ -5,6 +5,7 @@ import (
 	"strings"
 	"testing"
 
+	"ferry/internal/deploy/request"
 	"ferry/internal/hostapi"
 )
 
@@ -15,7 +16,7 @@ func TestAnotherProtocolIsRefused(t *testing.T) {
 	for protocol, says := range map[int]string{0: older, hostapi.ProtocolVersion + 1: newer, hostapi.ProtocolVersion: ""} {
 		l := &stage{t: t, answers: map[string]any{"probe": hostapi.Facts{Protocol: protocol}}}
 		d := &Deployer{Report: &silent{}, tools: tools{dial: l.dial, open: l.open}}
-		_, err := d.Update(t.Context(), UpdateRequest{Name: "web", Host: address(t, "root@host1")})
+		_, err := d.Update(t.Context(), request.Update{Name: "web", Host: address(t, "root@host1")})
 		var refused *hostapi.Failure
 		if says == "" { // there just is no VM
 			says = "there is no VM web"

@@ -1,7 +1,6 @@
 package deploy
 
 import (
-	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -9,6 +8,7 @@ import (
 	"time"
 
 	"ferry/internal/deploy/memory"
+	"ferry/internal/deploy/request"
 	"ferry/internal/deploy/restart"
 	"ferry/internal/flake"
 	"ferry/internal/health"
@@ -57,9 +57,9 @@ func recall(ctx context.Context, r *run, m *memory.Note, p progress) (progress, 
 		}
 		target, sudo = &address, sudo || m.TargetSudo
 	}
-	p.to = resolve(Request{
+	p.to = request.Resolve(request.Deploy{
 		Attribute: m.Attribute, Name: p.to.Name, Host: p.to.Host, HostSudo: p.to.HostSudo, Target: target, TargetSudo: sudo,
-		Action: m.Action, UpdateFlake: c.UpdateFlake, Confirm: Confirm{
+		Action: m.Action, UpdateFlake: c.UpdateFlake, Confirm: request.Confirm{
 			NoRollback: c.Confirm.NoRollback, AcceptFailedUnits: c.Confirm.AcceptFailedUnits,
 			Checks: c.Confirm.Checks, Command: c.Confirm.Command,
 			Timeout: time.Duration(c.Confirm.Seconds) * time.Second,
@@ -76,36 +76,20 @@ func recall(ctx context.Context, r *run, m *memory.Note, p progress) (progress, 
 
 // regain completes what is remembered of the checks, which is kept without those
 // that may contain a secret: they are named again, or the flake still has them.
-func (r *run) regain(ctx context.Context, p progress, withheld []string) (Confirm, error) {
-	c, left := p.to.Confirm.regain(p.attached.req.Confirm, withheld)
+func (r *run) regain(ctx context.Context, p progress, withheld []string) (request.Confirm, error) {
+	c, left := p.to.Confirm.Regain(p.attached.req.Confirm, withheld)
 	if len(left) == 0 {
 		return c, nil
 	}
 	fleet, _, err := r.Evaluator.Fleet(ctx, p.attached.req.Source)
 	if err == nil {
-		c, left = c.regain(Confirm{}.Or(fleet.VMs[p.to.Attribute].Health), left)
+		c, left = c.Regain(request.Confirm{}.Or(fleet.VMs[p.to.Attribute].Health), left)
 	}
 	if len(left) == 0 {
 		return c, nil
 	}
-	return c, &UsageError{
+	return c, &request.UsageError{
 		Message: fmt.Sprintf("deployment %s was begun with checks that this machine does not keep, since they may contain a secret: %s", r.id, strings.Join(left, ", ")),
 		Next:    "name them again with --check-http and --check-command, or attach where the flake has them",
 	}
-}
-
-// regain takes from other what is withheld, and returns what is still missing.
-func (c Confirm) regain(other Confirm, withheld []string) (_ Confirm, left []string) {
-	found := other.Checks.Named(withheld)
-	c.Checks = c.Checks.And(found)
-	have := found.Names()
-	if c.Command = cmp.Or(c.Command, other.Command); c.Command != "" {
-		have = append(have, health.Command)
-	}
-	for _, name := range withheld {
-		if !slices.Contains(have, name) {
-			left = append(left, name)
-		}
-	}
-	return c, left
 }

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"ferry/internal/deploy/live"
+	"ferry/internal/deploy/request"
 	"ferry/internal/flake"
 	"ferry/internal/guest"
 	"ferry/internal/health"
@@ -26,8 +27,8 @@ func remembersSecret(t *testing.T) remembered.Store {
 	web := address(t, "root@web")
 	r := &run{Deployer: &Deployer{Memory: s, Report: &silent{}}, id: leftID}
 	p := progress{
-		to: Resolved{Attribute: "web", Name: "web", Host: ptr(address(t, "root@host1")), Target: &web, Action: hostapi.ActionSwitch,
-			Confirm: Confirm{Command: "curl -u me:hunter2 localhost", Timeout: time.Minute, Checks: health.Checks{TCP: []string{"web:80"}, HTTP: []string{secretURL}}}},
+		to: request.Resolved{Attribute: "web", Name: "web", Host: ptr(address(t, "root@host1")), Target: &web, Action: hostapi.ActionSwitch,
+			Confirm: request.Confirm{Command: "curl -u me:hunter2 localhost", Timeout: time.Minute, Checks: health.Checks{TCP: []string{"web:80"}, HTTP: []string{secretURL}}}},
 		guest:  &live.Guest{Facts: guest.Facts{Current: ranSys}},
 		record: microvm.Record{Name: "web", HostName: "web"},
 		plan:   hostapi.Plan{Runner: leftRun, System: leftSys, HostName: "web", Install: true, Activation: hostapi.ActivateLive},
@@ -43,20 +44,20 @@ func remembersSecret(t *testing.T) remembered.Store {
 // What may be a secret in checks is not kept on the operator's machine: whoever
 // attaches names it again, or has the flake, and is told so otherwise.
 func TestSecretsOfChecksAreNotRemembered(t *testing.T) {
-	with := Confirm{Command: "curl -u me:hunter2 localhost", Checks: health.Checks{HTTP: []string{"http://other/", secretURL}}}
+	with := request.Confirm{Command: "curl -u me:hunter2 localhost", Checks: health.Checks{HTTP: []string{"http://other/", secretURL}}}
 	yields := &flakes{ev: &flake.Evaluation{Fleet: flake.Fleet{VMs: map[microvm.Name]flake.VM{
 		"web": {Health: &flake.Health{Checks: with.Checks, Command: with.Command}},
 	}}}}
 	for name, c := range map[string]struct {
 		flake *flakes
-		named Confirm
+		named request.Confirm
 		left  string
 	}{
-		"nothing":                     {&flakes{}, Confirm{}, "the check command, HTTP http://web/x"},
-		"another URL":                 {&flakes{}, Confirm{Command: "true", Checks: health.Checks{HTTP: []string{"http://web/y?a"}}}, "HTTP http://web/x"},
+		"nothing":                     {&flakes{}, request.Confirm{}, "the check command, HTTP http://web/x"},
+		"another URL":                 {&flakes{}, request.Confirm{Command: "true", Checks: health.Checks{HTTP: []string{"http://web/y?a"}}}, "HTTP http://web/x"},
 		"named again":                 {&flakes{}, with, ""},
-		"the flake":                   {yields, Confirm{}, ""},
-		"the flake and what is named": {yields, Confirm{Command: "true"}, ""},
+		"the flake":                   {yields, request.Confirm{}, ""},
+		"the flake and what is named": {yields, request.Confirm{Command: "true"}, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			l, m := liar(t, ""), remembersSecret(t)
@@ -67,7 +68,7 @@ func TestSecretsOfChecksAreNotRemembered(t *testing.T) {
 			if b, _ := os.ReadFile(files[0]); strings.Contains(string(b), "hunter2") || !strings.Contains(string(b), "web:80") {
 				t.Errorf("kept: %s", b)
 			}
-			_, err = l.attach(m, c.flake, func(r *AttachRequest) { r.Confirm = c.named })
+			_, err = l.attach(m, c.flake, func(r *request.Attach) { r.Confirm = c.named })
 			if c.left == "" {
 				if err != nil {
 					t.Fatal(err)
@@ -78,7 +79,7 @@ func TestSecretsOfChecksAreNotRemembered(t *testing.T) {
 				}
 				return
 			}
-			var usage *UsageError
+			var usage *request.UsageError
 			if !errors.As(err, &usage) || !strings.Contains(usage.Message, "contain a secret: "+c.left) || !strings.Contains(usage.Hint(), "--check-command") {
 				t.Errorf("got %v", err)
 			}

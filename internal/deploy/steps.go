@@ -7,7 +7,10 @@ import (
 
 	"ferry/internal/deploy/hostlink"
 	"ferry/internal/deploy/live"
+	"ferry/internal/deploy/request"
 	"ferry/internal/deploy/restart"
+	"ferry/internal/deploy/result"
+	"ferry/internal/deploy/target"
 	"ferry/internal/deploy/transfer"
 	"ferry/internal/flake"
 	"ferry/internal/guest"
@@ -64,12 +67,12 @@ type run struct {
 	began time.Time
 	say   *voice
 	host  *hostlink.Link
-	guest *knock // at the target; nil: it is not asked, or only by a closer look
+	guest *target.Knock // at the target; nil: it is not asked, or only by a closer look
 }
 
 // progress is what is known of a deployment between two steps.
 type progress struct {
-	to     Resolved
+	to     request.Resolved
 	wanted wanted
 	// record, flake and revision are of the configuration, as far as anybody has
 	// evaluated it.
@@ -98,7 +101,7 @@ type progress struct {
 	repeat   string // the command that does the same; empty: the same command
 
 	standing standing
-	result   Result
+	result   result.Result
 	done     bool // nothing is left to be done
 }
 
@@ -113,21 +116,21 @@ type standing struct {
 }
 
 // carryOut goes through the steps of one deployment.
-func (d *Deployer) carryOut(ctx context.Context, req Request, w wanted, shared remote.Conn) (*Result, error) {
+func (d *Deployer) carryOut(ctx context.Context, req request.Deploy, w wanted, shared remote.Conn) (*result.Result, error) {
 	r, p := d.begin(req, w)
 	return r.through(ctx, steps, p, shared)
 }
 
-func (d *Deployer) begin(req Request, w wanted) (*run, progress) {
+func (d *Deployer) begin(req request.Deploy, w wanted) (*run, progress) {
 	r := &run{Deployer: d, id: newID(), began: time.Now().UTC()}
-	p := progress{to: resolve(req, flake.Fleet{}), wanted: w, standing: standing{text: hostlink.NothingChanged}}
-	p.intent = p.to.intent()
+	p := progress{to: request.Resolve(req, flake.Fleet{}), wanted: w, standing: standing{text: hostlink.NothingChanged}}
+	p.intent = p.to.Intent()
 	r.say = &voice{to: d.Report, vm: p.to.Name}
-	p.result = Result{VM: p.to.Name, Deployment: r.id, Action: req.Action}
+	p.result = result.Result{VM: p.to.Name, Deployment: r.id, Action: req.Action}
 	return r, p
 }
 
-func (r *run) through(ctx context.Context, list []step, p progress, shared remote.Conn) (*Result, error) {
+func (r *run) through(ctx context.Context, list []step, p progress, shared remote.Conn) (*result.Result, error) {
 	r.host = r.link(p.to)
 	r.host.Shared = shared
 	var err error
@@ -141,7 +144,7 @@ func (r *run) through(ctx context.Context, list []step, p progress, shared remot
 	}
 	p, err = r.end(ctx, p, err)
 	p.guest.Close()
-	r.guest.close()
+	r.guest.Close()
 	if p.place.Builder != nil {
 		_ = p.place.Builder.Close()
 	}
@@ -164,9 +167,9 @@ func (r *run) end(ctx context.Context, p progress, err error) (progress, error) 
 	if errors.As(err, &failure) && failure.State != "" { // the host has dealt with it
 		p.standing.text, p.standing.undone, p.standing.ended = failure.State, failure.RolledBack, true
 	}
-	p.result.Outcome = OutcomeFailed
+	p.result.Outcome = result.OutcomeFailed
 	if p.standing.undone {
-		p.result.Outcome = OutcomeRolledBack
+		p.result.Outcome = result.OutcomeRolledBack
 	}
 	if ctx.Err() != nil {
 		err = remote.Interrupted(ctx, "")
@@ -200,7 +203,7 @@ func (r *run) forget(p progress) {
 
 // connect logs in to the host and starts the helper. The guest is asked meanwhile.
 func connect(ctx context.Context, r *run, p progress) (progress, error) {
-	if err := p.to.needHost(); err != nil {
+	if err := p.to.NeedHost(); err != nil {
 		return p, err
 	}
 	p.result.Host = p.to.Host.String()
@@ -271,15 +274,15 @@ func (p progress) guestSwitch(id string) guest.Switch {
 // nothingLeft ends a deployment that has nothing to do, or was only to say what
 // it would do.
 func (p progress) nothingLeft() progress {
-	p.result.fromPlan(p.plan)
-	p.result.Outcome, p.done = OutcomeUnchanged, true
+	p.result.FromPlan(p.plan)
+	p.result.Outcome, p.done = result.OutcomeUnchanged, true
 	if p.to.DryRun {
-		p.result.Outcome = OutcomeDryRun
+		p.result.Outcome = result.OutcomeDryRun
 	} else {
 		p.result.Notes = p.startNotes()
 	}
 	if p.guest != nil {
-		p.result.Observed = ObservedGuest
+		p.result.Observed = result.ObservedGuest
 	}
 	return p
 }

@@ -11,11 +11,12 @@ import (
 	"testing"
 	"testing/synctest"
 
+	"ferry/internal/deploy/result"
 	"ferry/internal/hostapi"
 )
 
 // play runs a scenario with a fault, in a time of its own.
-func play(t *testing.T, s scenario, nixDir string, f fault) (w *world, r *Result, err error) {
+func play(t *testing.T, s scenario, nixDir string, f fault) (w *world, r *result.Result, err error) {
 	t.Helper()
 	if word, ok := strings.CutPrefix(f.at, "nix "); ok {
 		if err := os.WriteFile(filepath.Join(nixDir, "fault"), []byte(word), 0o600); err != nil {
@@ -94,7 +95,7 @@ func TestEveryStepFailsWell(t *testing.T) {
 }
 
 // mustKeepPromises fails the test where a deployment that went so breaks one.
-func (w *world) mustKeepPromises(t *testing.T, r *Result, err error) {
+func (w *world) mustKeepPromises(t *testing.T, r *result.Result, err error) {
 	t.Helper()
 	bad := func(format string, args ...any) {
 		t.Helper()
@@ -107,7 +108,7 @@ func (w *world) mustKeepPromises(t *testing.T, r *Result, err error) {
 		bad("`current` was moved for a guest that was not confirmed")
 	}
 	if err == nil {
-		if r.Error != "" || r.Outcome == "" || r.Outcome == OutcomeFailed || r.Outcome == OutcomeRolledBack {
+		if r.Error != "" || r.Outcome == "" || r.Outcome == result.OutcomeFailed || r.Outcome == result.OutcomeRolledBack {
 			bad("no error, but %+v", r)
 		}
 		if w.unfinished {
@@ -123,7 +124,7 @@ func (w *world) mustKeepPromises(t *testing.T, r *Result, err error) {
 	if r.State == "" || r.State != e.State || r.Error == "" {
 		bad("how things are is not said: %+v", r)
 	}
-	if e.RolledBack != (r.Outcome == OutcomeRolledBack) || !e.RolledBack && r.Outcome != OutcomeFailed {
+	if e.RolledBack != (r.Outcome == result.OutcomeRolledBack) || !e.RolledBack && r.Outcome != result.OutcomeFailed {
 		bad("rolled back %t, outcome %s", e.RolledBack, r.Outcome)
 	}
 	last := w.fault.at == "host finish"
@@ -167,7 +168,7 @@ func TestLastWordIsSaidAfterCtrlC(t *testing.T) {
 	for _, name := range []string{"live", "restart", "start"} {
 		i := slices.IndexFunc(scenarios(), func(s scenario) bool { return s.name == name })
 		w, r, err := play(t, scenarios()[i], t.TempDir(), fault{at: "host finish", n: 1, how: "cancelled"})
-		if err != nil || w.unfinished || r.Outcome == OutcomeFailed {
+		if err != nil || w.unfinished || r.Outcome == result.OutcomeFailed {
 			t.Errorf("%s: %v, unfinished %t, %s", name, err, w.unfinished, r.Outcome)
 		}
 	}

@@ -25,7 +25,10 @@ func (s *Server) missing(ctx context.Context, req hostapi.MissingRequest) ([]mic
 	return s.nix.Missing(ctx, missing)
 }
 
-func (d *deployment) build(ctx context.Context, req hostapi.BuildRequest) (*hostapi.Built, error) {
+// obtaining is a deployment that has no runner yet.
+type obtaining struct{ *deployment }
+
+func (d obtaining) build(ctx context.Context, req hostapi.BuildRequest) (*hostapi.Built, error) {
 	if req.Built != "" {
 		return d.arrived(ctx, req.Built)
 	}
@@ -68,7 +71,7 @@ func buildFailure(err error) error {
 // arrived takes in a runner that was built elsewhere. `pending` points to it
 // since before it came where the evaluation knew its path; Nix makes the link
 // anew, so that a collector at work learns of it.
-func (d *deployment) arrived(ctx context.Context, p microvm.StorePath) (*hostapi.Built, error) {
+func (d obtaining) arrived(ctx context.Context, p microvm.StorePath) (*hostapi.Built, error) {
 	if _, err := microvm.ParseStorePath(string(p)); err != nil || p.IsDerivation() {
 		return nil, hostapi.Refuse(fmt.Sprintf("%.120q is not a runner in the store", p), "")
 	}

@@ -6,30 +6,24 @@ import (
 	"fmt"
 	"os"
 	"slices"
-	"time"
 
-	"ferry/internal/health"
+	"ferry/internal/host/install"
+	"ferry/internal/host/prove"
 	"ferry/internal/host/step"
 	"ferry/internal/host/vmstate"
 	"ferry/internal/hostapi"
 	"ferry/internal/microvm"
 )
 
-const (
-	// commitTimeout bounds a commit, the checks aside: it goes on after the
-	// operator's side is gone.
-	commitTimeout = 15 * time.Minute
-
-	// unitPoll is how often a unit is looked at while the VM is checked.
-	unitPoll = 500 * time.Millisecond
-)
+// committing is a deployment that changes the VM on its host.
+type committing struct{ *deployment }
 
 // commit goes on to its end though the operator's side is gone. From its first
 // step on a note says how the VM was and what is under way, and a unit of its own
 // stands by: whatever becomes of this process, the VM ends in the new state or in
 // the one before. An error with RolledBack says that it is the latter.
-func (d *deployment) commit(ctx context.Context, req hostapi.CommitRequest) (*hostapi.Committed, error) {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), commitTimeout+req.Confirm.Within())
+func (d committing) commit(ctx context.Context, req hostapi.CommitRequest) (*hostapi.Committed, error) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), install.Timeout+req.Confirm.Within())
 	defer cancel()
 	seen, err := d.srv.see.Locate(ctx, req.Name)
 	if err != nil {
@@ -61,7 +55,7 @@ func (d *deployment) commit(ctx context.Context, req hostapi.CommitRequest) (*ho
 
 // standBy makes all that a commit's undo rests on, before anything has changed: the
 // note, the guard, and what an undo would otherwise have to make itself.
-func (d *deployment) standBy(ctx context.Context) (err error) {
+func (d committing) standBy(ctx context.Context) (err error) {
 	if d.note.Helper, err = d.keepHelper(); err != nil {
 		return err
 	}
@@ -83,7 +77,7 @@ func (d *deployment) standBy(ctx context.Context) (err error) {
 }
 
 // keepHelper keeps this program for as long as the deployment.
-func (d *deployment) keepHelper() (*vmstate.Helper, error) {
+func (d committing) keepHelper() (*vmstate.Helper, error) {
 	self, err := os.Executable()
 	if err != nil {
 		return nil, fmt.Errorf("finding ferry's own program: %w", err)
@@ -93,7 +87,7 @@ func (d *deployment) keepHelper() (*vmstate.Helper, error) {
 
 // keepBefore roots all that an undo may start or link again. Nix makes the roots,
 // so that a collector at work learns of them.
-func (d *deployment) keepBefore(ctx context.Context) error {
+func (d committing) keepBefore(ctx context.Context) error {
 	paths := slices.DeleteFunc(d.note.Before.Runners(), func(p microvm.StorePath) bool { return !d.srv.see.Layout.Has(p) })
 	if len(paths) == 0 {
 		return nil
@@ -121,24 +115,24 @@ func (d *deployment) keepBefore(ctx context.Context) error {
 }
 
 // install moves the links, and notes what a live-switched guest runs.
-func (d *deployment) install(ctx context.Context, req hostapi.CommitRequest, seen *hostapi.VMState) error {
+func (d committing) install(ctx context.Context, req hostapi.CommitRequest, seen *hostapi.VMState) error {
 	if req.GuestSystem != "" {
 		invocation := d.unit.InvocationID
 		if invocation == "" {
 			invocation = seen.Unit.InvocationID
 		}
 		now := vmstate.Running{InvocationID: invocation, System: req.GuestSystem}
-		err := step.Do(step.Running, func() error { return keepRunning(ctx, d.srv.nix, d.vm.Guest(), now) })
+		err := step.Do(step.Running, func() error { return install.KeepRunning(ctx, d.srv.nix, d.vm.Guest(), now) })
 		if err != nil {
 			return err
 		}
 	}
-	return installation{vm: d.vm, nix: d.srv.nix, req: req, before: d.note.Before}.run(ctx)
+	return install.Installation{VM: d.vm, Nix: d.srv.nix, Req: req, Before: d.note.Before}.Run(ctx)
 }
 
 // startUnit starts or restarts the unit and makes sure that the VM is well, as
 // far as the host can tell; the rest is the operator's answer.
-func (d *deployment) startUnit(ctx context.Context, req hostapi.CommitRequest) (hostapi.UnitState, error) {
+func (d committing) startUnit(ctx context.Context, req hostapi.CommitRequest) (hostapi.UnitState, error) {
 	if err := errors.Join(d.phase(hostapi.PhaseRestart), d.vm.Notes().PutToStart()); err != nil {
 		return hostapi.UnitState{}, err
 	}
@@ -153,7 +147,7 @@ func (d *deployment) startUnit(ctx context.Context, req hostapi.CommitRequest) (
 	if err := d.started(unit); err != nil {
 		return unit, err
 	}
-	if err := step.Do(step.Check, func() error { return d.prove(ctx, req) }); err != nil {
+	if err := step.Do(step.Check, func() error { return d.proof().Checks(ctx, req.Confirm) }); err != nil {
 		return unit, err
 	}
 	if !req.Confirm.Await {
@@ -165,7 +159,7 @@ func (d *deployment) startUnit(ctx context.Context, req hostapi.CommitRequest) (
 
 // started notes the unit's start, without which a stop by somebody else can't be told:
 // also for an undo that has no space.
-func (d *deployment) started(unit hostapi.UnitState) error {
+func (d committing) started(unit hostapi.UnitState) error {
 	d.note.Invocation, d.note.Restarts, d.note.Killed = unit.InvocationID, unit.Restarts, unit.Killed
 	err := d.putNote()
 	if d.note.Reversible() {
@@ -174,59 +168,9 @@ func (d *deployment) started(unit hostapi.UnitState) error {
 	return err
 }
 
-// prove makes the checks while the unit is watched.
-func (d *deployment) prove(ctx context.Context, req hostapi.CommitRequest) error {
-	if req.Confirm.Checks.Empty() {
-		return nil
-	}
-	ctx, cancel := context.WithCancelCause(ctx)
-	began, watched := time.Now(), make(chan struct{})
-	defer func() { cancel(nil); <-watched }()
-	go func() {
-		defer close(watched)
-		tick := time.NewTicker(unitPoll)
-		defer tick.Stop()
-		for {
-			select {
-			case <-tick.C:
-				if err := d.stayedUp(ctx, began); err != nil {
-					cancel(err)
-					return
-				}
-			case <-ctx.Done():
-				return
-			}
-		}
-	}()
-	d.log("checking " + string(req.Name))
-	err := askAll(ctx, req.Confirm.Checks, req.Confirm.Within(), d.log)
-	if cause := context.Cause(ctx); err != nil && cause != nil {
-		return cause
-	}
-	return err
-}
-
-// askAll makes the checks until all pass.
-func askAll(ctx context.Context, checks health.Checks, within time.Duration, log func(string)) error {
-	err := health.Await(ctx, checks, within, log)
-	if e := (*health.Error)(nil); errors.As(err, &e) {
-		return &hostapi.Failure{Kind: hostapi.KindHealth, Message: e.Error(), Hint: e.Hint(), See: e.Section()}
-	}
-	return err
-}
-
-// stayedUp fails where the unit is not the one any more that was started.
-func (d *deployment) stayedUp(ctx context.Context, since time.Time) error {
-	name := d.vm.Name()
-	u, err := d.srv.units.Unit(ctx, name.Unit())
-	if err != nil || (u.Up() && u.InvocationID == d.note.Invocation) {
-		return err
-	}
-	why := fmt.Sprintf("%s did not stay up: %s (%s), result %s", name.Unit(), u.ActiveState, u.SubState, u.Result)
-	if u.Up() {
-		why = name.Unit() + " did not stay up: it was started again"
-	}
-	return d.srv.units.Failure(ctx, name, since, why)
+// proof is what shows that the unit that was started is well.
+func (d *deployment) proof() prove.Unit {
+	return prove.Unit{Units: d.srv.units, VM: d.vm.Name(), Invocation: d.note.Invocation, Log: d.log}
 }
 
 // succeeded notes that a commit is done; what remains is the history.

@@ -7,13 +7,16 @@ import (
 	"time"
 
 	"ferry/internal/host/settle"
-	"ferry/internal/host/step"
+	"ferry/internal/host/undo"
+	"ferry/internal/host/unfinished"
 	"ferry/internal/host/vmstate"
 	"ferry/internal/hostapi"
 	"ferry/internal/microvm"
 )
 
 // deployment is the one that a session has: it holds the VM's lock until it ends.
+// What it does in one part of its life has a type of its own: obtaining, committing,
+// rebooting.
 type deployment struct {
 	srv  *Server
 	vm   vmstate.VM
@@ -73,13 +76,13 @@ func (d *deployment) giveUp(ctx context.Context, cause error) error {
 	if foreign != nil && foreign.Supersedes() { // `current` and the unit are theirs; the generation is not
 		return d.yield(&failure, foreign, d.vm.Profile().Restore(d.note.Before, d.note.Runner))
 	}
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), undoTimeout)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), undo.Timeout)
 	defer cancel()
 	d.note.Why = hostapi.Reason(failure.Message)
 	entry := d.entry(hostapi.OutcomeFailed, failure.Message, "")
 	state, err := d.takeBack(ctx, &entry)
 	d.undone = &failure
-	var down *stillDownError
+	var down *undo.StillDownError
 	switch {
 	case errors.As(err, &foreign):
 		return d.yield(&failure, foreign, nil)
@@ -129,8 +132,8 @@ func (d *deployment) takeBack(ctx context.Context, entry *hostapi.HistoryEntry) 
 	if err != nil { // the guard goes on with it
 		return "", errors.Join(err, d.phase(hostapi.PhaseUndo))
 	}
-	world := d.srv.world(seen)
-	undo := undoing{vm: d.vm, units: d.srv.units, note: &d.note, log: d.log}
+	world := d.srv.unfinished().World(seen)
+	back := undo.Undo{VM: d.vm, Units: d.srv.units, Note: &d.note, Log: d.log}
 	untouched := d.note.Phase == hostapi.PhaseCommit // by the deployment
 	switch settle.Judge(&d.note, world, settle.Session) {
 	case settle.Superseded:
@@ -140,16 +143,16 @@ func (d *deployment) takeBack(ctx context.Context, entry *hostapi.HistoryEntry) 
 		entry.Settled = hostapi.SettledUnconfirmed
 		return "somebody else has started the VM since; it runs what was deployed, and was not touched", nil
 	case settle.UndoLinks:
-		undo.units, entry.Settled = resting{d.srv.units}, hostapi.SettledUndone
-		_, err := undo.run(ctx)
+		back.Units, entry.Settled = undo.Resting{Units: d.srv.units}, hostapi.SettledUndone
+		_, err := back.Run(ctx)
 		if untouched {
 			entry.Outcome, entry.Settled = hostapi.OutcomeRolledBack, ""
-			return atRest(&d.note, world), err
+			return undo.AtRest(&d.note, world), err
 		}
-		return atRest(&d.note, world) + ": somebody else has stopped or started it since", err
+		return undo.AtRest(&d.note, world) + ": somebody else has stopped or started it since", err
 	}
 	entry.Outcome = hostapi.OutcomeRolledBack
-	return undo.run(ctx)
+	return back.Run(ctx)
 }
 
 // undo undoes the deployment because the operator says so.
@@ -180,7 +183,7 @@ func (d *deployment) finish(ctx context.Context, outcome, why string) error {
 	good := outcome != hostapi.OutcomeFailed && outcome != hostapi.OutcomeRolledBack
 	switch phase := d.note.Phase; {
 	case (phase == hostapi.PhaseAwait || phase == hostapi.PhaseRestart) && good:
-		if err := errors.Join(d.stillCurrent(ctx), d.stayedUp(ctx, d.note.Started)); err != nil {
+		if err := errors.Join(d.stillCurrent(ctx), d.proof().StayedUp(ctx, d.note.Started)); err != nil {
 			return d.giveUp(ctx, err)
 		}
 		if err := d.succeeded(d.note.Commit.Activation); err != nil {
@@ -223,7 +226,7 @@ func (d *deployment) end(outcome, failure string) error {
 
 func (d *deployment) close(entry hostapi.HistoryEntry) error {
 	defer d.letGo()
-	return closeDeployment(d.vm, entry)
+	return unfinished.Close(d.vm, entry)
 }
 
 // entry is the deployment's in the history.
@@ -232,12 +235,4 @@ func (d *deployment) entry(outcome, failure string, settled hostapi.Settled) hos
 		Deployment: d.note.Deployment, Ended: time.Now().UTC(),
 		Outcome: outcome, Error: failure, Runner: d.note.Runner, Settled: settled, Killed: d.note.Killed,
 	}
-}
-
-// closeDeployment writes a deployment into the history, then forgets it.
-func closeDeployment(vm vmstate.VM, entry hostapi.HistoryEntry) error {
-	if err := step.Do(step.History, func() error { return vm.History().Append(entry) }); err != nil {
-		return err
-	}
-	return step.Do(step.Forget, vm.Forget)
 }

@@ -4,6 +4,10 @@
 // of these steps and the units that guard them. It must not know SSH, flakes or
 // the guest's inside.
 //
+// Its rooms have what it is made of: what a commit does on disk (install), whether the
+// VM is well (prove), putting it back (undo), and ending what was left unfinished
+// (unfinished, by the verdicts of settle).
+//
 // Entry points: Serve (one deployment, driven line by line), NewServer (single
 // requests, and deployments of `microvm`), Guard.
 package host

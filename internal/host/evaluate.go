@@ -18,7 +18,7 @@ const maxEvalLog = 40 // lines of Nix's that an error shows
 
 // evaluate runs as root, as a build does that is asked for by root: the flake is
 // the operator's, who may run anything as root here.
-func (d *deployment) evaluate(ctx context.Context, req hostapi.EvaluateRequest) (*hostapi.Evaluated, error) {
+func (d obtaining) evaluate(ctx context.Context, req hostapi.EvaluateRequest) (*hostapi.Evaluated, error) {
 	source, _, _ := strings.Cut(strings.TrimPrefix(req.Flake, "path:"), "?")
 	if _, err := microvm.ParseStorePath(source); err != nil || !strings.HasPrefix(req.Flake, "path:") {
 		return nil, hostapi.Refuse(fmt.Sprintf("%.120q is not a flake in the store", req.Flake), "")
@@ -63,7 +63,7 @@ func withLocks(req hostapi.EvaluateRequest) (options []string, remove func(), er
 
 // keepEvaluated roots the runner's derivation beside what is pending: nothing
 // else keeps it until it is built.
-func (d *deployment) keepEvaluated(out []byte) error {
+func (d obtaining) keepEvaluated(out []byte) error {
 	var said struct {
 		VMs map[string]struct {
 			Record *microvm.Record `json:"record"`

@@ -18,7 +18,7 @@ import (
 // fetch brings the prepared runner into the store and makes sure that it is one
 // of this VM's. `pending` points to it already, so it is kept from the moment it
 // is there.
-func (d *deployment) fetch(ctx context.Context, req hostapi.FetchRequest) (*hostapi.Built, error) {
+func (d obtaining) fetch(ctx context.Context, req hostapi.FetchRequest) (*hostapi.Built, error) {
 	runner := d.note.Runner
 	if runner == "" {
 		return nil, hostapi.Refuse("it was not said what to download", "")

@@ -8,7 +8,10 @@ import (
 	"io/fs"
 	"time"
 
+	"ferry/internal/host/install"
 	"ferry/internal/host/settle"
+	"ferry/internal/host/undo"
+	"ferry/internal/host/unfinished"
 	"ferry/internal/host/vmstate"
 	"ferry/internal/hostapi"
 	"ferry/internal/microvm"
@@ -24,7 +27,7 @@ const (
 	guardSlow  = time.Minute
 	// guardTry bounds one try: a connection to systemd may be lost while a job is
 	// waited for, and nothing tells.
-	guardTry = commitTimeout + undoTimeout
+	guardTry = install.Timeout + undo.Timeout
 )
 
 // GuardUnit is the transient unit that settles a deployment whose session ends
@@ -77,7 +80,7 @@ func (g *guardian) stand(ctx context.Context) error {
 			return nil
 		}
 		wait := guardPoll
-		if !errors.Is(err, errBusy) {
+		if !errors.Is(err, unfinished.ErrBusy) {
 			wait, retry = retry, min(2*retry, guardSlow)
 			g.log(fmt.Sprintf("settling deployment %s of %s: %v; trying again in %s", g.id, g.vm.Name(), err, wait))
 		}
@@ -95,10 +98,10 @@ func (g *guardian) look(ctx context.Context) (over bool, err error) {
 	case over || err != nil:
 		return over, err
 	case left.Awaits(g.vm.Now()) > 0, g.vm.Lock().Holder() != nil:
-		return false, errBusy // not connected to anything meanwhile
+		return false, unfinished.ErrBusy // not connected to anything meanwhile
 	}
 	err = g.settle(ctx)
-	if errors.Is(err, errBusy) && !left.Known() { // it was asked, which takes a process
+	if errors.Is(err, unfinished.ErrBusy) && !left.Known() { // it was asked, which takes a process
 		err = errors.New("a newer version of ferry has not settled it yet")
 	}
 	if err != nil {
@@ -130,7 +133,7 @@ func (g *guardian) settle(ctx context.Context) error {
 		return err
 	}
 	defer srv.Close()
-	return srv.settleOne(ctx, g.vm.Name(), g.id, settling{by: settle.Guard, started: &g.started, log: g.log})
+	return srv.unfinished().SettleOne(ctx, g.vm.Name(), g.id, unfinished.Settling{By: settle.Guard, Started: &g.started, Log: g.log})
 }
 
 // pause waits; the error is the context's.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 
+	"ferry/internal/host/install"
 	"ferry/internal/host/step"
 	"ferry/internal/host/vmstate"
 	"ferry/internal/hostapi"
@@ -56,7 +57,7 @@ func (d *deployment) observe(ctx context.Context, req hostapi.ObserveRequest) er
 		return guest.Reset() // as booted, and kept with that
 	}
 	now := vmstate.Running{InvocationID: seen.Unit.InvocationID, System: req.System, Failed: req.Failed}
-	if err := keepRunning(ctx, d.srv.nix, guest, now); err != nil {
+	if err := install.KeepRunning(ctx, d.srv.nix, guest, now); err != nil {
 		return err
 	}
 	return guest.Settle()

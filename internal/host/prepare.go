@@ -9,8 +9,10 @@ import (
 	"regexp"
 	"time"
 
+	"ferry/internal/host/install"
 	"ferry/internal/host/settle"
 	"ferry/internal/host/step"
+	"ferry/internal/host/unfinished"
 	"ferry/internal/host/vmstate"
 	"ferry/internal/hostapi"
 	"ferry/internal/nix"
@@ -42,7 +44,7 @@ func (s *session) prepare(ctx context.Context, req hostapi.PrepareRequest) (*hos
 	d := req.Deployment
 	vm := s.srv.see.VM(req.Name)
 	if left := vm.Notes().Left(); left != nil && !left.Known() {
-		if err := s.srv.handOver(ctx, vm, left, false); err != nil && !errors.Is(err, errBusy) {
+		if err := s.srv.unfinished().HandOver(ctx, vm, left, false); err != nil && !errors.Is(err, unfinished.ErrBusy) {
 			return nil, err
 		}
 	}
@@ -105,7 +107,7 @@ func (s *session) begin(ctx context.Context, req hostapi.PrepareRequest, note *v
 func (s *session) settleEarlier(ctx context.Context, seen *hostapi.VMState, req hostapi.PrepareRequest, log func(string)) error {
 	vm := s.srv.see.VM(req.Name)
 	if req.GuestSystem != "" && seen.Unit.Up() && req.GuestSystem != seen.Running {
-		if err := keepRunning(ctx, s.srv.nix, vm.Guest(), vmstate.Running{InvocationID: seen.Unit.InvocationID, System: req.GuestSystem}); err != nil {
+		if err := install.KeepRunning(ctx, s.srv.nix, vm.Guest(), vmstate.Running{InvocationID: seen.Unit.InvocationID, System: req.GuestSystem}); err != nil {
 			return err
 		}
 	}
@@ -117,14 +119,14 @@ func (s *session) settleEarlier(ctx context.Context, seen *hostapi.VMState, req 
 		log("the note of an earlier deployment cannot be read, and is dropped: " + err.Error())
 		return vm.Forget()
 	case err != nil:
-		return unreadable(vm, err)
+		return unfinished.Unreadable(vm, err)
 	}
 	if err := keepUnsure(vm, seen, left); err != nil {
 		return err
 	}
-	how := s.srv.settling(vm, left, settle.Next, log)
-	how.choice = req.Settle
-	return how.settle(ctx)
+	how := s.srv.unfinished().Settling(vm, left, settle.Next, log)
+	how.Choice = req.Settle
+	return how.Settle(ctx)
 }
 
 // keepUnsure keeps what an interrupted live switch may have left running.

@@ -41,10 +41,13 @@ func (d *deployment) lastResort(unit hostapi.UnitState) *vmstate.LastResort {
 	return l
 }
 
+// rebooting is a deployment whose guest nobody reaches after a live switch.
+type rebooting struct{ *deployment }
+
 // reboot restarts the VM as a last resort, where all holds that this takes; the answer
 // says what does not. What the operator's side has seen (the guest has had its time to
 // go back, and is out of reach) is its word.
-func (d *deployment) reboot(ctx context.Context, req hostapi.RebootRequest) (*hostapi.Rebooted, error) {
+func (d rebooting) reboot(ctx context.Context, req hostapi.RebootRequest) (*hostapi.Rebooted, error) {
 	l := d.note.LastResort
 	switch {
 	case req.ID != d.note.ID || !d.note.Activating || d.note.Phase != "" || d.note.Commit == nil:
@@ -90,7 +93,7 @@ func (d *deployment) reboot(ctx context.Context, req hostapi.RebootRequest) (*ho
 }
 
 // spared says why a VM is not restarted though its guest is out of reach; empty: it is.
-func (d *deployment) spared(seen hostapi.VMState, again bool) string {
+func (d rebooting) spared(seen hostapi.VMState, again bool) string {
 	l := d.note.LastResort
 	switch {
 	case d.note.Commit.Confirm.NoRollback:
@@ -109,7 +112,7 @@ func (d *deployment) spared(seen hostapi.VMState, again bool) string {
 
 // boots is the runner that brings back what the guest ran, and how that differs, in
 // words: what it had booted, else what is installed.
-func (d *deployment) boots(seen hostapi.VMState, ran microvm.StorePath) (microvm.StorePath, string) {
+func (d rebooting) boots(seen hostapi.VMState, ran microvm.StorePath) (microvm.StorePath, string) {
 	inside := d.srv.see.SystemIn
 	switch {
 	case seen.Booted != "" && inside(seen.Booted) == ran && seen.Booted != seen.Current:
@@ -124,7 +127,7 @@ func (d *deployment) boots(seen hostapi.VMState, ran microvm.StorePath) (microvm
 
 // restartOnce goes on to its end though the operator's side is gone. `current` names
 // what is booted for as long as the start takes.
-func (d *deployment) restartOnce(ctx context.Context, seen hostapi.VMState) error {
+func (d rebooting) restartOnce(ctx context.Context, seen hostapi.VMState) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), rebootTimeout)
 	defer cancel()
 	l := d.note.LastResort
@@ -150,7 +153,7 @@ func (d *deployment) restartOnce(ctx context.Context, seen hostapi.VMState) erro
 }
 
 // rebooted waits until this host reaches the guest again.
-func (d *deployment) rebooted(ctx context.Context, req hostapi.RebootRequest, done *hostapi.Rebooted) (*hostapi.Rebooted, error) {
+func (d rebooting) rebooted(ctx context.Context, req hostapi.RebootRequest, done *hostapi.Rebooted) (*hostapi.Rebooted, error) {
 	l := d.note.LastResort
 	boot := time.Duration(min(max(req.Seconds, 1), 3600)) * time.Second
 	d.log(fmt.Sprintf("waiting up to %s until the guest answers at %s", boot, l.Door.Address()))

@@ -79,7 +79,7 @@ func (s *switching) session() *session {
 
 func (s *switching) reboot(ran microvm.StorePath) hostapi.Rebooted {
 	s.t.Helper()
-	r, err := s.dep.reboot(s.t.Context(), hostapi.RebootRequest{Name: web, ID: "two", Ran: ran, Seconds: 1})
+	r, err := rebooting{s.dep}.reboot(s.t.Context(), hostapi.RebootRequest{Name: web, ID: "two", Ran: ran, Seconds: 1})
 	if err != nil {
 		s.t.Fatal(err)
 	}
@@ -172,7 +172,7 @@ func TestLastResortIsMadeOnce(t *testing.T) {
 	if !again.Restarted || !again.Reached || again.Runner != first.Runner || again.Why != first.Why || again.Ran != hosttest.SystemA || s.restarts(before) != 1 {
 		t.Errorf("%d restarts: %+v", s.restarts(before), again)
 	}
-	if _, err := s.dep.reboot(t.Context(), hostapi.RebootRequest{Name: web, ID: "three"}); !hostapi.IsRefused(err) {
+	if _, err := (rebooting{s.dep}).reboot(t.Context(), hostapi.RebootRequest{Name: web, ID: "three"}); !hostapi.IsRefused(err) {
 		t.Errorf("another deployment's: %v", err)
 	}
 

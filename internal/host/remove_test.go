@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"ferry/internal/host/hosttest"
+	"ferry/internal/host/install"
 	"ferry/internal/host/vmstate"
 	"ferry/internal/hostapi"
 )
@@ -32,7 +33,7 @@ func TestRemoveLeavesNothing(t *testing.T) {
 	before := h.Everything()
 	h.deploy(hosttest.RunnerA, hostapi.ActivateStart)
 	h.deploy(hosttest.RunnerB, hostapi.ActivateRestart)
-	if err := keepRunning(t.Context(), h.Nix, h.Layout.VM(web).Guest(), vmstate.Running{System: hosttest.SystemB, InvocationID: h.Units.State.InvocationID}); err != nil {
+	if err := install.KeepRunning(t.Context(), h.Nix, h.Layout.VM(web).Guest(), vmstate.Running{System: hosttest.SystemB, InvocationID: h.Units.State.InvocationID}); err != nil {
 		t.Fatal(err)
 	}
 	auto := filepath.Join(h.Layout.GCRoots, "auto")

@@ -6,7 +6,9 @@ import (
 	"syscall"
 	"time"
 
+	"ferry/internal/host/install"
 	"ferry/internal/host/settle"
+	"ferry/internal/host/undo"
 	"ferry/internal/host/vmstate"
 	"ferry/internal/hostapi"
 	"ferry/internal/runner"
@@ -15,7 +17,7 @@ import (
 const (
 	// resumeWait bounds how long a resuming operator waits for the session that
 	// had the deployment before: a commit, an undo.
-	resumeWait = commitTimeout + undoTimeout
+	resumeWait = install.Timeout + undo.Timeout
 	resumePoll = 300 * time.Millisecond
 )
 
@@ -106,7 +108,7 @@ func (s *session) takeOver(ctx context.Context, vm vmstate.VM, req hostapi.Resum
 		return s.work.putBack(ctx)
 	}
 	defer lock.Release()
-	how := s.srv.settling(vm, left, settle.Attached, s.say)
-	how.choice = req.Settle
-	return how.settle(ctx)
+	how := s.srv.unfinished().Settling(vm, left, settle.Attached, s.say)
+	how.Choice = req.Settle
+	return how.Settle(ctx)
 }

@@ -7,6 +7,7 @@ import (
 
 	"ferry/internal/host/inventory"
 	"ferry/internal/host/manage"
+	"ferry/internal/host/unfinished"
 	"ferry/internal/host/vmstate"
 	"ferry/internal/hostapi"
 	"ferry/internal/microvm"
@@ -77,7 +78,18 @@ func newServer(layout vmstate.Layout, units unitManager, nix nixTool) *Server {
 
 // manage is this machine for what is no part of a deployment.
 func (s *Server) manage() *manage.Machine {
-	return manage.New(s.see, s.units, s.nix, s.settleForLife)
+	return manage.New(s.see, s.units, s.nix, s.unfinished().ForLife)
+}
+
+// unfinished is this machine for deployments that were left unfinished.
+func (s *Server) unfinished() unfinished.Host {
+	return unfinished.Host{See: s.see, Units: s.units, Nix: s.nix}
+}
+
+// Settle ends all deployments that were left unfinished, as at the start of the
+// machine. VMs that somebody works on are left to them.
+func (s *Server) Settle(ctx context.Context, booting bool, log func(n microvm.Name, line string)) error {
+	return s.unfinished().Settle(ctx, booting, log)
 }
 
 // OpenMachine is this machine for what is no part of a deployment, without a

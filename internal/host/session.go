@@ -11,6 +11,7 @@ import (
 
 	"ferry/internal/host/inventory"
 	"ferry/internal/host/protocol"
+	"ferry/internal/host/prove"
 	"ferry/internal/host/step"
 	"ferry/internal/host/vmstate"
 	"ferry/internal/hostapi"
@@ -127,19 +128,19 @@ func (s *session) answer(ctx context.Context, req hostapi.Request) (any, error) 
 	case req.Missing != nil:
 		return s.srv.missing(ctx, *req.Missing)
 	case req.Evaluate != nil:
-		return s.holding(req.Evaluate.Name, func(d *deployment) (any, error) { return d.evaluate(ctx, *req.Evaluate) })
+		return s.holding(req.Evaluate.Name, func(d *deployment) (any, error) { return obtaining{d}.evaluate(ctx, *req.Evaluate) })
 	case req.Prepare != nil:
 		return s.prepare(ctx, *req.Prepare)
 	case req.Build != nil:
-		return s.holding(req.Build.Name, func(d *deployment) (any, error) { return d.build(ctx, *req.Build) })
+		return s.holding(req.Build.Name, func(d *deployment) (any, error) { return obtaining{d}.build(ctx, *req.Build) })
 	case req.Fetch != nil:
-		return s.holding(req.Fetch.Name, func(d *deployment) (any, error) { return d.fetch(ctx, *req.Fetch) })
+		return s.holding(req.Fetch.Name, func(d *deployment) (any, error) { return obtaining{d}.fetch(ctx, *req.Fetch) })
 	case req.Activate != nil:
 		return s.holding(req.Activate.Name, func(d *deployment) (any, error) { return d.activate(ctx, *req.Activate) })
 	case req.Observe != nil:
 		return s.holding(req.Observe.Name, func(d *deployment) (any, error) { return struct{}{}, d.observe(ctx, *req.Observe) })
 	case req.Commit != nil:
-		return s.holding(req.Commit.Name, func(d *deployment) (any, error) { return d.commit(ctx, *req.Commit) })
+		return s.holding(req.Commit.Name, func(d *deployment) (any, error) { return committing{d}.commit(ctx, *req.Commit) })
 	case req.Finish != nil:
 		return s.holding(req.Finish.Name, func(d *deployment) (any, error) {
 			return struct{}{}, d.finish(ctx, req.Finish.Outcome, s.inFull(req.Finish.Error))
@@ -147,7 +148,7 @@ func (s *session) answer(ctx context.Context, req hostapi.Request) (any, error) 
 	case req.Undo != nil:
 		return s.holding(req.Undo.Name, func(d *deployment) (any, error) { return d.undo(ctx, *req.Undo) })
 	case req.Reboot != nil:
-		return s.holding(req.Reboot.Name, func(d *deployment) (any, error) { return d.reboot(ctx, *req.Reboot) })
+		return s.holding(req.Reboot.Name, func(d *deployment) (any, error) { return rebooting{d}.reboot(ctx, *req.Reboot) })
 	case req.Resume != nil:
 		return s.resume(ctx, *req.Resume)
 	case req.Underway != nil:
@@ -212,6 +213,6 @@ func (s *session) abandon() {
 
 func (s *session) check(ctx context.Context, req hostapi.CheckRequest) error {
 	return step.Do(step.Check, func() error {
-		return askAll(ctx, req.Checks, time.Duration(req.Seconds)*time.Second, s.say)
+		return prove.All(ctx, req.Checks, time.Duration(req.Seconds)*time.Second, s.say)
 	})
 }

@@ -12,6 +12,7 @@ import (
 
 	"ferry/internal/host/hosttest"
 	"ferry/internal/host/protocol"
+	"ferry/internal/host/unfinished"
 	"ferry/internal/host/vmstate"
 	"ferry/internal/hostapi"
 	"ferry/internal/microvm"
@@ -45,7 +46,7 @@ func TestSupersededDeploymentIsOnlyNoted(t *testing.T) {
 	log := func(l string) { t.Log(l) }
 	settlers := map[string]func(h *testHost) error{
 		"guard": func(h *testHost) error {
-			return h.server().settleOne(context.Background(), web, "one", settling{log: log})
+			return h.server().unfinished().SettleOne(context.Background(), web, "one", unfinished.Settling{Log: log})
 		},
 		"boot": func(h *testHost) error {
 			h.Units.State = hostapi.UnitState{LoadState: "loaded", ActiveState: "inactive"}
@@ -99,7 +100,7 @@ func TestSupersededLiveSwitchKeepsWhatRuns(t *testing.T) {
 		t.Fatal(err)
 	}
 	h.Units.State.InvocationID = left.Before.Unit.InvocationID // not restarted since
-	if err := h.server().settleOne(context.Background(), web, "one", settling{log: func(l string) { t.Log(l) }}); err != nil {
+	if err := h.server().unfinished().SettleOne(context.Background(), web, "one", unfinished.Settling{Log: func(l string) { t.Log(l) }}); err != nil {
 		t.Fatal(err)
 	}
 	if h.Link(web, "current") != string(hosttest.RunnerC) {
@@ -173,7 +174,7 @@ func TestUndoKeepsOtherGenerations(t *testing.T) {
 	if err := h.Nix.SetProfile(context.Background(), h.Layout.VM(web).Profile().Path(), hosttest.RunnerC); err != nil {
 		t.Fatal(err)
 	}
-	if err := h.server().settleOne(context.Background(), web, "", settling{log: func(l string) { t.Log(l) }}); err != nil {
+	if err := h.server().unfinished().SettleOne(context.Background(), web, "", unfinished.Settling{Log: func(l string) { t.Log(l) }}); err != nil {
 		t.Fatal(err)
 	}
 	gens, err := h.Layout.VM(web).Profile().Generations()

@@ -2,7 +2,9 @@ package host
 
 import (
 	"ferry/internal/host/hosttest"
+	"ferry/internal/host/install"
 	"ferry/internal/host/settle"
+	"ferry/internal/host/unfinished"
 	"ferry/internal/host/vmstate"
 
 	"context"
@@ -231,7 +233,7 @@ func TestAwaitedAnswer(t *testing.T) {
 		t.Fatalf("got %v", err)
 	}
 	other.leave()
-	if err := h.server().settleOne(context.Background(), web, "one", settling{log: func(l string) { t.Log(l) }}); !errors.Is(err, errBusy) {
+	if err := h.server().unfinished().SettleOne(context.Background(), web, "one", unfinished.Settling{Log: func(l string) { t.Log(l) }}); !errors.Is(err, unfinished.ErrBusy) {
 		t.Fatalf("got %v", err)
 	}
 	again := h.session()
@@ -292,7 +294,7 @@ func TestSettleEveryPhase(t *testing.T) {
 					}
 					starts := len(h.Units.Starts)
 					for range 2 {
-						if err := h.server().settleOne(context.Background(), web, "", settling{by: by, log: func(l string) { t.Log(l) }}); err != nil {
+						if err := h.server().unfinished().SettleOne(context.Background(), web, "", unfinished.Settling{By: by, Log: func(l string) { t.Log(l) }}); err != nil {
 							t.Fatal(err)
 						}
 					}
@@ -347,14 +349,14 @@ func (h *testHost) leaveAt(how hostapi.Activation, phase hostapi.Phase) {
 	if err := vm.Notes().PutDeployment(&left); err != nil {
 		h.T.Fatal(err)
 	}
-	install := installation{vm: vm, nix: h.Nix, req: *req, before: before}
-	if err := install.moveProfile(ctx); err != nil {
+	todo := install.Installation{VM: vm, Nix: h.Nix, Req: *req, Before: before}
+	if err := todo.MoveProfile(ctx); err != nil {
 		h.T.Fatal(err)
 	}
 	if phase == hostapi.PhaseCommit {
 		return
 	}
-	if err := install.run(ctx); err != nil {
+	if err := todo.Run(ctx); err != nil {
 		h.T.Fatal(err)
 	}
 	if _, err := h.Units.Run(ctx, web, how, nil); err != nil {

@@ -14,6 +14,7 @@ import (
 	"ferry/internal/health"
 	"ferry/internal/host/hosttest"
 	"ferry/internal/host/settle"
+	"ferry/internal/host/unfinished"
 	"ferry/internal/host/vmstate"
 	"ferry/internal/hostapi"
 	"ferry/internal/microvm"
@@ -32,7 +33,7 @@ func (h *testHost) setClock() *clock {
 func (c *clock) pass(d time.Duration) { c.now.Since, c.now.Wall = c.now.Since+d, c.now.Wall.Add(d) }
 
 func (h *testHost) guardOnce() error {
-	return h.server().settleOne(context.Background(), web, "one", settling{log: func(l string) { h.T.Log(l) }})
+	return h.server().unfinished().SettleOne(context.Background(), web, "one", unfinished.Settling{Log: func(l string) { h.T.Log(l) }})
 }
 
 // The wall clock is set, forward by more than the time for an answer, then back
@@ -44,7 +45,7 @@ func TestSettingTheClockMovesNoDeadline(t *testing.T) {
 	h.await(60).leave()
 	for _, step := range []time.Duration{24 * time.Hour, -48 * time.Hour} {
 		clock.now.Wall = clock.now.Wall.Add(step)
-		if err := h.guardOnce(); !errors.Is(err, errBusy) {
+		if err := h.guardOnce(); !errors.Is(err, unfinished.ErrBusy) {
 			t.Fatalf("set by %s: %v", step, err)
 		}
 	}
@@ -222,14 +223,14 @@ func TestNothingRunningIsRestartedForANoteOfAnotherBoot(t *testing.T) {
 			clock.now.Boot, clock.now.Since = "another", time.Minute
 			h.Units.State.InvocationID = "of this boot"
 			starts := len(h.Units.Starts)
-			how := h.server().settling(h.Layout.VM(web), notes.Left(), settle.Next, func(l string) { t.Log(l) })
-			how.choice = c.choice
+			how := h.server().unfinished().Settling(h.Layout.VM(web), notes.Left(), settle.Next, func(l string) { t.Log(l) })
+			how.Choice = c.choice
 			ctx, cancel := context.WithTimeout(t.Context(), time.Second) // of ten, for a check that fails
 			defer cancel()
 			if c.choice != "" {
 				ctx = t.Context()
 			}
-			err := how.settle(ctx)
+			err := how.Settle(ctx)
 			if (err != nil) != c.refused {
 				t.Fatalf("got %v", err)
 			}

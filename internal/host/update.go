@@ -119,7 +119,7 @@ func (s *session) update(ctx context.Context, req UpdateRequest) (*Updated, erro
 			return nil, err
 		}
 	}
-	built, err := s.work.build(ctx, hostapi.BuildRequest{Name: n, Derivations: []microvm.StorePath{record.Runner.Drv}})
+	built, err := obtaining{s.work}.build(ctx, hostapi.BuildRequest{Name: n, Derivations: []microvm.StorePath{record.Runner.Drv}})
 	if err != nil {
 		return nil, err
 	}
@@ -141,7 +141,7 @@ func (s *session) update(ctx context.Context, req UpdateRequest) (*Updated, erro
 	if req.Restart {
 		done.Activated = restartFor(*vm, *plan)
 	}
-	committed, err := s.work.commit(ctx, hostapi.CommitRequest{
+	committed, err := committing{s.work}.commit(ctx, hostapi.CommitRequest{
 		Name: n, Runner: built.Runner, Record: record, Install: plan.Install,
 		UpdateFlake: req.Flake, Activation: done.Activated,
 	})

@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"ferry/internal/deploy"
+	"ferry/internal/deploy/request"
 	"ferry/internal/flake"
 	"ferry/internal/hostapi"
 	"ferry/internal/microvm"
@@ -76,7 +77,7 @@ func (m *Manager) PlacesOf(ctx context.Context, words []string, sudo bool) ([]Pl
 	if len(words) > 0 {
 		return places, nil
 	}
-	unknown := &deploy.UsageError{Message: "no host is named, and the flake names none", Next: "name one (root@server, or local), or set ferry.hosts in the flake"}
+	unknown := &request.UsageError{Message: "no host is named, and the flake names none", Next: "name one (root@server, or local), or set ferry.hosts in the flake"}
 	if !m.hasFlake() {
 		return nil, unknown
 	}

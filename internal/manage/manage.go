@@ -7,7 +7,7 @@ import (
 	"path/filepath"
 	"strings"
 
-	"ferry/internal/deploy"
+	"ferry/internal/deploy/request"
 	"ferry/internal/flake"
 	"ferry/internal/hostclient"
 	"ferry/internal/microvm"
@@ -73,11 +73,11 @@ func (m *Manager) Fleet(ctx context.Context) (flake.Fleet, error) {
 // Place finds the host that the user named: `local`, an address, or a name of
 // ferry.hosts in the flake. A single word may be both a name and an alias of
 // ssh_config: the flake's name wins. Where no flake is at hand, or it can't be
-// evaluated, the word is an address. The error is a *deploy.UsageError.
+// evaluated, the word is an address. The error is a *request.UsageError.
 func (m *Manager) Place(ctx context.Context, word string, sudo bool) (Place, error) {
 	address, err := microvm.ParseAddress(word)
 	if err != nil {
-		return Place{}, &deploy.UsageError{Message: err.Error(), Next: "a host is [user@]host, an alias of ssh_config, a name of ferry.hosts, or local"}
+		return Place{}, &request.UsageError{Message: err.Error(), Next: "a host is [user@]host, an alias of ssh_config, a name of ferry.hosts, or local"}
 	}
 	if address.Local || address.User != "" || address.Port != 0 || !m.hasFlake() {
 		return Place{Address: address, Sudo: sudo}, nil
@@ -101,7 +101,7 @@ func (m *Manager) PlaceOf(ctx context.Context, vm microvm.Name, word string, sud
 	if word != "" {
 		return m.Place(ctx, word, sudo)
 	}
-	unknown := &deploy.UsageError{
+	unknown := &request.UsageError{
 		Message: fmt.Sprintf("the host of %s is not known", vm),
 		Next:    fmt.Sprintf("name it (--host root@server) or set ferry.vms.%s.host and ferry.hosts in the flake", vm.Attribute()),
 	}

@@ -8,7 +8,7 @@ import (
 	"strings"
 	"testing"
 
-	"ferry/internal/deploy"
+	"ferry/internal/deploy/request"
 	"ferry/internal/flake"
 	"ferry/internal/microvm"
 )
@@ -90,7 +90,7 @@ func TestPlaceWithoutFlake(t *testing.T) {
 	if _, err := m.Place(t.Context(), "alias", false); err != nil || f.asked != 0 {
 		t.Errorf("%v, asked %d times", err, f.asked)
 	}
-	var usage *deploy.UsageError
+	var usage *request.UsageError
 	if _, err := m.PlaceOf(t.Context(), "web", "", false); !errors.As(err, &usage) || f.asked != 0 {
 		t.Errorf("the host of a VM: %v", err)
 	}
@@ -123,7 +123,7 @@ func TestPlaceOf(t *testing.T) {
 		t.Errorf("%+v, %v", p, err)
 	}
 	for _, vm := range []microvm.Name{"lone", "unknown"} {
-		var usage *deploy.UsageError
+		var usage *request.UsageError
 		if _, err := m.PlaceOf(t.Context(), vm, "", false); !errors.As(err, &usage) || !strings.Contains(usage.Next, "ferry.vms."+string(vm)) {
 			t.Errorf("%s: %v", vm, err)
 		}

@@ -13,7 +13,7 @@ import (
 	"strings"
 	"testing"
 
-	"ferry/internal/deploy"
+	"ferry/internal/deploy/result"
 	"ferry/internal/hostapi"
 )
 
@@ -21,14 +21,14 @@ import (
 // only such fields.
 func TestJSONFields(t *testing.T) {
 	text := read(t, "docs/json.md")
-	sameSet(t, "field", firstCells(t, text, "field"), jsonNames(reflect.TypeFor[deploy.Result]()))
+	sameSet(t, "field", firstCells(t, text, "field"), jsonNames(reflect.TypeFor[result.Result]()))
 	n := 0
 	for _, b := range blocks(text) {
 		if b.language != "json" {
 			continue
 		}
 		n++
-		var r deploy.Result
+		var r result.Result
 		dec := json.NewDecoder(strings.NewReader(strings.Join(b.lines, "\n")))
 		dec.DisallowUnknownFields()
 		if err := dec.Decode(&r); err != nil {
@@ -43,7 +43,7 @@ func TestJSONFields(t *testing.T) {
 // What is always there, says docs/json.md, has no omitempty, and the reverse.
 func TestJSONFieldsThatAreAlwaysThere(t *testing.T) {
 	text := read(t, "docs/json.md")
-	typ := reflect.TypeFor[deploy.Result]()
+	typ := reflect.TypeFor[result.Result]()
 	for i := range typ.NumField() {
 		name, options, _ := strings.Cut(typ.Field(i).Tag.Get("json"), ",")
 		always := !strings.Contains(options, "omitempty")
@@ -56,7 +56,7 @@ func TestJSONFieldsThatAreAlwaysThere(t *testing.T) {
 
 func TestOutcomes(t *testing.T) {
 	sameSet(t, "outcome", firstCells(t, read(t, "docs/json.md"), "outcome"),
-		constants(t, "internal/deploy/result.go", "Outcome", "Outcome"))
+		constants(t, "internal/deploy/result/result.go", "Outcome", "Outcome"))
 }
 
 func TestProtocol(t *testing.T) {

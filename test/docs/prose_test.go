@@ -14,7 +14,7 @@ import (
 // plainPackages have messages in everyday English; those of internal/host and of
 // most of internal/deploy are not checked here.
 var plainPackages = []string{
-	"cli", "deploy/result.go", "doctor", "doctor/visit", "host/examine", "microvmcmd", "fetch", "flake", "flakeupdate", "host/setup", "hydra", "manage", "microvm", "nix", "remote", "timers", "update",
+	"cli", "cli/console", "cli/option", "cli/terminal", "cli/updates", "deploy/request", "deploy/result", "doctor", "doctor/visit", "host/examine", "microvmcmd", "fetch", "flake", "flakeupdate", "host/setup", "hydra", "manage", "microvm", "nix", "remote", "timers", "update",
 }
 
 // stilted are turns that readers stumble over, with what to write instead.

@@ -103,7 +103,7 @@ func everyError(t *testing.T) []shown {
 		said(trouble.NotAHost, "internal/host/inventory/see.go", "this machine has no microvm@.service: it is not a host for MicroVMs yet", "import microvm.nixosModules.host on NixOS, elsewhere run `ferry host setup`"),
 		said(trouble.DeclaredByHost, "internal/host/inventory/see.go", "%s is declared by the host's own NixOS configuration (%s)",
 			"deploy the host instead, or take the VM out of its microvm.vms (or give it an updateFlake)", "web", "its directory has a `toplevel` link"),
-		said(trouble.WrongTarget, "internal/deploy/target.go", "the machine at %s calls itself %.80q, but %s is configured as %q",
+		said(trouble.WrongTarget, "internal/deploy/target/meeting.go", "the machine at %s calls itself %.80q, but %s is configured as %q",
 			"check the target's address; --no-guest goes on without looking there before", guest, "db", "web", "web"),
 		said(trouble.StoreNotShared, "internal/deploy/live/enter.go", "the machine at %s does not see the host's /nix/store (%s is not there)",
 			"check that the target is the VM on this host, and that it has booted with the store's share; --restart=always restarts instead", guest, someRunner),
@@ -120,7 +120,7 @@ func everyError(t *testing.T) []shown {
 		said(trouble.NoKVM, "internal/systemd/vm.go", "%s started but did not stay up: %s (%s), result %s",
 			"the hypervisor can't use /dev/kvm there: `ls -l /dev/kvm` and `id microvm` on the host say why; the whole log: journalctl -u microvm@web.service",
 			"microvm@web.service", "activating", "auto-restart", "exit-code").without("the hypervisor can't use /dev/kvm there: `ls -l /dev/kvm` and `id microvm` on the host say why; the whole log: journalctl -u microvm@web.service"),
-		said(trouble.LeftUnfinished, "internal/host/settle.go",
+		said(trouble.LeftUnfinished, "internal/host/unfinished/settle.go",
 			"deployment %s of %s was left unfinished: its runner is current and runs, but nobody has confirmed it, and it does not pass its checks: %v",
 			"keep it with --settle=keep, or have what ran before started again with --settle=undo", "20261122T001450-b5d136", "web", "health checks failed for 30s: TCP 10.0.0.5:443: connection refused"),
 	}

@@ -6,7 +6,7 @@ import (
 	"strings"
 	"testing"
 
-	"ferry/internal/deploy"
+	"ferry/internal/deploy/result"
 	"ferry/internal/lab"
 )
 
@@ -56,7 +56,7 @@ func TestUnitThatInstallsOnceIsAccepted(t *testing.T) {
 	in := newInfra(t, "", map[string]string{"onceonly": vmModule("onceonly")})
 	during(t, world.host1, `printf '[Unit]\nConditionPathExists=!/var/lib/microvms/onceonly\n[Service]\nType=oneshot\nExecStart=/bin/true\n' >/etc/systemd/system/install-microvm-onceonly.service && systemctl daemon-reload`,
 		"rm /etc/systemd/system/install-microvm-onceonly.service && systemctl daemon-reload")
-	in.deploy(deploy.OutcomeStarted, "rebuild", "onceonly", toHost1)
+	in.deploy(result.OutcomeStarted, "rebuild", "onceonly", toHost1)
 }
 
 // A name too near to another's, and a configuration named otherwise than its
@@ -65,12 +65,12 @@ func TestMisnamed(t *testing.T) {
 	in := newInfra(t, "", map[string]string{
 		"named": vmModule("named"), "old-named": vmModule("old-named"), "alias": vmModule("named", `lab.note = "alias";`),
 	})
-	in.deploy(deploy.OutcomeStarted, "rebuild", "named", toHost1)
+	in.deploy(result.OutcomeStarted, "rebuild", "named", toHost1)
 	in.refuses([]badInput{
 		{"old- of another VM", "rebuild old-named root@host1", 1, []string{"old-named collides with named", hint}},
 		{"host name of another VM", "rebuild alias root@host1", 1, []string{"alias has the host name named", hint, "--name named", "nothing was changed"}},
 	})
-	in.deploy(deploy.OutcomeRestarted, "rebuild", "alias", toHost1, "--name", "named")
+	in.deploy(result.OutcomeRestarted, "rebuild", "alias", toHost1, "--name", "named")
 	onHost(t, world.host1, "alias").noDirectory()
 }
 

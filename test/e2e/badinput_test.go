@@ -6,7 +6,7 @@ import (
 	"strings"
 	"testing"
 
-	"ferry/internal/deploy"
+	"ferry/internal/deploy/result"
 	"ferry/internal/lab"
 )
 
@@ -148,7 +148,7 @@ func TestBadConfigurations(t *testing.T) {
 func TestDocumentedOrderOfArgumentsWorks(t *testing.T) {
 	in, _ := newLive(t, "order")
 	in.write("order.nix", liveModule("order", "second"))
-	in.deploy(deploy.OutcomeSwitched, "rebuild", "order", "root@host1", "root@box", "switch")
+	in.deploy(result.OutcomeSwitched, "rebuild", "order", "root@host1", "root@box", "switch")
 	in.write("order.nix", liveModule("order", "third"))
-	in.deploy(deploy.OutcomeTested, "rebuild", "order", "test", "root@host1", "root@box")
+	in.deploy(result.OutcomeTested, "rebuild", "order", "test", "root@host1", "root@box")
 }

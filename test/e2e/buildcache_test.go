@@ -9,7 +9,7 @@ import (
 	"strings"
 	"testing"
 
-	"ferry/internal/deploy"
+	"ferry/internal/deploy/result"
 	"ferry/internal/lab"
 )
 
@@ -91,7 +91,7 @@ func TestHostSubstitutesFirst(t *testing.T) {
 					t.Fatal("the host has the runner already")
 				}
 				hostCache(t, h, runner, c.trusted, c.forged)
-				r := in.deploy(deploy.OutcomeStarted, append([]string{"rebuild", name, "root@" + h.Name, "--build-on", "local"}, c.more...)...)
+				r := in.deploy(result.OutcomeStarted, append([]string{"rebuild", name, "root@" + h.Name, "--build-on", "local"}, c.more...)...)
 				if string(r.Runner) != runner {
 					t.Fatalf("the runner is %s", r.Runner)
 				}

@@ -8,7 +8,7 @@ import (
 	"testing"
 	"time"
 
-	"ferry/internal/deploy"
+	"ferry/internal/deploy/result"
 	"ferry/internal/lab"
 )
 
@@ -18,7 +18,7 @@ func TestBuilderDies(t *testing.T) {
 	in := newInfra(t, "", map[string]string{"orphan": vmModule("orphan")})
 	vm := onHost(t, world.host1, "orphan")
 	args := []string{"rebuild", "orphan", toHost1, "--build-on", "ssh-ng://deploy@builder"}
-	in.deploy(deploy.OutcomeStarted, args...)
+	in.deploy(result.OutcomeStarted, args...)
 	in.write("orphan.nix", vmModule("orphan", slowBuild("orphan")))
 	for name, kill := range map[string]func(){
 		"connection": func() {
@@ -49,7 +49,7 @@ func TestBuilderDies(t *testing.T) {
 		t.Fatal(err)
 	}
 	in.write("orphan.nix", vmModule("orphan", `lab.note = "after";`))
-	in.deploy(deploy.OutcomeRestarted, args...)
+	in.deploy(result.OutcomeRestarted, args...)
 }
 
 // puts waits for the lock to be free, and fails the test if the host is not as
@@ -73,7 +73,7 @@ func TestInterruptedEvaluationEnds(t *testing.T) {
 			in := newInfra(t, "", map[string]string{name: vmModule(name)})
 			vm := onHost(t, world.host1, name)
 			args := []string{"rebuild", name, toHost1, "--eval-on", "host"}
-			in.deploy(deploy.OutcomeStarted, args...)
+			in.deploy(result.OutcomeStarted, args...)
 			in.write(name+".nix", vmModule(name, fmt.Sprintf(
 				`lab.note = builtins.readFile (packages.run "slow-%[1]s" { } "echo slow-%[1]s begins; sleep 86400; echo >$out");`, name)))
 			before := state(t)
@@ -89,7 +89,7 @@ func TestInterruptedEvaluationEnds(t *testing.T) {
 				t.Errorf("left: %s", left)
 			}
 			in.write(name+".nix", vmModule(name, `lab.note = "after";`))
-			in.deploy(deploy.OutcomeRestarted, args...)
+			in.deploy(result.OutcomeRestarted, args...)
 		})
 	}
 }
@@ -105,7 +105,7 @@ func TestInterruptedBuildElsewhereEnds(t *testing.T) {
 				in := newInfra(t, "", map[string]string{name: vmModule(name)})
 				vm := onHost(t, world.host1, name)
 				args := []string{"rebuild", name, toHost1, "--build-on", on}
-				in.deploy(deploy.OutcomeStarted, args...)
+				in.deploy(result.OutcomeStarted, args...)
 				in.write(name+".nix", vmModule(name, slowBuild(name)))
 				before := state(t)
 				run := in.begin(args...)
@@ -118,7 +118,7 @@ func TestInterruptedBuildElsewhereEnds(t *testing.T) {
 				eventually(t, "the end of the build", 20*time.Second, func() bool { return builders(t, m, name) == 0 })
 				vm.puts(before)
 				in.write(name+".nix", vmModule(name, `lab.note = "after";`))
-				in.deploy(deploy.OutcomeRestarted, args...)
+				in.deploy(result.OutcomeRestarted, args...)
 			})
 		}
 	}

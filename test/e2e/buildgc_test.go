@@ -6,7 +6,7 @@ import (
 	"context"
 	"testing"
 
-	"ferry/internal/deploy"
+	"ferry/internal/deploy/result"
 )
 
 // A collector that runs all the time takes nothing that a deployment needs which
@@ -30,7 +30,7 @@ func TestCollectorWhileBuiltElsewhere(t *testing.T) {
 		"one": {"--build-on", "local"}, "two": {"--build-on", "ssh-ng://root@builder"}, "three": {"--eval-on", "host"},
 	} {
 		in.write("gcplace.nix", liveModule("gcplace", page))
-		res := in.deploy(deploy.OutcomeSwitched, append([]string{"rebuild", "gcplace"}, where...)...)
+		res := in.deploy(result.OutcomeSwitched, append([]string{"rebuild", "gcplace"}, where...)...)
 		if got := runningSystem(t, world.guest1); got != string(res.System) {
 			t.Errorf("the guest runs %s", got)
 		}

@@ -8,7 +8,7 @@ import (
 	"strings"
 	"testing"
 
-	"ferry/internal/deploy"
+	"ferry/internal/deploy/result"
 	"ferry/internal/lab"
 )
 
@@ -50,7 +50,7 @@ func rootLogins() []login {
 
 // arrived fails the test unless the runner is on the host, kept there, and
 // nothing is left of its way there.
-func (v vmOn) arrived(r deploy.Result) {
+func (v vmOn) arrived(r result.Result) {
 	v.t.Helper()
 	if v.link("current") != string(r.Runner) {
 		v.t.Errorf("current is %s, not %s", v.link("current"), r.Runner)
@@ -73,21 +73,21 @@ func TestBuildOnOperator(t *testing.T) {
 			in := newInfra(t, "", map[string]string{name: vmModule(name)})
 			vm := onHost(t, l.host, name)
 			args := append([]string{"rebuild", name}, append(l.args, "--build-on", "local")...)
-			r := in.deploy(deploy.OutcomeStarted, args...)
+			r := in.deploy(result.OutcomeStarted, args...)
 			vm.arrived(r)
 			valid(t, world.operator, string(r.Runner))
 			if drv := in.op("nix-store", "-q", "--deriver", string(r.Runner)); has(t, l.host, drv) {
 				t.Errorf("the host has the derivation %s", drv)
 			}
 			before := connections(t, l.host)
-			in.deploy(deploy.OutcomeUnchanged, args...)
+			in.deploy(result.OutcomeUnchanged, args...)
 			if n := connections(t, l.host) - before; n != 1 {
 				t.Errorf("a deployment that changes nothing took %d connections", n)
 			}
 			in.write(name+".nix", vmModule(name, `lab.note = "2";`))
 			in.ferry(append(args, "--dry-run")...).want(0, "would build on this machine and copy it to "+l.args[0])
 			invocation := vm.invocation()
-			vm.arrived(in.deploy(deploy.OutcomeRestarted, args...))
+			vm.arrived(in.deploy(result.OutcomeRestarted, args...))
 			if vm.invocation() == invocation {
 				t.Error("the unit was not restarted")
 			}
@@ -106,13 +106,13 @@ func TestBuildOnBuilder(t *testing.T) {
 			vm := onHost(t, l.host, name)
 			on := []string{"ssh-ng://root@builder", "ssh-ng://deploy@builder"}[i%2]
 			args := append([]string{"rebuild", name}, append(l.args, "--build-on", on)...)
-			r := in.deploy(deploy.OutcomeStarted, args...)
+			r := in.deploy(result.OutcomeStarted, args...)
 			vm.arrived(r)
 			valid(t, builder, string(r.Runner))
 			if has(t, world.operator, string(r.Runner)) {
 				t.Error("the operator has the runner")
 			}
-			in.deploy(deploy.OutcomeUnchanged, args...)
+			in.deploy(result.OutcomeUnchanged, args...)
 		})
 	}
 }
@@ -141,9 +141,9 @@ func TestBuildOnFromFlake(t *testing.T) {
 	in := newInfra(t, `{ hosts.h1 = { address = "root@host1"; buildOn = "local"; };
 		vms.fleeta.host = "h1"; vms.fleetb = { host = "h1"; buildOn = "ssh-ng://root@builder"; }; vms.fleetc = { host = "h1"; buildOn = "host"; }; }`,
 		map[string]string{"fleeta": vmModule("fleeta"), "fleetb": vmModule("fleetb"), "fleetc": vmModule("fleetc")})
-	a := string(in.deploy(deploy.OutcomeStarted, "rebuild", "fleeta").Runner)
-	b := string(in.deploy(deploy.OutcomeStarted, "rebuild", "fleetb").Runner)
-	c := string(in.deploy(deploy.OutcomeStarted, "rebuild", "fleetc").Runner)
+	a := string(in.deploy(result.OutcomeStarted, "rebuild", "fleeta").Runner)
+	b := string(in.deploy(result.OutcomeStarted, "rebuild", "fleetb").Runner)
+	c := string(in.deploy(result.OutcomeStarted, "rebuild", "fleetc").Runner)
 	if !has(t, world.operator, a) || has(t, builder, a) {
 		t.Error("fleeta was not built on the operator")
 	}
@@ -154,7 +154,7 @@ func TestBuildOnFromFlake(t *testing.T) {
 		t.Error("fleetc was not built on its host")
 	}
 	in.write("fleetb.nix", vmModule("fleetb", `lab.note = "2";`))
-	b = string(in.deploy(deploy.OutcomeRestarted, "rebuild", "fleetb", "--build-on", "host").Runner)
+	b = string(in.deploy(result.OutcomeRestarted, "rebuild", "fleetb", "--build-on", "host").Runner)
 	if has(t, world.operator, b) || has(t, builder, b) {
 		t.Error("fleetb was not built on its host")
 	}
@@ -188,7 +188,7 @@ echo 'NIX_REMOTE=daemon' >>/etc/environment; systemctl restart nix-daemon`)
 	})
 	onHost(t, h, "distrust").noDirectory()
 	// Derivations need no trust.
-	in.deploy(deploy.OutcomeStarted, "rebuild", "distrust", "root@host2")
+	in.deploy(result.OutcomeStarted, "rebuild", "distrust", "root@host2")
 }
 
 // A build that fails, here and on a builder: as on a host.
@@ -214,15 +214,15 @@ func TestNewNixBuildsElsewhere(t *testing.T) {
 	in := newInfra(t, "", map[string]string{"newplace": vmModule("newplace")})
 	vm := onHost(t, world.host2, "newplace")
 	args := []string{"rebuild", "newplace", "deploy@host2", "--host-sudo"}
-	vm.arrived(in.deploy(deploy.OutcomeStarted, append(args, "--build-on", "local")...))
+	vm.arrived(in.deploy(result.OutcomeStarted, append(args, "--build-on", "local")...))
 	in.write("newplace.nix", vmModule("newplace", `lab.note = "2";`))
-	r := in.deploy(deploy.OutcomeRestarted, append(args, "--build-on", "ssh-ng://deploy@builder")...)
+	r := in.deploy(result.OutcomeRestarted, append(args, "--build-on", "ssh-ng://deploy@builder")...)
 	vm.arrived(r)
 	valid(t, builder, string(r.Runner))
 	if has(t, world.operator, string(r.Runner)) {
 		t.Error("the operator has the runner")
 	}
 	in.write("newplace.nix", vmModule("newplace", `lab.note = builtins.readFile "${site}/footer.html";`))
-	vm.arrived(in.deploy(deploy.OutcomeRestarted, append(args, "--eval-on", "host", "--override-input", "site", "path:/root/site")...))
-	in.deploy(deploy.OutcomeUnchanged, append(args, "--override-input", "site", "path:/root/site")...)
+	vm.arrived(in.deploy(result.OutcomeRestarted, append(args, "--eval-on", "host", "--override-input", "site", "path:/root/site")...))
+	in.deploy(result.OutcomeUnchanged, append(args, "--override-input", "site", "path:/root/site")...)
 }

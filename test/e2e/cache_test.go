@@ -7,7 +7,7 @@ import (
 	"testing"
 	"time"
 
-	"ferry/internal/deploy"
+	"ferry/internal/deploy/result"
 	"ferry/internal/lab"
 )
 
@@ -62,7 +62,7 @@ func TestSignaturesAreChecked(t *testing.T) {
 				})
 			}
 			p.build(vmName, "key")
-			if res := in.deploy(deploy.OutcomeRestarted, args...); vm.link("booted") != string(res.Runner) {
+			if res := in.deploy(result.OutcomeRestarted, args...); vm.link("booted") != string(res.Runner) {
 				t.Errorf("booted %s", vm.link("booted"))
 			}
 		})

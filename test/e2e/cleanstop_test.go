@@ -9,7 +9,7 @@ import (
 	"testing"
 	"time"
 
-	"ferry/internal/deploy"
+	"ferry/internal/deploy/result"
 	"ferry/internal/hostapi"
 )
 
@@ -77,7 +77,7 @@ func onMicrovmNixHost(t *testing.T, name, module, unitLines string) (*infra, vmO
 		during(t, world.host1, fmt.Sprintf("mkdir -p %s; printf '[Service]\\n%s\\n' >%s/test.conf; systemctl daemon-reload", dir, unitLines, dir),
 			fmt.Sprintf("rm -r %s; systemctl daemon-reload", dir))
 	}
-	in.deploy(deploy.OutcomeStarted, "rebuild", name, toHost1)
+	in.deploy(result.OutcomeStarted, "rebuild", name, toHost1)
 	vm := onHost(t, world.host1, name)
 	eventually(t, "the guest is there", 10*time.Second, func() bool {
 		return strings.Contains(output(t, world.host1, "sh", "-c", "cat /var/lib/microvms/"+name+"/acts 2>/dev/null || :"), "booted")
@@ -109,7 +109,7 @@ func TestGuestShutsDownOnMicrovmNixHost(t *testing.T) {
 				t.Errorf("the restart: %s", got)
 			}
 			in.write(name+".nix", flushing(name, `lab.note = "2";`))
-			in.deploy(deploy.OutcomeRestarted, "rebuild", name, toHost1, "--restart=always")
+			in.deploy(result.OutcomeRestarted, "rebuild", name, toHost1, "--restart=always")
 			if got := vm.acts(); got != asked+"flushed,stop,booted," {
 				t.Errorf("the deployment: %s", got)
 			}
@@ -137,7 +137,7 @@ func TestKilledGuestIsSaid(t *testing.T) {
 		t.Errorf("the restart: %s", got)
 	}
 	in.write("deaf.nix", deaf("deaf", `lab.note = "2";`))
-	if res := in.deploy(deploy.OutcomeRestarted, "rebuild", "deaf", toHost1, "--restart=always"); res.Killed != says {
+	if res := in.deploy(result.OutcomeRestarted, "rebuild", "deaf", toHost1, "--restart=always"); res.Killed != says {
 		t.Errorf("%+v", res)
 	}
 	in.ferry("history", "deaf", host1Flag).want(0, says)

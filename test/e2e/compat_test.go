@@ -6,7 +6,7 @@ import (
 	"strings"
 	"testing"
 
-	"ferry/internal/deploy"
+	"ferry/internal/deploy/result"
 	"ferry/internal/hostapi"
 	"ferry/internal/lab"
 )
@@ -109,7 +109,7 @@ func takeOver(t *testing.T, h *lab.Machine) {
 	if v.State != hostapi.StateRunning || v.Fresh != hostapi.FreshCurrent || v.Flake != in.dir || v.Generation != 0 || len(v.Problems) > 0 {
 		t.Errorf("before: %+v", v)
 	}
-	in.deploy(deploy.OutcomeUnchanged, "rebuild", "theirs", to)
+	in.deploy(result.OutcomeUnchanged, "rebuild", "theirs", to)
 	microvmOn(t, h, "/", "-l").want(0, "theirs: current(")
 	microvmAgain(t.Context(), t, h, "/", "-Ru", "theirs").want(0, "up to date", "no restart needed")
 	if vm.invocation() != invocation || vm.link("current") != current {
@@ -117,11 +117,11 @@ func takeOver(t *testing.T, h *lab.Machine) {
 	}
 
 	in.write("theirs.nix", strings.Replace(vmModule("theirs"), "mem = 256", "mem = 384", 1))
-	in.deploy(deploy.OutcomeInstalled, "install", "theirs", to)
+	in.deploy(result.OutcomeInstalled, "install", "theirs", to)
 	if vm.invocation() != invocation || vm.link("old") != current || vm.link("booted") != current {
 		t.Error("the installation touched what runs")
 	}
-	in.deploy(deploy.OutcomeRestarted, "rebuild", "theirs", to)
+	in.deploy(result.OutcomeRestarted, "rebuild", "theirs", to)
 	if vm.link("booted") != vm.link("current") || vm.link("booted") == current {
 		t.Error("the new runner was not booted")
 	}
@@ -173,7 +173,7 @@ func TestPlainCommandsGoOn(t *testing.T) {
 	if vm.link("booted") != vm.link("current") {
 		t.Error("the restart did not boot it")
 	}
-	in.deploy(deploy.OutcomeUnchanged, "rebuild", "ours", toHost1)
+	in.deploy(result.OutcomeUnchanged, "rebuild", "ours", toHost1)
 	collectGarbage(t, world.host1)
 	valid(t, world.host1, vm.link("current"))
 }

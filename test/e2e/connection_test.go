@@ -8,7 +8,7 @@ import (
 	"testing"
 	"time"
 
-	"ferry/internal/deploy"
+	"ferry/internal/deploy/result"
 	"ferry/internal/lab"
 )
 
@@ -99,7 +99,7 @@ func TestFrozenCopyEndsTheRun(t *testing.T) {
 	output(t, world.host1, "rm", "/usr/local/bin/nix-daemon")
 	vm.free()
 	vm.noDirectory()
-	in.deploy(deploy.OutcomeStarted, "rebuild", "icecopy", toHost1)
+	in.deploy(result.OutcomeStarted, "rebuild", "icecopy", toHost1)
 }
 
 // free waits until nobody holds the VM's lock.
@@ -129,7 +129,7 @@ func TestFrozenBuildEndsTheRun(t *testing.T) {
 		}
 	}
 	g.open()
-	in.deploy(deploy.OutcomeRestarted, "rebuild", "icebuild", toHost1)
+	in.deploy(result.OutcomeRestarted, "rebuild", "icebuild", toHost1)
 }
 
 // The host's end of the connection is killed during the build.
@@ -143,7 +143,7 @@ func TestConnectionKilledDuringBuild(t *testing.T) {
 	run.wait().want(1, "cutbuild: the connection to root@host1 was lost", "cutbuild: nothing was changed")
 	vm.untouched(before)
 	in.write("cutbuild.nix", vmModule("cutbuild", `lab.note = "after";`))
-	in.deploy(deploy.OutcomeRestarted, "rebuild", "cutbuild", toHost1)
+	in.deploy(result.OutcomeRestarted, "rebuild", "cutbuild", toHost1)
 }
 
 // The network of the guest, then that of its host, goes away during a
@@ -196,7 +196,7 @@ func TestFrozenRestartGoesOn(t *testing.T) {
 func TestRebootHasADeadline(t *testing.T) {
 	impatient(t)
 	in := newInfra(t, "", map[string]string{"noboot": liveModule("noboot", "first")})
-	in.deploy(deploy.OutcomeStarted, "rebuild", "noboot", toHost1, "--restart=always")
+	in.deploy(result.OutcomeStarted, "rebuild", "noboot", toHost1, "--restart=always")
 	vm := onHost(t, world.host1, "noboot")
 	first := vm.link("current")
 	in.write("noboot.nix", liveModule("noboot", "second"))

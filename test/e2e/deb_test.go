@@ -13,7 +13,7 @@ import (
 	"strings"
 	"testing"
 
-	"ferry/internal/deploy"
+	"ferry/internal/deploy/result"
 	"ferry/internal/lab"
 	"ferry/internal/release"
 )
@@ -38,7 +38,7 @@ func TestPackageMakesABareDebianAHost(t *testing.T) {
 	output(t, bare, "bash", "-euc", ". /usr/share/bash-completion/completions/ferry && complete -p ferry && zcat /usr/share/man/man1/ferry.1.gz | grep -q ^.TH")
 
 	in.ferryOn(bare, "host", "setup", "local").want(0, "set up as a host of MicroVMs", "created link /usr/local/bin/ferry")
-	if res := in.ferryOn(bare, "rebuild", "packaged", "--json").want(0).result(); res.Outcome != deploy.OutcomeStarted {
+	if res := in.ferryOn(bare, "rebuild", "packaged", "--json").want(0).result(); res.Outcome != result.OutcomeStarted {
 		t.Errorf("%+v", res)
 	}
 	vm := onHost(t, bare, "packaged")
@@ -146,7 +146,7 @@ func TestOperatorsAndHostsOfOtherProcessors(t *testing.T) {
 
 	in.ferryWith(onARM64, "host", "setup", "root@bare").want(0, "ferry itself is not installed", "does not run on this host")
 	res := in.ferryWith(onARM64, "rebuild", "processor", "root@bare", "--json").want(0).result()
-	if res.Outcome != deploy.OutcomeStarted || onHost(t, bare, "processor").property("ActiveState") != "active" {
+	if res.Outcome != result.OutcomeStarted || onHost(t, bare, "processor").property("ActiveState") != "active" {
 		t.Errorf("%+v", res)
 	}
 	if helpers := helpersOn(t, bare); len(helpers) != 1 || helpers[0].machine != elf.EM_X86_64 {

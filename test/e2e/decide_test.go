@@ -10,7 +10,7 @@ import (
 	"testing"
 	"time"
 
-	"ferry/internal/deploy"
+	"ferry/internal/deploy/result"
 	"ferry/internal/lab"
 )
 
@@ -64,7 +64,7 @@ func TestGuestThatRebootedByItself(t *testing.T) {
 	// boots is what the next decision is made from.
 	in.write("selfboot.nix", strings.Replace(liveModule("selfboot", "first"), "mem = 256", "mem = 384", 1))
 	vm.boot(world.guest1)
-	in.deploy(deploy.OutcomeSwitched, "rebuild", "selfboot")
+	in.deploy(result.OutcomeSwitched, "rebuild", "selfboot")
 }
 
 // A unit whose helper fails: the message names the helper and shows its log.
@@ -93,7 +93,7 @@ func TestFailingHelperIsNamed(t *testing.T) {
 func TestForeignCurrentIsNamed(t *testing.T) {
 	in := newInfra(t, "", map[string]string{"planted": vmModule("planted")})
 	vm := onHost(t, world.host1, "planted")
-	in.deploy(deploy.OutcomeInstalled, "install", "planted", toHost1)
+	in.deploy(result.OutcomeInstalled, "install", "planted", toHost1)
 	output(t, world.host1, "chown", "-h", "microvm", vm.dir()+"/current")
 	in.ferry("start", "planted", "--host", toHost1).want(1, "current")
 	if vm.property("ActiveState") == "active" {
@@ -139,7 +139,7 @@ func TestCollectorRunningAllTheTime(t *testing.T) {
 	}()
 	for _, page := range []string{"one", "two", "three", "four"} {
 		in.write("gc.nix", liveModule("gc", page))
-		res := in.deploy(deploy.OutcomeSwitched, "rebuild", "gc")
+		res := in.deploy(result.OutcomeSwitched, "rebuild", "gc")
 		if got := runningSystem(t, world.guest1); got != string(res.System) {
 			t.Errorf("the guest runs %s", got)
 		}

@@ -8,7 +8,7 @@ import (
 	"strings"
 	"testing"
 
-	"ferry/internal/deploy"
+	"ferry/internal/deploy/result"
 	"ferry/internal/lab"
 )
 
@@ -63,7 +63,7 @@ func TestEvalOnHostCopiesTheInputs(t *testing.T) {
 			in.op("mv", lib, lib+".away")
 			before := checkouts(t, l.host)
 			args := append([]string{"rebuild", name}, append(l.args, "--eval-on", "host")...)
-			r := in.deploy(deploy.OutcomeStarted, args...)
+			r := in.deploy(result.OutcomeStarted, args...)
 			vm.arrived(r)
 			rev := in.op("git", "-C", in.dir, "rev-parse", "HEAD")
 			if note := vm.noteOf(); !strings.HasPrefix(note, rev) {
@@ -81,10 +81,10 @@ func TestEvalOnHostCopiesTheInputs(t *testing.T) {
 					t.Errorf("%s is left", p)
 				}
 			}
-			in.deploy(deploy.OutcomeUnchanged, args...)
+			in.deploy(result.OutcomeUnchanged, args...)
 			// Evaluated here, it is the same.
 			in.op("mv", lib+".away", lib)
-			in.deploy(deploy.OutcomeUnchanged, append([]string{"rebuild", name}, l.args...)...)
+			in.deploy(result.OutcomeUnchanged, append([]string{"rebuild", name}, l.args...)...)
 		})
 	}
 }
@@ -97,23 +97,23 @@ func TestEvalOnHostKeepsOverrides(t *testing.T) {
 	site := in.dir + "-site"
 	in.op("sh", "-euc", `rm -rf "$1"; mkdir "$1"; echo 'another & "quoted" site' >"$1/footer.html"`, "sh", site)
 	args := []string{"rebuild", "overrides", "deploy@host2", "--host-sudo", "--eval-on", "host"}
-	in.deploy(deploy.OutcomeStarted, args...)
-	in.deploy(deploy.OutcomeRestarted, append(args, "--override-input", "site", "path:"+site)...)
+	in.deploy(result.OutcomeStarted, args...)
+	in.deploy(result.OutcomeRestarted, append(args, "--override-input", "site", "path:"+site)...)
 	if note := vm.noteOf(); !strings.Contains(note, `another & "quoted" site`) {
 		t.Errorf("not from the overriding input: %s", note)
 	}
-	r := in.deploy(deploy.OutcomeUnchanged, append(args, "--override-input", "site", "path:"+site)...)
+	r := in.deploy(result.OutcomeUnchanged, append(args, "--override-input", "site", "path:"+site)...)
 	// Both inputs, one of them a repository with commits, in a dirty tree.
 	in.write("overrides.nix", strings.Replace(noting("overrides"), "${self}", "${self} second", 1))
 	in.op("sh", "-euc", `cd "$1-lib"; echo '# changed' >>lib/default.nix; git add -A; git commit -qm changed`, "sh", in.dir)
 	both := []string{"--override-input", "site", "path:" + site, "--override-input", "microvm", "git+file://" + in.dir + "-lib"}
-	if again := in.deploy(deploy.OutcomeRestarted, append(args, both...)...); again.Runner == r.Runner {
+	if again := in.deploy(result.OutcomeRestarted, append(args, both...)...); again.Runner == r.Runner {
 		t.Error("the same runner")
 	}
 	if note := vm.noteOf(); !strings.HasPrefix(note, "dirty second another") {
 		t.Errorf("evaluated from %s", note)
 	}
-	in.deploy(deploy.OutcomeUnchanged, append([]string{"rebuild", "overrides", "deploy@host2", "--host-sudo"}, both...)...)
+	in.deploy(result.OutcomeUnchanged, append([]string{"rebuild", "overrides", "deploy@host2", "--host-sudo"}, both...)...)
 	// The overrides stay the operator's: nothing was written into the lock file.
 	if s := in.op("git", "-C", in.dir, "status", "--porcelain", "flake.lock"); s != "" {
 		t.Errorf("the lock file was changed: %s", s)
@@ -132,11 +132,11 @@ func TestEvalOnHostWithPassword(t *testing.T) {
 func TestEvalOnHostSwitchesLive(t *testing.T) {
 	in, vm := newLive(t, "evallive")
 	in.write("evallive.nix", liveModule("evallive", "second"))
-	r := in.deploy(deploy.OutcomeSwitched, "rebuild", "evallive", "--eval-on", "host")
+	r := in.deploy(result.OutcomeSwitched, "rebuild", "evallive", "--eval-on", "host")
 	if got := runningSystem(t, world.guest1); got != string(r.System) || vm.link("current") != string(r.Runner) {
 		t.Errorf("the guest runs %s", got)
 	}
-	in.deploy(deploy.OutcomeUnchanged, "rebuild", "evallive", "--eval-on", "host")
+	in.deploy(result.OutcomeUnchanged, "rebuild", "evallive", "--eval-on", "host")
 }
 
 // What goes wrong is said as for an evaluation here, and changes nothing.

@@ -7,7 +7,7 @@ import (
 	"strings"
 	"testing"
 
-	"ferry/internal/deploy"
+	"ferry/internal/deploy/result"
 )
 
 // Wherever a deployment from a working copy evaluates and builds, the file `flake`
@@ -26,23 +26,23 @@ func TestFlakeFileNamesThePlaceAfterAWorkingCopy(t *testing.T) {
 				t.Helper()
 				return output(t, world.host1, "sh", "-c", `cat "$1/flake" 2>/dev/null || echo none`, "sh", vm.dir())
 			}
-			run := func(outcome deploy.Outcome, more ...string) {
+			run := func(outcome result.Outcome, more ...string) {
 				t.Helper()
 				in.deploy(outcome, append(append([]string{"rebuild", name, toHost1}, where...), more...)...)
 			}
-			run(deploy.OutcomeStarted)
+			run(result.OutcomeStarted)
 			if got := flakeFile(); got != "none" {
 				t.Errorf("a flake file appeared: %s", got)
 			}
 			for _, bad := range []string{in.dir, "path:" + in.dir, ".", "/nix/store/00000000000000000000000000000000-source"} {
 				in.ferry(append([]string{"rebuild", name, toHost1, "--update-flake", bad}, where...)...).want(2, "--update-flake", hint)
 			}
-			run(deploy.OutcomeUnchanged, "--update-flake", ref) // but for the file
+			run(result.OutcomeUnchanged, "--update-flake", ref) // but for the file
 			if got := flakeFile(); got != ref {
 				t.Errorf("the flake file has %q", got)
 			}
 			in.write(name+".nix", vmModule(name, `lab.note = "second";`))
-			run(deploy.OutcomeRestarted)
+			run(result.OutcomeRestarted)
 			if got := flakeFile(); got != ref {
 				t.Errorf("the flake file has %q", got)
 			}

@@ -17,7 +17,7 @@ import (
 	"testing"
 	"time"
 
-	"ferry/internal/deploy"
+	"ferry/internal/deploy/result"
 	"ferry/internal/lab"
 )
 
@@ -143,9 +143,9 @@ func (r *ran) without(text string) *ran {
 }
 
 // result decodes what --json printed.
-func (r *ran) result() deploy.Result {
+func (r *ran) result() result.Result {
 	r.t.Helper()
-	var res deploy.Result
+	var res result.Result
 	if err := json.Unmarshal([]byte(r.stdout), &res); err != nil {
 		r.t.Fatalf("%v in: %s", err, r)
 	}
@@ -153,7 +153,7 @@ func (r *ran) result() deploy.Result {
 }
 
 // deploy runs `ferry ARGS --json`, wants the outcome and returns the result.
-func (in *infra) deploy(want deploy.Outcome, args ...string) deploy.Result {
+func (in *infra) deploy(want result.Outcome, args ...string) result.Result {
 	in.t.Helper()
 	r := in.ferry(append(args, "--json")...).want(0)
 	res := r.result()

@@ -6,7 +6,7 @@ import (
 	"strings"
 	"testing"
 
-	"ferry/internal/deploy"
+	"ferry/internal/deploy/result"
 )
 
 // The flake says when a VM is well; an option replaces what it says of the same
@@ -43,7 +43,7 @@ func TestHealthOfTheFlake(t *testing.T) {
 	if vm.link("current") != third {
 		t.Error("the rollback was not undone")
 	}
-	if res := in.deploy(deploy.OutcomeSwitched, "rollback", "fit", "--check-http="+page); string(res.Runner) != second {
+	if res := in.deploy(result.OutcomeSwitched, "rollback", "fit", "--check-http="+page); string(res.Runner) != second {
 		t.Errorf("it went back to %s", res.Runner)
 	}
 }

@@ -12,7 +12,7 @@ import (
 	"strings"
 	"testing"
 
-	"ferry/internal/deploy"
+	"ferry/internal/deploy/result"
 	"ferry/internal/lab"
 )
 
@@ -117,9 +117,9 @@ func TestBareDebianBecomesAHostAndIsBareAgain(t *testing.T) {
 		t.Errorf("microvm is %s", got)
 	}
 
-	in.deploy(deploy.OutcomeStarted, "rebuild", "setup")
+	in.deploy(result.OutcomeStarted, "rebuild", "setup")
 	in.write("setup.nix", vmModule("setup", `lab.note = "2";`))
-	in.deploy(deploy.OutcomeRestarted, "rebuild", "setup")
+	in.deploy(result.OutcomeRestarted, "rebuild", "setup")
 	updated := vm.link("current")
 	in.ferry("autostart", "setup", "on").want(0, "setup: starts with bare")
 	in.ferry("autostart", "setup", "on").want(0, "as before")

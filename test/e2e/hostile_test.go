@@ -10,7 +10,7 @@ import (
 	"time"
 	"unicode"
 
-	"ferry/internal/deploy"
+	"ferry/internal/deploy/result"
 	"ferry/internal/lab"
 )
 
@@ -169,7 +169,7 @@ func TestHostileGuest(t *testing.T) {
 			onHost(t, world.host1, "turncoat").wantContract(host)
 		})
 	}
-	in.deploy(deploy.OutcomeSwitched, "rebuild", "turncoat")
+	in.deploy(result.OutcomeSwitched, "rebuild", "turncoat")
 }
 
 // What the system inside prints while it is switched, and on its console, is

@@ -12,7 +12,7 @@ import (
 	"testing"
 	"time"
 
-	"ferry/internal/deploy"
+	"ferry/internal/deploy/result"
 	"ferry/internal/lab"
 )
 
@@ -133,7 +133,7 @@ func TestInterruptedBuildEnds(t *testing.T) {
 				in := newInfra(t, "", map[string]string{name: vmModule(name)})
 				vm := onHost(t, h.host, name)
 				args := append([]string{"rebuild", name}, h.to...)
-				in.deploy(deploy.OutcomeStarted, args...)
+				in.deploy(result.OutcomeStarted, args...)
 				in.write(name+".nix", vmModule(name, slowBuild(name)))
 				before := state(t)
 				run := in.begin(args...)
@@ -148,7 +148,7 @@ func TestInterruptedBuildEnds(t *testing.T) {
 				}
 				vm.untouched(before)
 				in.write(name+".nix", vmModule(name, `lab.note = "after";`))
-				in.deploy(deploy.OutcomeRestarted, args...)
+				in.deploy(result.OutcomeRestarted, args...)
 			})
 		}
 	}
@@ -183,7 +183,7 @@ func TestLockedVM(t *testing.T) {
 	in.ferry("rebuild", "taken", toHost1).want(5, "taken is locked by root@operator since ", hint+"wait for it to end", "nothing was changed")
 	in.ferry("install", "taken", toHost1).want(5, "is locked by root@operator")
 	in.ferry("rebuild", "taken", toHost1, "--dry-run").want(0, "would")
-	in.deploy(deploy.OutcomeStarted, "rebuild", "free", toHost1)
+	in.deploy(result.OutcomeStarted, "rebuild", "free", toHost1)
 	if builders(t, world.host1, "taken") == 0 {
 		t.Error("the first build ended")
 	}

@@ -6,7 +6,7 @@ import (
 	"strings"
 	"testing"
 
-	"ferry/internal/deploy"
+	"ferry/internal/deploy/result"
 )
 
 const liveFlake = `{
@@ -38,7 +38,7 @@ func TestLiveSwitchThereAndBack(t *testing.T) {
 	invocation := vm.invocation()
 
 	in.write("there.nix", liveModule("there", "second"))
-	b := in.deploy(deploy.OutcomeSwitched, "rebuild", "there")
+	b := in.deploy(result.OutcomeSwitched, "rebuild", "there")
 	if got := runningSystem(t, world.guest1); got != string(b.System) || got == first {
 		t.Fatalf("the guest runs %s, wanted %s", got, b.System)
 	}
@@ -58,7 +58,7 @@ func TestLiveSwitchThereAndBack(t *testing.T) {
 	in.ferry("rebuild", "there").want(0, "unchanged")
 
 	in.write("there.nix", liveModule("there", "first"))
-	in.deploy(deploy.OutcomeSwitched, "rebuild", "there")
+	in.deploy(result.OutcomeSwitched, "rebuild", "there")
 	if got := runningSystem(t, world.guest1); got != first {
 		t.Errorf("the guest runs %s, wanted %s again", got, first)
 	}
@@ -72,10 +72,10 @@ func TestLiveSwitchThereAndBack(t *testing.T) {
 func TestRunningSystemSurvivesCollection(t *testing.T) {
 	in, vm := newLive(t, "kept")
 	in.write("kept.nix", liveModule("kept", "second"))
-	b := in.deploy(deploy.OutcomeSwitched, "rebuild", "kept")
+	b := in.deploy(result.OutcomeSwitched, "rebuild", "kept")
 	for _, page := range []string{"third", "fourth"} {
 		in.write("kept.nix", liveModule("kept", page))
-		in.deploy(deploy.OutcomeInstalled, "install", "kept")
+		in.deploy(result.OutcomeInstalled, "install", "kept")
 	}
 	output(t, world.host1, "nix-collect-garbage", "-d")
 	valid(t, world.host1, string(b.System))
@@ -86,7 +86,7 @@ func TestRunningSystemSurvivesCollection(t *testing.T) {
 	output(t, world.guest1, "ls", string(b.System)+"/bin/switch-to-configuration")
 
 	// `install` then `rebuild` activates what was installed.
-	d := in.deploy(deploy.OutcomeSwitched, "rebuild", "kept")
+	d := in.deploy(result.OutcomeSwitched, "rebuild", "kept")
 	if got := runningSystem(t, world.guest1); got != string(d.System) {
 		t.Errorf("the guest runs %s, wanted %s", got, d.System)
 	}
@@ -124,7 +124,7 @@ func TestSwitchInhibitorsWaitForARestart(t *testing.T) {
 	const waits = "switch inhibitor dbus-implementation dbus → broker waits for a restart"
 
 	in.write("inhib.nix", liveModule("inhib", "second", inhibitor("dbus")))
-	in.deploy(deploy.OutcomeSwitched, "rebuild", "inhib")
+	in.deploy(result.OutcomeSwitched, "rebuild", "inhib")
 	in.write("inhib.nix", liveModule("inhib", "third", inhibitor("broker")))
 	in.ferry("rebuild", "inhib", "--dry-run").want(0, waits).without("switch live")
 	in.ferry("rebuild", "inhib", "test").want(1, "NixOS refuses to test it", "dbus-implementation dbus → broker")
@@ -164,7 +164,7 @@ func TestActions(t *testing.T) {
 	if runningSystem(t, world.guest1) != first || vm.link("current") != runner || profile() != before {
 		t.Fatal("dry-activate changed something")
 	}
-	res := in.deploy(deploy.OutcomeTested, "rebuild", "acts", "test")
+	res := in.deploy(result.OutcomeTested, "rebuild", "acts", "test")
 	if runningSystem(t, world.guest1) != string(res.System) || vm.link("current") != runner || profile() != before {
 		t.Fatalf("after test: runs %s, current %s, profile %s", runningSystem(t, world.guest1), vm.link("current"), profile())
 	}
@@ -184,8 +184,8 @@ func TestSwitchCommand(t *testing.T) {
 	in, vm := newLive(t, "sw")
 	in.write("sw.nix", liveModule("sw", "second"))
 	in.ferry("switch", "sw").want(1, "is not installed on root@host1", "ferry install sw", "nothing was changed")
-	in.deploy(deploy.OutcomeInstalled, "install", "sw")
-	res := in.deploy(deploy.OutcomeSwitched, "switch", "sw")
+	in.deploy(result.OutcomeInstalled, "install", "sw")
+	res := in.deploy(result.OutcomeSwitched, "switch", "sw")
 	if got := runningSystem(t, world.guest1); got != string(res.System) {
 		t.Fatalf("the guest runs %s", got)
 	}
@@ -194,7 +194,7 @@ func TestSwitchCommand(t *testing.T) {
 	}
 
 	in.write("sw.nix", liveModule("sw", "third"))
-	in.deploy(deploy.OutcomeInstalled, "install", "sw", toHost1)
+	in.deploy(result.OutcomeInstalled, "install", "sw", toHost1)
 	in.write("flake.nix", strings.Replace(in.read("flake.nix"), "vms.sw", "vms.other", 1))
 	in.ferry("switch", "sw").want(2, "the target of sw is not known")
 	in.ferry("switch", "sw", "root@box", "switch").want(0, "switched live in root@box", "can't keep the running system")
@@ -213,7 +213,7 @@ func TestSwitchCommand(t *testing.T) {
 func TestSwitchWithoutRegInfo(t *testing.T) {
 	in, _ := newLive(t, "noreg", "microvm.registerClosure = false;")
 	in.write("noreg.nix", liveModule("noreg", "second", "microvm.registerClosure = false;"))
-	res := in.deploy(deploy.OutcomeSwitched, "rebuild", "noreg")
+	res := in.deploy(result.OutcomeSwitched, "rebuild", "noreg")
 	output(t, world.guest1, "nix-store", "--check-validity", string(res.System))
 }
 
@@ -236,6 +236,6 @@ func TestFailedSwitchLeavesCurrent(t *testing.T) {
 		t.Fatal("`current` moved")
 	}
 	in.write("fails.nix", liveModule("fails", "third"))
-	in.deploy(deploy.OutcomeSwitched, "rebuild", "fails")
+	in.deploy(result.OutcomeSwitched, "rebuild", "fails")
 	in.ferry("rebuild", "fails").want(0, "unchanged")
 }

@@ -8,7 +8,7 @@ import (
 	"testing"
 	"time"
 
-	"ferry/internal/deploy"
+	"ferry/internal/deploy/result"
 	"ferry/internal/lab"
 )
 
@@ -74,7 +74,7 @@ func TestWaitForTheLock(t *testing.T) {
 	g.open()
 	first.wait().want(0, "queue: started on root@host1 (generation 1)")
 	r := second.wait().want(0)
-	if res := r.result(); res.Outcome != deploy.OutcomeRestarted || res.Generation != 2 {
+	if res := r.result(); res.Outcome != result.OutcomeRestarted || res.Generation != 2 {
 		t.Errorf("the second: %s", r)
 	}
 	if n := strings.Count(r.stderr, "waiting: "); n != 1 {
@@ -94,7 +94,7 @@ func TestWaitThenNothingToDo(t *testing.T) {
 	g := newGate(t, world.host1, "same")
 	in := newInfra(t, "", map[string]string{"same": vmModule("same")})
 	vm := onHost(t, world.host1, "same")
-	in.deploy(deploy.OutcomeStarted, "rebuild", "same", toHost1)
+	in.deploy(result.OutcomeStarted, "rebuild", "same", toHost1)
 	in.write("same.nix", vmModule("same", g.line()))
 	first := in.begin("rebuild", "same", toHost1)
 	g.reached()

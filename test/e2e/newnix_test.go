@@ -8,7 +8,7 @@ import (
 	"strings"
 	"testing"
 
-	"ferry/internal/deploy"
+	"ferry/internal/deploy/result"
 	"ferry/internal/hostapi"
 	"ferry/internal/lab"
 	"ferry/internal/nix"
@@ -68,7 +68,7 @@ func TestNewNixOnHosts(t *testing.T) {
 func lifeOf(t *testing.T, vm vmOn, to string, flags []string) {
 	name := vm.name
 	in := newInfra(t, "", map[string]string{name: vmModule(name)})
-	deployed := func(outcome deploy.Outcome, verb string) deploy.Result {
+	deployed := func(outcome result.Outcome, verb string) result.Result {
 		t.Helper()
 		return in.deploy(outcome, slices.Concat([]string{verb, name, to}, flags)...)
 	}
@@ -77,10 +77,10 @@ func lifeOf(t *testing.T, vm vmOn, to string, flags []string) {
 		return in.ferry(slices.Concat([]string{verb, name, "--host=" + to}, flags, args)...)
 	}
 
-	first := deployed(deploy.OutcomeStarted, "rebuild")
+	first := deployed(result.OutcomeStarted, "rebuild")
 	in.write(name+".nix", vmModule(name, `lab.note = "2";`))
-	second := deployed(deploy.OutcomeRestarted, "rebuild")
-	deployed(deploy.OutcomeUnchanged, "rebuild")
+	second := deployed(result.OutcomeRestarted, "rebuild")
+	deployed(result.OutcomeUnchanged, "rebuild")
 	if second.Generation != 2 || !second.ConfigurationOnly || vm.link("old") != string(first.Runner) {
 		t.Errorf("the update: %+v, old %s", second, vm.link("old"))
 	}
@@ -93,7 +93,7 @@ func lifeOf(t *testing.T, vm vmOn, to string, flags []string) {
 	}
 
 	in.write(name+".nix", vmModule(name, `lab.note = "3";`))
-	third := deployed(deploy.OutcomeInstalled, "install")
+	third := deployed(result.OutcomeInstalled, "install")
 	collectGarbage(t, vm.host)
 	for link, want := range map[string]string{"current": string(third.Runner), "old": string(second.Runner), "booted": string(second.Runner)} {
 		if got := vm.link(link); got != want {
@@ -120,18 +120,18 @@ func TestNewNixLiveSwitch(t *testing.T) {
 	in, vm := newLive(t, "newlive")
 	invocation := vm.invocation()
 	in.write("newlive.nix", liveModule("newlive", "second"))
-	second := in.deploy(deploy.OutcomeSwitched, "rebuild", "newlive")
+	second := in.deploy(result.OutcomeSwitched, "rebuild", "newlive")
 	in.write("newlive.nix", liveModule("newlive", "third"))
-	in.deploy(deploy.OutcomeInstalled, "install", "newlive")
+	in.deploy(result.OutcomeInstalled, "install", "newlive")
 	in.write("newlive.nix", liveModule("newlive", "fourth"))
-	in.deploy(deploy.OutcomeInstalled, "install", "newlive")
+	in.deploy(result.OutcomeInstalled, "install", "newlive")
 	output(t, world.host1, "nix-collect-garbage", "-d")
 	valid(t, world.host1, string(second.System))
 	if got := runningSystem(t, world.guest1); got != string(second.System) || vm.invocation() != invocation {
 		t.Fatalf("the guest runs %s", got)
 	}
 	output(t, world.guest1, "nix-store", "--check-validity", string(second.System))
-	fourth := in.deploy(deploy.OutcomeSwitched, "rebuild", "newlive")
+	fourth := in.deploy(result.OutcomeSwitched, "rebuild", "newlive")
 	if got := runningSystem(t, world.guest1); got != string(fourth.System) {
 		t.Errorf("the guest runs %s, wanted %s", got, fourth.System)
 	}

@@ -11,7 +11,7 @@ import (
 	"strings"
 	"testing"
 
-	"ferry/internal/deploy"
+	"ferry/internal/deploy/result"
 	"ferry/internal/lab"
 )
 
@@ -195,7 +195,7 @@ sed -n 's/.*--evaluation \([^ ]*\) .*/\1/p' /root/t/at-home-kept/bin/microvm-reb
 	in.infra.ferry("rebuild", name, "--file", "default.nix", "--argstr", "page", `"$HOME"`, "root@host1", "root@box").want(0, "switched live")
 	page(`"$HOME"`)
 	in.infra.ferry("rebuild", "wbe", "--file", "./default.nix", "--argstr", "page", "x", toHost1).want(1, "./default.nix has no nixosConfigurations.wbe", "there are: "+name)
-	if got := in.infra.ferry("rebuild", name, "--file", ".", "--argstr", "page", `"$HOME"`, "--json", "root@host1", "root@box").want(0).result(); got.Outcome != deploy.OutcomeUnchanged {
+	if got := in.infra.ferry("rebuild", name, "--file", ".", "--argstr", "page", `"$HOME"`, "--json", "root@host1", "root@box").want(0).result(); got.Outcome != result.OutcomeUnchanged {
 		t.Errorf("%+v", got)
 	}
 }

@@ -9,7 +9,7 @@ import (
 	"strings"
 	"testing"
 
-	"ferry/internal/deploy"
+	"ferry/internal/deploy/result"
 	"ferry/internal/lab"
 )
 
@@ -168,7 +168,7 @@ func TestFlakeOfFerry(t *testing.T) {
 		if got := in.ferryWith(built, "--version"); !strings.Contains(got.stdout, revision) {
 			t.Errorf("another ferry: %s", got)
 		}
-		in.ferryWith(built, "rebuild", "fromnix", "root@host1", "--json").want(0, string(deploy.OutcomeStarted))
+		in.ferryWith(built, "rebuild", "fromnix", "root@host1", "--json").want(0, string(result.OutcomeStarted))
 	})
 	t.Run("template", func(t *testing.T) { f.template(t) })
 }

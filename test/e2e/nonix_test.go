@@ -6,7 +6,7 @@ import (
 	"context"
 	"testing"
 
-	"ferry/internal/deploy"
+	"ferry/internal/deploy/result"
 	"ferry/internal/lab"
 )
 
@@ -26,7 +26,7 @@ func TestNixIsNotOnThePATHOfAHost(t *testing.T) {
 			t.Error(err)
 		}
 	})
-	res := in.deploy(deploy.OutcomeStarted, "rebuild", "no.nix", "root@host2")
+	res := in.deploy(result.OutcomeStarted, "rebuild", "no.nix", "root@host2")
 	if vm.link("current") != string(res.Runner) || vm.link("booted") != string(res.Runner) {
 		t.Errorf("current %s, booted %s", vm.link("current"), vm.link("booted"))
 	}
@@ -34,7 +34,7 @@ func TestNixIsNotOnThePATHOfAHost(t *testing.T) {
 		t.Error("`old` has no root")
 	}
 	in.write("no.nix.nix", vmModule("nonix", `lab.note = "2";`))
-	in.deploy(deploy.OutcomeRestarted, "rebuild", "no.nix", "root@host2", "--build-on=local")
+	in.deploy(result.OutcomeRestarted, "rebuild", "no.nix", "root@host2", "--build-on=local")
 	in.ferry("remove", "no.nix", "--host", "root@host2", "--yes").want(0)
 	if vm.root("microvm/no.nix") != "" {
 		t.Error("a root was left")

@@ -6,7 +6,7 @@ import (
 	"strings"
 	"testing"
 
-	"ferry/internal/deploy"
+	"ferry/internal/deploy/result"
 )
 
 // The main job with a guest in QEMU, as the demo shows it: the first deployment
@@ -28,7 +28,7 @@ func TestRealGuest(t *testing.T) {
 		}
 	}
 
-	first := in.deploy(deploy.OutcomeStarted, "rebuild", "web")
+	first := in.deploy(result.OutcomeStarted, "rebuild", "web")
 	boot := bootID()
 	if first.BootID != boot || boot == "" {
 		t.Errorf("ferry reports boot id %q, the guest has %q", first.BootID, boot)
@@ -42,7 +42,7 @@ func TestRealGuest(t *testing.T) {
 	}
 
 	edit(`text = "Hello"`, `text = "Second"`)
-	second := in.deploy(deploy.OutcomeSwitched, "rebuild", "web")
+	second := in.deploy(result.OutcomeSwitched, "rebuild", "web")
 	if bootID() != boot || vm.invocation() != invocation {
 		t.Fatal("a live switch booted the guest")
 	}
@@ -94,7 +94,7 @@ func TestRealGuestGoesBack(t *testing.T) {
 	inside := func() string {
 		return in.op("ssh", "root@web", "ls -l /nix/var/nix/profiles | grep -o 'system.*'; readlink -f /run/current-system; cat /proc/sys/kernel/random/boot_id; curl -s http://localhost/; ls /etc/systemd/system/*.service")
 	}
-	first := in.deploy(deploy.OutcomeStarted, "rebuild", "web")
+	first := in.deploy(result.OutcomeStarted, "rebuild", "web")
 	before, host := inside(), vm.contract()
 
 	edit(`text = "Hello"`, `text = "Wrong"`)

@@ -8,7 +8,7 @@ import (
 	"strings"
 	"testing"
 
-	"ferry/internal/deploy"
+	"ferry/internal/deploy/result"
 )
 
 const toHost1 = "root@host1"
@@ -26,7 +26,7 @@ func TestCreateUpdateUnchanged(t *testing.T) {
 			}
 			vm := onHost(t, m, vmName)
 
-			first := in.deploy(deploy.OutcomeStarted, "rebuild", vmName, "root@"+h)
+			first := in.deploy(result.OutcomeStarted, "rebuild", vmName, "root@"+h)
 			if vm.link("current") != string(first.Runner) || vm.link("booted") != string(first.Runner) {
 				t.Fatalf("current %s, booted %s, wanted %s", vm.link("current"), vm.link("booted"), first.Runner)
 			}
@@ -47,7 +47,7 @@ func TestCreateUpdateUnchanged(t *testing.T) {
 
 			in.write(vmName+".nix", vmModule(vmName, `lab.note = "two";`))
 			invocation := vm.invocation()
-			second := in.deploy(deploy.OutcomeRestarted, "rebuild", vmName, "root@"+h)
+			second := in.deploy(result.OutcomeRestarted, "rebuild", vmName, "root@"+h)
 			if vm.link("current") != string(second.Runner) || vm.link("old") != string(first.Runner) || vm.link("booted") != string(second.Runner) {
 				t.Fatalf("current %s, old %s, booted %s", vm.link("current"), vm.link("old"), vm.link("booted"))
 			}
@@ -59,7 +59,7 @@ func TestCreateUpdateUnchanged(t *testing.T) {
 			}
 
 			invocation = vm.invocation()
-			in.deploy(deploy.OutcomeUnchanged, "rebuild", vmName, "root@"+h)
+			in.deploy(result.OutcomeUnchanged, "rebuild", vmName, "root@"+h)
 			if vm.invocation() != invocation {
 				t.Fatal("a run without a change restarted the VM")
 			}
@@ -75,9 +75,9 @@ func TestCreateUpdateUnchanged(t *testing.T) {
 func TestNoChangeCostsOneConnection(t *testing.T) {
 	in := newInfra(t, "", map[string]string{"idle": vmModule("idle")})
 	vm := onHost(t, world.host1, "idle")
-	in.deploy(deploy.OutcomeStarted, "rebuild", "idle", toHost1)
+	in.deploy(result.OutcomeStarted, "rebuild", "idle", toHost1)
 	in.write("idle.nix", vmModule("idle", `lab.note = "two";`))
-	in.deploy(deploy.OutcomeRestarted, "rebuild", "idle", toHost1)
+	in.deploy(result.OutcomeRestarted, "rebuild", "idle", toHost1)
 	in.op("sh", "-c", "cd "+in.dir+" && git commit -qam two")
 	in.ferry("rebuild", "idle", toHost1).want(0, "unchanged")
 
@@ -112,9 +112,9 @@ func TestClosureDifferenceIsReported(t *testing.T) {
 		return fmt.Sprintf(`environment.systemPackages = [ (packages.package "hello" %q) ];`, v)
 	}
 	in := newInfra(t, "", map[string]string{"diff": vmModule("diff", pkg("1.0"))})
-	in.deploy(deploy.OutcomeStarted, "rebuild", "diff", toHost1)
+	in.deploy(result.OutcomeStarted, "rebuild", "diff", toHost1)
 	in.write("diff.nix", vmModule("diff", pkg("1.1")))
-	res := in.deploy(deploy.OutcomeRestarted, "rebuild", "diff", toHost1)
+	res := in.deploy(result.OutcomeRestarted, "rebuild", "diff", toHost1)
 	if !slices.ContainsFunc(res.Changes, func(l string) bool {
 		return strings.Contains(l, "hello") && strings.Contains(l, "1.0") && strings.Contains(l, "1.1")
 	}) || res.ConfigurationOnly {
@@ -130,7 +130,7 @@ func TestOverrideInputTakesEffect(t *testing.T) {
 	in := newInfra(t, "", map[string]string{"over": vmModule("over", `services.page.enable = true;`,
 		`services.page.footer = builtins.readFile "${site}/footer.html";`)})
 	vm := onHost(t, world.host1, "over")
-	in.deploy(deploy.OutcomeStarted, "rebuild", "over", toHost1)
+	in.deploy(result.OutcomeStarted, "rebuild", "over", toHost1)
 	page := func() string {
 		return output(t, world.host1, "sh", "-c",
 			"cat $(nix-store -qR $(readlink "+vm.dir()+"/current/share/microvm/system) | grep -- -www$)/index.html")
@@ -139,7 +139,7 @@ func TestOverrideInputTakesEffect(t *testing.T) {
 		t.Fatal("the page has the text before the override")
 	}
 	in.op("sh", "-c", "mkdir -p /root/site2 && echo '<p>only on the laptop</p>' >/root/site2/footer.html")
-	in.deploy(deploy.OutcomeRestarted, "rebuild", "over", toHost1, "--override-input", "site", "path:/root/site2")
+	in.deploy(result.OutcomeRestarted, "rebuild", "over", toHost1, "--override-input", "site", "path:/root/site2")
 	if !strings.Contains(page(), "only on the laptop") {
 		t.Errorf("the override did not reach the host: %s", page())
 	}
@@ -154,13 +154,13 @@ func TestAddressesFromTheFlake(t *testing.T) {
       hosts.one.address = "root@host1";
       vms.addr = { host = "one"; updateFlake = "git+https://git.example.org/infra?ref=flake-update"; };
     }`, map[string]string{"addr": vmModule("addr")})
-	in.deploy(deploy.OutcomeStarted, "rebuild", "addr")
+	in.deploy(result.OutcomeStarted, "rebuild", "addr")
 	vm := onHost(t, world.host1, "addr")
 	if got := output(t, world.host1, "cat", vm.dir()+"/flake"); got != "git+https://git.example.org/infra?ref=flake-update" {
 		t.Errorf("the flake file has %q", got)
 	}
 	// The command line wins.
-	in.deploy(deploy.OutcomeUnchanged, "rebuild", "addr", "--update-flake", "git+https://git.example.org/infra?ref=flake-update")
+	in.deploy(result.OutcomeUnchanged, "rebuild", "addr", "--update-flake", "git+https://git.example.org/infra?ref=flake-update")
 	in.ferry("rebuild", "addr", "--update-flake", "github:example/infra").want(0)
 	if got := output(t, world.host1, "cat", vm.dir()+"/flake"); got != "github:example/infra" {
 		t.Errorf("the flake file has %q", got)
@@ -171,14 +171,14 @@ func TestAddressesFromTheFlake(t *testing.T) {
 func TestFlakeFileIsOnlyWrittenOnRequest(t *testing.T) {
 	in := newInfra(t, "", map[string]string{"noflake": vmModule("noflake")})
 	vm := onHost(t, world.host1, "noflake")
-	in.deploy(deploy.OutcomeStarted, "rebuild", "noflake", toHost1)
+	in.deploy(result.OutcomeStarted, "rebuild", "noflake", toHost1)
 	if got := output(t, world.host1, "sh", "-c", "ls "+vm.dir()+"/flake 2>&1 || :"); !strings.Contains(got, "No such file") {
 		t.Errorf("a flake file appeared: %s", got)
 	}
 	in.ferry("rebuild", "noflake", toHost1, "--update-flake", "/root/infra").want(2, "--update-flake")
 	in.ferry("rebuild", "noflake", toHost1, "--update-flake", "git+https://git.example.org/infra").want(0)
 	in.write("noflake.nix", vmModule("noflake", `lab.note = "2";`))
-	in.deploy(deploy.OutcomeRestarted, "rebuild", "noflake", toHost1)
+	in.deploy(result.OutcomeRestarted, "rebuild", "noflake", toHost1)
 	if got := output(t, world.host1, "cat", vm.dir()+"/flake"); got != "git+https://git.example.org/infra" {
 		t.Errorf("the flake file has %q", got)
 	}
@@ -186,7 +186,7 @@ func TestFlakeFileIsOnlyWrittenOnRequest(t *testing.T) {
 
 func TestDryRunChangesNothing(t *testing.T) {
 	in := newInfra(t, "", map[string]string{"dry": vmModule("dry"), "drynew": vmModule("drynew")})
-	in.deploy(deploy.OutcomeStarted, "rebuild", "dry", toHost1)
+	in.deploy(result.OutcomeStarted, "rebuild", "dry", toHost1)
 	in.write("dry.nix", vmModule("dry", `lab.note = "2";`, `microvm.vcpu = 2;`))
 	state := func() string {
 		return output(t, world.host1, "sh", "-c",

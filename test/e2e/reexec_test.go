@@ -7,7 +7,7 @@ import (
 	"testing"
 	"time"
 
-	"ferry/internal/deploy"
+	"ferry/internal/deploy/result"
 	"ferry/internal/lab"
 )
 
@@ -122,5 +122,5 @@ func TestStoppedOperatorHoldsUpNoBuild(t *testing.T) {
 	}
 	signal("CONT")
 	run.wait().want(0, "lines of the log were dropped", "restarted")
-	in.deploy(deploy.OutcomeUnchanged, "rebuild", "paused", toHost1)
+	in.deploy(result.OutcomeUnchanged, "rebuild", "paused", toHost1)
 }

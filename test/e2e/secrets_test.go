@@ -6,7 +6,7 @@ import (
 	"strings"
 	"testing"
 
-	"ferry/internal/deploy"
+	"ferry/internal/deploy/result"
 	"ferry/internal/lab"
 )
 
@@ -84,7 +84,7 @@ func TestSudoPasswordIsKeptNowhere(t *testing.T) {
 	secret()
 	nowhere(t, machines, lab.AdminPassword)
 	in.write("sudosecret.nix", vmModule("sudosecret"))
-	in.deploy(deploy.OutcomeUnchanged, "rebuild", "sudosecret", "root@host2")
+	in.deploy(result.OutcomeUnchanged, "rebuild", "sudosecret", "root@host2")
 	for _, path := range []string{"/var/lib/ferry", "/var/lib/ferry/vms", "/var/lib/ferry/vms/sudosecret", "/var/lib/ferry/locks"} {
 		if got := output(t, world.host2, "stat", "-c", "%U %a", path); got != "root 700" && got != "root 755" || path == "/var/lib/ferry" && got != "root 700" {
 			t.Errorf("%s is %s", path, got)

@@ -10,7 +10,7 @@ import (
 	"testing"
 	"time"
 
-	"ferry/internal/deploy"
+	"ferry/internal/deploy/result"
 	"ferry/internal/lab"
 )
 
@@ -138,9 +138,9 @@ func (e *escape) microvm(args ...string) *ran {
 // What is root's in the directory stays: none of these works, while the VM runs.
 func TestEscapedGuestCannotReplace(t *testing.T) {
 	e := newEscape(t, "escape")
-	e.in.deploy(deploy.OutcomeStarted, "rebuild", "escape", "root@host2", "--update-flake", "github:example/infra")
+	e.in.deploy(result.OutcomeStarted, "rebuild", "escape", "root@host2", "--update-flake", "github:example/infra")
 	e.in.write("escape.nix", vmModule("escape", `lab.note = "2";`))
-	e.in.deploy(deploy.OutcomeRestarted, "rebuild", "escape", "root@host2") // so that there is `old`
+	e.in.deploy(result.OutcomeRestarted, "rebuild", "escape", "root@host2") // so that there is `old`
 	if got := output(t, e.host, "stat", "-c", "%U:%G %a", e.dir(), "/var/lib/ferry"); got != "root:kvm 1775\nroot:root 700" {
 		t.Fatalf("the directories are %s", got)
 	}
@@ -205,7 +205,7 @@ type planted struct {
 // `booted` is free, and was never updated, so that `old` and `flake` are.
 func TestEscapedGuestPlants(t *testing.T) {
 	e := newEscape(t, "planted")
-	e.in.deploy(deploy.OutcomeStarted, "rebuild", "planted", "root@host2")
+	e.in.deploy(result.OutcomeStarted, "rebuild", "planted", "root@host2")
 	e.ferry("stop", "planted", "--host", "root@host2").want(0)
 	current := e.link("current")
 	notRoots, noLink := "instead of root", "is not a symbolic link"
@@ -281,7 +281,7 @@ func (e *escape) plants(p planted, i int, current string) {
 // both is planted, and somebody starts the unit.
 func TestEscapedGuestPlantsARunner(t *testing.T) {
 	e := newEscape(t, "husk")
-	e.in.deploy(deploy.OutcomeStarted, "rebuild", "husk", "root@host2")
+	e.in.deploy(result.OutcomeStarted, "rebuild", "husk", "root@host2")
 	e.plant("echo data >volume.img")
 	e.ferry("remove", "husk", "--host", "root@host2", "--keep-data").want(0)
 	for _, script := range []string{
@@ -310,7 +310,7 @@ func TestEscapedGuestPlantsARunner(t *testing.T) {
 		})
 		output(t, e.host, "sh", "-c", "cd /var/lib/microvms/husk && rm -rf current booted")
 	}
-	e.in.deploy(deploy.OutcomeStarted, "rebuild", "husk", "root@host2")
+	e.in.deploy(result.OutcomeStarted, "rebuild", "husk", "root@host2")
 	if got := output(t, e.host, "cat", e.dir()+"/volume.img"); got != "data" {
 		t.Errorf("the data is %q", got)
 	}
@@ -319,7 +319,7 @@ func TestEscapedGuestPlantsARunner(t *testing.T) {
 // While an escaped guest plants and replaces as fast as it can, root deploys.
 func TestEscapedGuestRaces(t *testing.T) {
 	e := newEscape(t, "racing")
-	e.in.deploy(deploy.OutcomeStarted, "rebuild", "racing", "root@host2")
+	e.in.deploy(result.OutcomeStarted, "rebuild", "racing", "root@host2")
 	stop := e.meanwhile(`while :; do
   for n in current old booted flake toplevel; do
     ln -s /var/tmp/canary/file $n; mv -f $n x; mkfifo $n; rm -f $n; ln -sfn /var/tmp/evil $n; echo evil >$n; rm -rf $n x

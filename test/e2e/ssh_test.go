@@ -9,7 +9,7 @@ import (
 	"testing"
 	"time"
 
-	"ferry/internal/deploy"
+	"ferry/internal/deploy/result"
 	"ferry/internal/lab"
 )
 
@@ -27,9 +27,9 @@ func TestUsersMultiplexingIsUsed(t *testing.T) {
 	sshConfig(t, "Host host1\n\tControlMaster auto\n\tControlPath ~/.ssh/own-%C\n\tControlPersist 10m")
 	during(t, world.operator, ":", "ssh -O exit host1 2>/dev/null || :")
 	before := connections(t, world.host1)
-	in.deploy(deploy.OutcomeStarted, "rebuild", "mux", toHost1)
+	in.deploy(result.OutcomeStarted, "rebuild", "mux", toHost1)
 	in.write("mux.nix", vmModule("mux", `lab.note = "2";`))
-	in.deploy(deploy.OutcomeRestarted, "rebuild", "mux", toHost1)
+	in.deploy(result.OutcomeRestarted, "rebuild", "mux", toHost1)
 	if got := connections(t, world.host1) - before; got != 1 {
 		t.Errorf("two deployments made %d connections", got)
 	}
@@ -77,7 +77,7 @@ func TestDeploymentNeedsOneConnection(t *testing.T) {
 	in := newInfra(t, "", map[string]string{"conns": vmModule("conns", fmt.Sprintf("lab.note = %q;", time.Now()))})
 	undo := spyOnNix(t, world.operator)
 	before := connections(t, world.host1)
-	in.deploy(deploy.OutcomeStarted, "rebuild", "conns", toHost1)
+	in.deploy(result.OutcomeStarted, "rebuild", "conns", toHost1)
 	if got := connections(t, world.host1) - before; got != 1 {
 		t.Errorf("the first deployment made %d connections", got)
 	}
@@ -92,7 +92,7 @@ func TestDeploymentNeedsOneConnection(t *testing.T) {
 	live, _ := newLive(t, "connlive")
 	live.write("connlive.nix", liveModule("connlive", "second"))
 	hostBefore, guestBefore := connections(t, world.host1), logins(t, world.guest1)
-	live.deploy(deploy.OutcomeSwitched, "rebuild", "connlive")
+	live.deploy(result.OutcomeSwitched, "rebuild", "connlive")
 	if h, g := connections(t, world.host1)-hostBefore, logins(t, world.guest1)-guestBefore; h != 1 || g != 2 {
 		t.Errorf("a live switch made %d connections to the host and %d logins to the guest", h, g)
 	}

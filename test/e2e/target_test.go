@@ -5,7 +5,7 @@ package e2e
 import (
 	"testing"
 
-	"ferry/internal/deploy"
+	"ferry/internal/deploy/result"
 )
 
 // A slip in the target is found before anything is touched: of a new VM, and of one
@@ -25,7 +25,7 @@ func TestWrongTargetTouchesNothing(t *testing.T) {
 		t.Errorf("the history has %s", got)
 	}
 
-	in.deploy(deploy.OutcomeStarted, "rebuild", "slip", toHost1)
+	in.deploy(result.OutcomeStarted, "rebuild", "slip", toHost1)
 	history := vm.history()
 	for target, says := range map[string]string{
 		"root@no-such-guest": "cannot be resolved",
@@ -47,30 +47,30 @@ func TestGuestSwitchedByHandIsFound(t *testing.T) {
 	in, _ := newLive(t, "byhand")
 	first := runningSystem(t, world.guest1)
 	in.write("byhand.nix", liveModule("byhand", "second"))
-	second := in.deploy(deploy.OutcomeSwitched, "rebuild", "byhand")
+	second := in.deploy(result.OutcomeSwitched, "rebuild", "byhand")
 
-	count := func(guest int, observed deploy.Observed, args ...string) {
+	count := func(guest int, observed result.Observed, args ...string) {
 		t.Helper()
 		h, g := connections(t, world.host1), connections(t, world.guest1)
-		if r := in.deploy(deploy.OutcomeUnchanged, append([]string{"rebuild", "byhand"}, args...)...); r.Observed != observed {
+		if r := in.deploy(result.OutcomeUnchanged, append([]string{"rebuild", "byhand"}, args...)...); r.Observed != observed {
 			t.Errorf("%v: observed by the %q (%s)", args, r.Observed, r.NotObserved)
 		}
 		if h, g := connections(t, world.host1)-h, connections(t, world.guest1)-g; h != 1 || g != guest {
 			t.Errorf("%v: %d connections to the host and %d to the guest", args, h, g)
 		}
 	}
-	count(1, deploy.ObservedGuest)
+	count(1, result.ObservedGuest)
 	output(t, world.guest1, first+"/bin/switch-to-configuration", "test")
 	if runningSystem(t, world.guest1) != first {
 		t.Fatal("the guest was not switched by hand")
 	}
-	count(0, deploy.ObservedHost, "--no-guest")
+	count(0, result.ObservedHost, "--no-guest")
 	in.ferry("rebuild", "byhand", "--dry-run").want(0, "not what the host last knew of", "would switch live")
 	in.ferry("rebuild", "byhand").want(0, "not what the host last knew of", "switched live")
 	if got := runningSystem(t, world.guest1); got != string(second.System) {
 		t.Errorf("the guest runs %s", got)
 	}
-	count(1, deploy.ObservedGuest)
+	count(1, result.ObservedGuest)
 
 	// What can't be asked is said, and is no failure.
 	in.ferry("rebuild", "byhand", toHost1, "nobody@box").want(0, "unchanged on root@host1 as far as the host knows", "login refused")

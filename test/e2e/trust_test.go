@@ -8,7 +8,7 @@ import (
 	"testing"
 	"time"
 
-	"ferry/internal/deploy"
+	"ferry/internal/deploy/result"
 	"ferry/internal/lab"
 )
 
@@ -110,7 +110,7 @@ const otherKey = "its host key is not the known one"
 func TestHostKeysAreNeverSkipped(t *testing.T) {
 	const there = "root@host2"
 	in := newInfra(t, "", map[string]string{"keys": vmModule("keys")})
-	in.deploy(deploy.OutcomeStarted, "rebuild", "keys", there)
+	in.deploy(result.OutcomeStarted, "rebuild", "keys", there)
 	in.write("keys.nix", vmModule("keys", `lab.note = "2";`))
 	commands := [][]string{
 		{"rebuild", "keys", there}, {"rebuild", "keys", there, "--dry-run"}, {"install", "keys", there},

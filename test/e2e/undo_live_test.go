@@ -8,7 +8,7 @@ import (
 	"testing"
 	"time"
 
-	"ferry/internal/deploy"
+	"ferry/internal/deploy/result"
 	"ferry/internal/lab"
 )
 
@@ -61,7 +61,7 @@ func TestFailedSwitchIsUndone(t *testing.T) {
 				in, vm := &infra{t: t, dir: in.dir}, onHost(t, vm.host, vm.name)
 				in.write("goesback.nix", liveModule("goesback", "wrong", w.lines...))
 				r := in.ferry(append([]string{"rebuild", "goesback", "--json"}, w.args...)...).want(4, w.says, "undone: the guest runs ")
-				if got := r.result().Outcome; got != deploy.OutcomeRolledBack {
+				if got := r.result().Outcome; got != result.OutcomeRolledBack {
 					t.Errorf("outcome %s", got)
 				}
 				vm.wentBack(guest, host)
@@ -75,11 +75,11 @@ func TestFailedSwitchIsUndone(t *testing.T) {
 			in.write("goesback.nix", liveModule("goesback", "first"))
 			in.ferry("rebuild", "goesback").want(0, "unchanged")
 			in.write("goesback.nix", liveModule("goesback", "good"))
-			in.deploy(deploy.OutcomeSwitched, "rebuild", "goesback")
+			in.deploy(result.OutcomeSwitched, "rebuild", "goesback")
 		}
 	}
 	in.write("goesback.nix", liveModule("goesback", "better"))
-	in.deploy(deploy.OutcomeSwitched, "rebuild", "goesback", "--check-command=curl -s http://localhost/ | grep better", "--check-tcp=127.0.0.1:22")
+	in.deploy(result.OutcomeSwitched, "rebuild", "goesback", "--check-command=curl -s http://localhost/ | grep better", "--check-tcp=127.0.0.1:22")
 }
 
 func TestAcceptFailedUnits(t *testing.T) {
@@ -112,7 +112,7 @@ func TestOtherSwitchesAreUndone(t *testing.T) {
 func TestSlowSwitchIsNotUndone(t *testing.T) {
 	in, vm := newLive(t, "slow")
 	in.write("slow.nix", liveModule("slow", "second", "lab.switchSleep = 6;"))
-	in.deploy(deploy.OutcomeSwitched, "rebuild", "slow", "--confirm-timeout=2s")
+	in.deploy(result.OutcomeSwitched, "rebuild", "slow", "--confirm-timeout=2s")
 
 	guest, host := liveContract(t, world.guest1), vm.contract()
 	in.write("slow.nix", liveModule("slow", "third", "lab.switchSleep = 600;"))
@@ -152,7 +152,7 @@ func TestBrokenLoginIsUndone(t *testing.T) {
 			in.ferry("rebuild", "locksout", "--confirm-timeout=3s").want(4, "undone: the guest runs ")
 			vm.wentBack(guest, host)
 			in.write("locksout.nix", liveModule("locksout", "third", first))
-			in.deploy(deploy.OutcomeSwitched, "rebuild", "locksout")
+			in.deploy(result.OutcomeSwitched, "rebuild", "locksout")
 		})
 	}
 }
@@ -256,7 +256,7 @@ func TestInterruptedSwitchIsUndone(t *testing.T) {
 			}
 			collectGarbage(t, world.host1)
 			in.write("intlive.nix", liveModule("intlive", "third"))
-			in.deploy(deploy.OutcomeSwitched, "rebuild", "intlive")
+			in.deploy(result.OutcomeSwitched, "rebuild", "intlive")
 		})
 	}
 }

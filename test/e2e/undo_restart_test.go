@@ -7,7 +7,7 @@ import (
 	"testing"
 	"time"
 
-	"ferry/internal/deploy"
+	"ferry/internal/deploy/result"
 	"ferry/internal/lab"
 )
 
@@ -41,7 +41,7 @@ func (v vmOn) wantContract(before string) {
 func runs(t *testing.T, h *lab.Machine, name, address string) (*infra, vmOn, string) {
 	t.Helper()
 	in := newInfra(t, "", map[string]string{name: vmModule(name)})
-	in.deploy(deploy.OutcomeStarted, "rebuild", name, address, "--update-flake=github:o/first")
+	in.deploy(result.OutcomeStarted, "rebuild", name, address, "--update-flake=github:o/first")
 	vm := onHost(t, h, name)
 	return in, vm, vm.contract()
 }
@@ -70,7 +70,7 @@ func TestFailedRestartIsUndone(t *testing.T) {
 				in.ferry("history", "undone", "--host="+h.address).want(0, "rolled-back")
 			}
 			in.write("undone.nix", vmModule("undone", `lab.note = "good";`))
-			in.deploy(deploy.OutcomeRestarted, "rebuild", "undone", h.address)
+			in.deploy(result.OutcomeRestarted, "rebuild", "undone", h.address)
 		})
 	}
 }
@@ -102,7 +102,7 @@ func TestFailedCheckIsUndone(t *testing.T) {
 func TestUnansweredRestartIsUndone(t *testing.T) {
 	name := "silent"
 	in := newInfra(t, "", map[string]string{name: liveModule(name, "first")})
-	in.deploy(deploy.OutcomeStarted, "rebuild", name, toHost1, "--restart=always", "--confirm-timeout=90s")
+	in.deploy(result.OutcomeStarted, "rebuild", name, toHost1, "--restart=always", "--confirm-timeout=90s")
 	vm := onHost(t, world.host1, name)
 	before := vm.contract()
 	in.write(name+".nix", liveModule(name, "second"))
@@ -119,7 +119,7 @@ func TestUnansweredRestartIsUndone(t *testing.T) {
 	vm.settledBy(time.Minute)
 	vm.wantContract(before)
 	in.ferry("history", name, "--host="+toHost1).want(0, "nobody has confirmed it")
-	in.deploy(deploy.OutcomeRestarted, "rebuild", name, toHost1, "--restart=always")
+	in.deploy(result.OutcomeRestarted, "rebuild", name, toHost1, "--restart=always")
 }
 
 // The connection is cut while the host restarts the VM: the host goes on, and
@@ -150,7 +150,7 @@ done; :`)
 func TestHostGoesDownBeforeConfirmation(t *testing.T) {
 	name := "reboots"
 	in := newInfra(t, "", map[string]string{name: liveModule(name, "first")})
-	in.deploy(deploy.OutcomeStarted, "rebuild", name, "root@host2", "--restart=always")
+	in.deploy(result.OutcomeStarted, "rebuild", name, "root@host2", "--restart=always")
 	in.ferry("autostart", name, "on", "--host=root@host2").want(0)
 	vm := onHost(t, world.host2, name)
 	before := vm.contract()
@@ -176,6 +176,6 @@ func TestHostGoesDownBeforeConfirmation(t *testing.T) {
 	if r.code != 4 && r.code != 1 {
 		t.Errorf("%s", r)
 	}
-	in.deploy(deploy.OutcomeRestarted, "rebuild", name, "root@host2", "--restart=always")
+	in.deploy(result.OutcomeRestarted, "rebuild", name, "root@host2", "--restart=always")
 	in.ferry("autostart", name, "off", "--host=root@host2").want(0)
 }

@@ -9,7 +9,7 @@ import (
 	"testing"
 	"time"
 
-	"ferry/internal/deploy"
+	"ferry/internal/deploy/result"
 	"ferry/internal/lab"
 )
 
@@ -139,7 +139,7 @@ func TestGuestFinishesItsShutdown(t *testing.T) {
 // microvm-nix/microvm.nix#262, #464, #578
 func TestStubbornGuestIsEnded(t *testing.T) {
 	in := newInfra(t, "", map[string]string{"stubborn": vmModule("stubborn", `microvm.binScripts.microvm-shutdown = "exit 0";`)})
-	in.deploy(deploy.OutcomeStarted, "rebuild", "stubborn", "root@host2")
+	in.deploy(result.OutcomeStarted, "rebuild", "stubborn", "root@host2")
 	dropIn(t, "microvm@stubborn.service", `[Service]\nTimeoutStopSec=4s`)
 	vm := onHost(t, world.host2, "stubborn")
 	began, ended := time.Now(), lab.Took()
@@ -161,7 +161,7 @@ func TestTeardownIsOfWhatRuns(t *testing.T) {
 		return vmModule("drift", fmt.Sprintf(`microvm.interfaces = [{ type = "tap"; id = %q; mac = "02:00:00:00:00:61"; }];`, tap))
 	}
 	in := newInfra(t, "", map[string]string{"drift": module("vm-drift1")})
-	in.deploy(deploy.OutcomeStarted, "rebuild", "drift", "root@host2")
+	in.deploy(result.OutcomeStarted, "rebuild", "drift", "root@host2")
 	vm := onHost(t, world.host2, "drift")
 	taps := func() string {
 		return output(t, world.host2, "sh", "-c", "cd /sys/class/net && echo vm-drift*")
@@ -186,7 +186,7 @@ func TestTeardownIsOfWhatRuns(t *testing.T) {
 // microvm-nix/microvm.nix#104, #110
 func TestSetupRestartsNoVM(t *testing.T) {
 	in := newInfra(t, "", map[string]string{"steady": vmModule("steady")})
-	in.deploy(deploy.OutcomeStarted, "rebuild", "steady", "root@host2")
+	in.deploy(result.OutcomeStarted, "rebuild", "steady", "root@host2")
 	vm := onHost(t, world.host2, "steady")
 	before := vm.invocation()
 	// As an older ferry left it: another unit, and noted as its own.

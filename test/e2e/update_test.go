@@ -7,7 +7,7 @@ import (
 	"strings"
 	"testing"
 
-	"ferry/internal/deploy"
+	"ferry/internal/deploy/result"
 	"ferry/internal/hydra/hydratest"
 )
 
@@ -32,7 +32,7 @@ func TestPrebuiltSystemOntoARunningVM(t *testing.T) {
 	args = append(args, "--target", "root@box")
 	op.ferry(append(args, "--dry-run")...).want(0, "would download "+runner, "install")
 	absent(t, world.host1, runner)
-	res := op.deploy(deploy.OutcomeSwitched, args...)
+	res := op.deploy(result.OutcomeSwitched, args...)
 	if string(res.Runner) != runner || vm.link("current") != runner || vm.link("old") != first || res.Build != c.url+"/build/7" || res.Generation < 2 {
 		t.Fatalf("%+v; current %s, old %s", res, vm.link("current"), vm.link("old"))
 	}
@@ -53,7 +53,7 @@ func TestPrebuiltSystemOntoARunningVM(t *testing.T) {
 	}
 
 	before := connections(t, world.host1)
-	if res := op.deploy(deploy.OutcomeUnchanged, args...); string(res.Runner) != runner {
+	if res := op.deploy(result.OutcomeUnchanged, args...); string(res.Runner) != runner {
 		t.Errorf("%+v", res)
 	}
 	if n := connections(t, world.host1) - before; n != 1 {
@@ -80,7 +80,7 @@ func TestUpdateIsUndone(t *testing.T) {
 	c.succeeds("worse", c.build("worse", "key"), 7)
 	r := away(t).ferry("update", "worse", "--host", "root@host1", "--allow-http", "--target", "root@box", "--hydra", c.jobset(), "--cache", c.cache(),
 		"--check-command", "false", "--confirm-timeout", "5s", "--json").want(4, "check command failed")
-	if res := r.result(); res.Outcome != deploy.OutcomeRolledBack {
+	if res := r.result(); res.Outcome != result.OutcomeRolledBack {
 		t.Errorf("%s", r)
 	}
 	if vm.link("current") != current || runningSystem(t, world.guest1) != system {
@@ -89,11 +89,11 @@ func TestUpdateIsUndone(t *testing.T) {
 }
 
 // results decodes what --json printed, one object a line.
-func (r *ran) results() map[string]deploy.Result {
+func (r *ran) results() map[string]result.Result {
 	r.t.Helper()
-	all := map[string]deploy.Result{}
+	all := map[string]result.Result{}
 	for line := range strings.Lines(r.stdout) {
-		var res deploy.Result
+		var res result.Result
 		if err := json.Unmarshal([]byte(line), &res); err != nil {
 			r.t.Fatalf("%v in: %s", err, r)
 		}
@@ -127,7 +127,7 @@ func TestUpdateAll(t *testing.T) {
 		t.Errorf("%d connections for all VMs of a host", n)
 	}
 	got := r.results()
-	if got["a1"].Outcome != deploy.OutcomeRestarted || got["b1"].Outcome != deploy.OutcomeFailed || got["c1"].Outcome != deploy.OutcomeSkipped {
+	if got["a1"].Outcome != result.OutcomeRestarted || got["b1"].Outcome != result.OutcomeFailed || got["c1"].Outcome != result.OutcomeSkipped {
 		t.Fatalf("%s", r)
 	}
 	if !strings.Contains(got["c1"].Reason, "its `flake` file says git+https://git.example.org/other") {

@@ -12,7 +12,7 @@ import (
 	"testing"
 	"time"
 
-	"ferry/internal/deploy"
+	"ferry/internal/deploy/result"
 	"ferry/internal/lab"
 )
 
@@ -24,14 +24,14 @@ func TestSudoWithoutPasswordCreatesAndRestarts(t *testing.T) {
 			name, to := "sudo-"+h.Name, "deploy@"+h.Name
 			in := newInfra(t, "", map[string]string{name: vmModule(name)})
 			vm := onHost(t, h, name)
-			in.deploy(deploy.OutcomeStarted, "rebuild", name, to, "--host-sudo")
+			in.deploy(result.OutcomeStarted, "rebuild", name, to, "--host-sudo")
 			in.write(name+".nix", vmModule(name, `lab.note = "2";`))
 			invocation := vm.invocation()
-			in.deploy(deploy.OutcomeRestarted, "rebuild", name, to, "--use-remote-sudo")
+			in.deploy(result.OutcomeRestarted, "rebuild", name, to, "--use-remote-sudo")
 			if vm.invocation() == invocation {
 				t.Error("the unit was not restarted")
 			}
-			in.deploy(deploy.OutcomeUnchanged, "install", name, to, "--use-remote-sudo")
+			in.deploy(result.OutcomeUnchanged, "install", name, to, "--use-remote-sudo")
 		})
 	}
 }
@@ -39,7 +39,7 @@ func TestSudoWithoutPasswordCreatesAndRestarts(t *testing.T) {
 func TestLiveSwitchWithSudo(t *testing.T) {
 	in, vm := newLive(t, "sudolive")
 	in.write("sudolive.nix", liveModule("sudolive", "second"))
-	b := in.deploy(deploy.OutcomeSwitched, "rebuild", "sudolive", "deploy@host1", "deploy@box", "--use-remote-sudo")
+	b := in.deploy(result.OutcomeSwitched, "rebuild", "sudolive", "deploy@host1", "deploy@box", "--use-remote-sudo")
 	if got := runningSystem(t, world.guest1); got != string(b.System) || vm.link("current") != string(b.Runner) {
 		t.Errorf("the guest runs %s", got)
 	}

@@ -6,7 +6,7 @@ import (
 	"strings"
 	"testing"
 
-	"ferry/internal/deploy"
+	"ferry/internal/deploy/result"
 )
 
 // ledAnywhere plants links where virtiofsd and what supervises it write as root,
@@ -84,7 +84,7 @@ func TestShareInTheVMsDirectory(t *testing.T) {
 		t.Errorf("the journal says %s", got)
 	}
 	e.plant("rm data && mkdir data")
-	in.deploy(deploy.OutcomeStarted, "rebuild", "inside", "root@host2")
+	in.deploy(result.OutcomeStarted, "rebuild", "inside", "root@host2")
 	if code, out := e.as("socat -u OPEN:/dev/null UNIX-CONNECT:inside-virtiofs-x.sock"); code != 0 {
 		t.Errorf("the hypervisor's user can't reach the socket: %s", out)
 	}

@@ -9,7 +9,7 @@ import (
 	"slices"
 	"strings"
 
-	"ferry/internal/deploy"
+	"ferry/internal/deploy/result"
 	"ferry/internal/hostapi"
 )
 
@@ -92,7 +92,7 @@ func (a *attempt) converge(ctx context.Context) (err error) {
 	if a.end == foreign && a.way.bad != nil {
 		return nil // what is deployed once more is A, in the place of what isn't ours
 	}
-	if a.once.code != 0 || a.once.result.Outcome != deploy.OutcomeUnchanged {
+	if a.once.code != 0 || a.once.result.Outcome != result.OutcomeUnchanged {
 		a.violation("once more: exit code %d, %s", a.once.code, a.once.result.Outcome)
 	}
 	return nil
@@ -197,10 +197,10 @@ func (a *attempt) checkHistory() {
 		}
 		a.violation("the history has it more than once: %s", strings.Join(outcomes, ", "))
 	}
-	last := deploy.Outcome(entries[len(entries)-1].Outcome)
+	last := result.Outcome(entries[len(entries)-1].Outcome)
 	switch last {
-	case "interrupted", deploy.OutcomeFailed:
-	case deploy.OutcomeRolledBack:
+	case "interrupted", result.OutcomeFailed:
+	case result.OutcomeRolledBack:
 		if a.end != "A" {
 			a.violation("the history says %s, but it ended in %s", last, a.end)
 		}

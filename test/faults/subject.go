@@ -13,7 +13,7 @@ import (
 	"strings"
 	"time"
 
-	"ferry/internal/deploy"
+	"ferry/internal/deploy/result"
 	"ferry/internal/lab"
 )
 
@@ -101,7 +101,7 @@ func (s *subject) flakeRef() string {
 type ran struct {
 	code           int // -1: it was killed
 	stdout, stderr string
-	result         deploy.Result // zero where it printed none
+	result         result.Result // zero where it printed none
 	hung           bool
 	took           time.Duration
 }
