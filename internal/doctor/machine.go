@@ -49,7 +49,7 @@ func (s *sheet) place(what string, disks []hostapi.Disk) {
 		return
 	}
 	if i := slices.IndexFunc(disks, func(d hostapi.Disk) bool { return d.ReadOnly }); i >= 0 {
-		s.add(what+"-disk", Problem, "mount -o remount,rw, after dmesg has said why it is read-only", "%s is read-only", disks[i].Path)
+		s.add(what+"-disk", Problem, "mount it read-write again (mount -o remount,rw), once dmesg has said why it is read-only", "%s is read-only", disks[i].Path)
 	} else {
 		s.ok(what+"-disk", "it can be written")
 	}

@@ -60,7 +60,11 @@ func TestDoctorOfHealthyMachines(t *testing.T) {
 	before := vm.contract()
 	helpers := output(t, world.host1, "sh", "-c", "ls -lR /var/lib/ferry/bin")
 	for _, args := range [][]string{{"root@host1", "patient"}, {"host1", "root@box"}, {"deploy@host1", "deploy@box", "--host-sudo", "--target-sudo"}} {
+		before := connections(t, world.host1)
 		found := in.doctor(0, args...)
+		if n := connections(t, world.host1) - before; n != 1 {
+			t.Errorf("%v: %d connections to the host", args, n)
+		}
 		for _, c := range doctor.Checks() {
 			if !slices.ContainsFunc(found, func(f doctor.Finding) bool { return f.Where == c.Where && f.What == c.What }) {
 				t.Errorf("%v: %s %s was not checked", args, c.Where, c.What)
