@@ -9,6 +9,7 @@ import (
 
 	"ferry/docs"
 	"ferry/internal/cmdline"
+	"ferry/internal/flake"
 )
 
 func (a *app) explainCommand() *cobra.Command {
@@ -34,16 +35,29 @@ the text of docs/troubleshooting.md.`,
 			if len(args) == 0 {
 				return a.listExplained()
 			}
-			s, known := docs.Troubleshooting(strings.ToLower(args[0]))
+			s, known := docs.Troubleshooting(sectionName(args[0]))
 			switch {
 			case !known:
-				return &cmdline.UsageError{Err: fmt.Errorf("%.40q is not the name of an error", args[0]), Next: "ferry explain lists them"}
+				return &cmdline.UsageError{Err: fmt.Errorf("%.40q is not the name of an error%s", args[0], flake.DidYouMean(sectionName(args[0]), sectionNames())), Next: "ferry explain lists them"}
 			case a.ui.JSON:
 				return a.ui.Data(s)
 			}
 			return a.ui.Text(s.Title + "\n" + strings.Repeat("=", utf8.RuneCountInString(s.Title)) + "\n\n" + s.Text)
 		},
 	}
+}
+
+// sectionName takes a title, too, as it stands above the text.
+func sectionName(arg string) string {
+	return strings.NewReplacer(" ", "-", "_", "-").Replace(strings.ToLower(strings.TrimSpace(arg)))
+}
+
+func sectionNames() []string {
+	var names []string
+	for _, s := range docs.TroubleshootingSections() {
+		names = append(names, s.Name)
+	}
+	return names
 }
 
 func (a *app) listExplained() error {

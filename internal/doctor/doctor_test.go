@@ -262,6 +262,8 @@ func TestFindingsNameTheSectionAboutThem(t *testing.T) {
 		{"root", trouble.Sudo, JudgeRoot(Host, "h", remote.Login{Sudo: "none"}, Rooting{})},
 		{"sessions", trouble.SessionRefused, JudgeSessions("h", errors.New("refused"))},
 		{"units", trouble.NotAHost, JudgeHost(HostFacts{})},
+		{"helper", trouble.DiskFull, JudgeHelper("h", hostapi.Refuse("no", "look").About(trouble.DiskFull))},
+		{"helper", "", JudgeHelper("h", hostapi.Refuse("no", "look").About("\x1b[2J"))},
 		{"root", "", JudgeRoot(Host, "h", root, Rooting{})},
 	} {
 		i := slices.IndexFunc(c.from, func(f Finding) bool { return f.What == c.what })

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"strings"
 
+	"ferry/docs"
 	"ferry/internal/nix"
 	"ferry/internal/trouble"
 )
@@ -130,7 +131,13 @@ func (s *sheet) flake(f OperatorFacts) {
 
 // failed is what came of an error, which brings its cure and its section along.
 func (s *sheet) failed(what string, severity Severity, err error, format string, args ...any) {
-	s.add(what, severity, trouble.Hint(err), format, args...).See = trouble.Of(err)
+	f := s.add(what, severity, trouble.Hint(err), format, args...)
+	// A host may have named it, and name anything.
+	if see := trouble.Of(err); see != "" {
+		if _, known := docs.Troubleshooting(string(see)); known {
+			f.See = see
+		}
+	}
 }
 
 // amount is a number of bytes for people.
