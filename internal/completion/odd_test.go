@@ -3,9 +3,11 @@ package completion
 import (
 	"os"
 	"path/filepath"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
+	"unicode/utf8"
 )
 
 // `git add` of a flake.nix makes a flake of a directory that was none for Nix, and
@@ -19,6 +21,19 @@ func TestFileThatGitTakesUpIsEvaluated(t *testing.T) {
 	d.write(".git/index", "flake.nix")
 	d.want(1, "web")
 	d.want(0, "web")
+}
+
+// Descriptions are text from elsewhere: one line, harmless, and short.
+func TestDescriptionsAreShort(t *testing.T) {
+	if got := Word("web", "a\nb\t\x1b[31mc"); strings.ContainsAny(got[len("web\t"):], "\n\t\x1b") {
+		t.Errorf("%q", got)
+	}
+	for n, want := range map[int]int{maxAbout: maxAbout, maxAbout + 1: maxAbout} {
+		_, about, _ := strings.Cut(Word("web", strings.Repeat("ü", n)), "\t")
+		if got := utf8.RuneCountInString(about); got != want || strings.HasSuffix(about, "…") != (n > maxAbout) {
+			t.Errorf("%d characters became %d: %s", n, got, about)
+		}
+	}
 }
 
 // A pipe in the place of a file keeps the shell waiting for nobody.

@@ -79,6 +79,14 @@ func TestHost(t *testing.T) {
 		{"trusted by group", "trusted-user", OK, "trusts her", func(f *HostFacts) {
 			f.Login, f.Nix.TrustedUsers = remote.Login{User: "her", Groups: []string{"wheel"}}, []string{"root", "@wheel"}
 		}},
+		{"trusted by name", "trusted-user", OK, "trusts her", trusting("her")},
+		{"everybody is trusted", "trusted-user", OK, "trusts her", trusting("*")},
+		{"a group of her name", "trusted-user", Note, "", trusting("@her")},
+		{"a user with the name of her group", "trusted-user", Note, "", trusting("wheel")},
+		{"sshd says nothing", "sshd", Unknown, "neither", func(f *HostFacts) { f.SSHD = hostapi.ExaminedSSHD{} }},
+		{"sshd says one thing", "sshd", OK, "", func(f *HostFacts) { f.SSHD.MaxStartups = "" }},
+		{"what a full store takes", "store-space", Problem, "nix-collect-garbage", disk(0, func(d *hostapi.Disk) { d.Free = 0 })},
+		{"what a full state directory takes", "state-space", Problem, "free some space there", disk(1, func(d *hostapi.Disk) { d.Free = 0 })},
 		{"nobody is named", "trusted-user", Unknown, "", func(f *HostFacts) { f.Login, f.Nix.TrustedUsers = remote.Login{User: "her"}, nil }},
 		{"store read-only", "store-disk", Problem, "/nix/store is read-only", disk(0, func(d *hostapi.Disk) { d.ReadOnly = true })},
 		{"store full", "store-space", Problem, "99 MiB", disk(0, func(d *hostapi.Disk) { d.Free = 99 * mib })},
@@ -242,6 +250,12 @@ func TestLogins(t *testing.T) {
 		if MayGoOn(c.found) == stops {
 			t.Errorf("%s: goes on: %t", c.what, !stops)
 		}
+	}
+}
+
+func trusting(whom string) func(*HostFacts) {
+	return func(f *HostFacts) {
+		f.Login, f.Nix.TrustedUsers = remote.Login{User: "her", Groups: []string{"wheel"}}, []string{"root", whom}
 	}
 }
 
