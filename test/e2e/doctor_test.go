@@ -190,6 +190,16 @@ func TestDoctorIsNotKeptOut(t *testing.T) {
 	}
 }
 
+// Where sshd takes one session on a connection, the doctor says what a deployment
+// meets, and the deployment says what to change.
+func TestOneSessionOnAConnection(t *testing.T) {
+	in := newInfra(t, "", map[string]string{"single": vmModule("single")})
+	during(t, world.host2, "mkdir -p /etc/ssh/sshd_config.d; echo 'MaxSessions 1' >/etc/ssh/sshd_config.d/one.conf; systemctl reload ssh",
+		"rm -f /etc/ssh/sshd_config.d/one.conf; systemctl reload ssh")
+	wantFinding(t, in.doctor(1, "root@host2"), doctor.Host, "sessions", doctor.Problem, "refuses a further session")
+	in.ferry("rebuild", "single", "root@host2").want(1, "raise MaxSessions", "more: ferry explain ssh-session-refused")
+}
+
 // A host that lies or says nothing: what it sends is bounded and harmless, and never
 // passes for a host that is well.
 func TestDoctorOfAHostileHost(t *testing.T) {
