@@ -63,7 +63,7 @@ func JudgeGuest(f GuestFacts) []Finding {
 	if f.Systemd {
 		s.ok("systemd", "it has systemd")
 	} else {
-		s.add("systemd", Problem, "is that the system inside the VM? See TARGET", "it has no systemd-run, without which there is no live switch")
+		s.add("systemd", Problem, "check that TARGET is the system inside the VM", "it has no systemd-run, without which there is no live switch")
 	}
 	if f.NixStore {
 		s.ok("nix-store", "it has nix-store")

@@ -30,7 +30,7 @@ func JudgeSettings(where Where, machine string, f remote.Settings, err error) []
 		}
 	}
 	if f.Unchecked {
-		s.add("ssh-config", Warning, "remove StrictHostKeyChecking from your ssh_config", "your ssh_config turns host-key checking off: anybody in between can be root on this machine's behalf")
+		s.add("ssh-config", Warning, "remove StrictHostKeyChecking from your ssh_config", "your ssh_config turns host-key checking off: whoever is in between can pass for that machine")
 		return s.found
 	}
 	how := "directly"
@@ -68,13 +68,13 @@ func JudgeLogin(where Where, machine string, l remote.Login, limit time.Duration
 		s.add("login-endless", Problem, quiet, "its login shell prints without end before a command: %d KiB until it was ended, beginning with %q", l.Noise>>10, firstLine(l.First)).See = trouble.NoisyShell
 		return s.found
 	case l.Late:
-		s.add("login-slow", Problem, quiet+"; look what they wait for", "its login shell has not come to a command within %s%s", limit, afterNoise(l)).See = trouble.NoisyShell
+		s.add("login-slow", Problem, quiet+"; see what they wait for", "its login shell has not come to a command within %s%s", limit, afterNoise(l)).See = trouble.NoisyShell
 		return s.found
 	case !l.Began && l.Err != nil:
 		s.failed("login-shell", Problem, l.Err, "a command does not run: %v", l.Err)
 		return s.found
 	case !l.Began || l.UID == "":
-		s.add("login-shell", Problem, "look at what `ssh HOST sh -c id` prints; the login needs a shell that runs commands", "its login shell does not run `sh -c`%s", afterNoise(l))
+		s.add("login-shell", Problem, "the login needs a shell that runs commands: see what `ssh HOST sh -c id` prints", "its login shell does not run `sh -c`%s", afterNoise(l))
 		return s.found
 	}
 	s.ok("login-shell", "commands run as %s", l.User)
@@ -88,7 +88,7 @@ func JudgeLogin(where Where, machine string, l remote.Login, limit time.Duration
 		s.ok("login-noise", "its login shell prints nothing")
 	}
 	if l.After > slowLogin {
-		s.add("login-slow", Warning, quiet+"; look what they wait for", "its login shell takes %s before each command, and a deployment runs about ten", l.After.Round(time.Second/10)).See = trouble.NoisyShell
+		s.add("login-slow", Warning, quiet+"; see what they wait for", "its login shell takes %s before each command, and a deployment runs about ten", l.After.Round(time.Second/10)).See = trouble.NoisyShell
 	} else {
 		s.ok("login-slow", "a command begins after %s", l.After.Round(time.Millisecond))
 	}

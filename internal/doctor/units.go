@@ -31,7 +31,7 @@ func (s *sheet) units(f HostFacts) {
 		if f.NixOS {
 			cure = "import microvm.nixosModules.host in its configuration, and rebuild it"
 		}
-		s.add("units", Problem, cure, "there is no microvm@.service: it is not a host of MicroVMs yet").See = trouble.NotAHost
+		s.add("units", Problem, cure, "there is no microvm@.service: it is not a host for MicroVMs yet").See = trouble.NotAHost
 		for _, what := range []string{"unit-stop", "settle"} {
 			s.unknown(what, "it is not a host yet")
 		}
@@ -54,7 +54,7 @@ func (s *sheet) units(f HostFacts) {
 		if f.NixOS {
 			cure = "import microvm.nixosModules.host in its configuration, which makes them, and rebuild it"
 		}
-		s.add("users", Problem, cure, "the user microvm or the group kvm is missing, as which VMs run").See = trouble.NotAHost
+		s.add("users", Problem, cure, "VMs run as the user microvm in the group kvm, and one of the two is missing").See = trouble.NotAHost
 	}
 	if len(u.Failed) > 0 {
 		s.add("failed-units", Warning, "journalctl -u "+quoteUnit(u.Failed[0])+"; `ferry list` shows what is unfinished, systemctl reset-failed forgets it", "units of ferry's have failed: %s", few(u.Failed))
