@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/signal"
 	"strings"
+	"syscall"
 
 	"ferry/internal/release"
 )
@@ -21,7 +22,7 @@ func main() {
 	if *platforms != "" {
 		d.Platforms = strings.Split(*platforms, ",")
 	}
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	if err := d.Do(ctx); err != nil {
 		fmt.Fprintln(os.Stderr, "dist:", err)

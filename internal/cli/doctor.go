@@ -13,6 +13,7 @@ import (
 	"ferry/internal/cmdline"
 	"ferry/internal/doctor"
 	"ferry/internal/doctor/visit"
+	"ferry/internal/flake"
 	"ferry/internal/manage"
 	"ferry/internal/microvm"
 	"ferry/internal/nix"
@@ -112,21 +113,47 @@ func patientsOf(ctx context.Context, m *manage.Manager, o *doctorOptions, args [
 	if len(args) == 1 {
 		return p, nil
 	}
-	guest := &visit.Machine{Name: args[1], Sudo: o.targetSudo}
-	p.guest = guest
-	if vm := fl.Fleet.VMs[microvm.Name(args[1])]; vm.Target != nil {
-		guest.Address, guest.Sudo, p.vm = *vm.Target, guest.Sudo || vm.TargetSudo, args[1]
-		return p, nil
-	}
-	if guest.Address, err = option.TargetAddress(args[1]); err != nil {
+	guest, err := guestOf(args[1], fl.Fleet)
+	if err != nil {
 		return p, err
 	}
-	for name, vm := range fl.Fleet.VMs {
-		if vm.Target != nil && *vm.Target == guest.Address {
-			p.vm, guest.Sudo = string(name), guest.Sudo || vm.TargetSudo
+	if _, named := fl.Fleet.VMs[microvm.Name(args[1])]; named && guest.vm == "" {
+		m.Report.Warn("%s has no target in the flake's ferry.vms: it is taken as an address", args[1])
+	}
+	guest.Sudo = guest.Sudo || o.targetSudo
+	p.guest, p.vm = &guest.Machine, guest.vm
+	return p, nil
+}
+
+// inside is the system inside a VM, and the VM's name where the flake knows it.
+type inside struct {
+	visit.Machine
+	vm string
+}
+
+// guestOf finds what is meant by TARGET: a VM that has a target in the flake, or an
+// address, which may be that of one.
+func guestOf(word string, fleet flake.Fleet) (inside, error) {
+	g := inside{Machine: visit.Machine{Name: word}}
+	if vm := fleet.VMs[microvm.Name(word)]; vm.Target != nil {
+		g.Address, g.Sudo, g.vm = *vm.Target, vm.TargetSudo, word
+		return g, nil
+	}
+	var err error
+	if g.Address, err = option.TargetAddress(word); err != nil {
+		return g, err
+	}
+	found := 0
+	for name, vm := range fleet.VMs {
+		if vm.Target != nil && *vm.Target == g.Address {
+			found++
+			g.vm, g.Sudo = string(name), g.Sudo || vm.TargetSudo
 		}
 	}
-	return p, nil
+	if found > 1 { // it can be only one of them
+		g.vm = ""
+	}
+	return g, nil
 }
 
 // examineAway looks at the other machines, and prints what is found there.

@@ -10,6 +10,7 @@ import (
 	"ferry/docs"
 	"ferry/internal/cli/console"
 	"ferry/internal/cmdline"
+	"ferry/internal/flake"
 	"ferry/internal/ui"
 )
 
@@ -36,16 +37,29 @@ the text of docs/troubleshooting.md.`,
 			if len(args) == 0 {
 				return listExplained(a.UI)
 			}
-			s, known := docs.Troubleshooting(strings.ToLower(args[0]))
+			s, known := docs.Troubleshooting(sectionName(args[0]))
 			switch {
 			case !known:
-				return &cmdline.UsageError{Err: fmt.Errorf("%.40q is not the name of an error", args[0]), Next: "ferry explain lists them"}
+				return &cmdline.UsageError{Err: fmt.Errorf("%.40q is not the name of an error%s", args[0], flake.DidYouMean(sectionName(args[0]), sectionNames())), Next: "ferry explain lists them"}
 			case a.UI.JSON:
 				return a.UI.Data(s)
 			}
 			return a.UI.Text(s.Title + "\n" + strings.Repeat("=", utf8.RuneCountInString(s.Title)) + "\n\n" + s.Text)
 		},
 	}
+}
+
+// sectionName takes a title, too, as it stands above the text.
+func sectionName(arg string) string {
+	return strings.NewReplacer(" ", "-", "_", "-").Replace(strings.ToLower(strings.TrimSpace(arg)))
+}
+
+func sectionNames() []string {
+	var names []string
+	for _, s := range docs.TroubleshootingSections() {
+		names = append(names, s.Name)
+	}
+	return names
 }
 
 func listExplained(u *ui.UI) error {

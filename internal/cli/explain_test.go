@@ -37,6 +37,20 @@ func TestExplainShowsASection(t *testing.T) {
 	}
 }
 
+func TestExplainTakesTitlesAndNamesTheNearest(t *testing.T) {
+	code, out, _ := run(t, "explain", "Unknown host key")
+	if code != 0 || !strings.HasPrefix(out, "Unknown host key\n=") {
+		t.Errorf("%d, %q", code, out)
+	}
+	code, _, errw := run(t, "explain", "unknown-hostkey\x1b[31m")
+	if code != cmdline.ExitUsage || strings.Contains(errw, "\x1b") {
+		t.Errorf("%d, %q", code, errw)
+	}
+	if _, _, errw = run(t, "explain", "unknwon-host-key"); !strings.Contains(errw, "did you mean `unknown-host-key`?") {
+		t.Errorf("%q", errw)
+	}
+}
+
 func TestExplainCompletesNames(t *testing.T) {
 	_, out, _ := run(t, "__complete", "explain", "unknown-")
 	if !strings.HasPrefix(out, "unknown-host-key\t") {

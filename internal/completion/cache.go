@@ -3,10 +3,12 @@ package completion
 import (
 	"cmp"
 	"encoding/json"
+	"fmt"
 	"io"
 	"os"
 	"path/filepath"
 	"slices"
+	"syscall"
 	"time"
 
 	"github.com/gofrs/flock"
@@ -41,12 +43,7 @@ func (c cache) path(p place, suffix string) string { return filepath.Join(c.dir,
 // get is what is known of a flake; the names are checked as if they came from Nix.
 func (c cache) get(p place) (entry, bool) {
 	var e entry
-	f, err := os.Open(c.path(p, ".json"))
-	if err != nil {
-		return e, false
-	}
-	defer f.Close()
-	data, err := io.ReadAll(io.LimitReader(f, maxBytes))
+	data, err := read(c.path(p, ".json"), maxBytes)
 	if err != nil || json.Unmarshal(data, &e) != nil || e.Format != format || e.Ref != p.ref {
 		return entry{}, false
 	}
@@ -56,6 +53,20 @@ func (c cache) get(p place) (entry, bool) {
 		}
 	}
 	return e, true
+}
+
+// read reads a file up to a limit. What is not a file, such as a pipe that nobody
+// writes to, keeps nobody waiting.
+func read(path string, limit int64) ([]byte, error) {
+	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	if info, err := f.Stat(); err != nil || !info.Mode().IsRegular() {
+		return nil, fmt.Errorf("%s is not a regular file", path)
+	}
+	return io.ReadAll(io.LimitReader(f, limit))
 }
 
 func (c cache) put(p place, e entry) error {

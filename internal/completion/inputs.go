@@ -2,9 +2,7 @@ package completion
 
 import (
 	"encoding/json"
-	"io"
 	"maps"
-	"os"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -20,12 +18,7 @@ func inputs(ref string) []string {
 	if !ok {
 		return nil
 	}
-	f, err := os.Open(filepath.Join(p.dir, "flake.lock"))
-	if err != nil {
-		return nil
-	}
-	defer f.Close()
-	data, err := io.ReadAll(io.LimitReader(f, maxLockBytes))
+	data, err := read(filepath.Join(p.dir, "flake.lock"), maxLockBytes)
 	var lock struct {
 		Root  string
 		Nodes map[string]struct{ Inputs map[string]json.RawMessage }

@@ -93,10 +93,16 @@ func (p place) state() string {
 		}
 		return nil
 	})
+	if err != nil {
+		sum.Reset()
+	}
+	// Nix sees only what git knows: `git add` changes a flake without changing a file.
+	if info, err := os.Stat(filepath.Join(p.dir, ".git", "index")); err == nil {
+		note("index", info)
+	}
 	if err == nil {
 		return hex.EncodeToString(sum.Sum(nil))
 	}
-	sum.Reset()
 	for _, name := range []string{"flake.nix", "flake.lock"} {
 		if info, err := os.Stat(filepath.Join(p.dir, name)); err == nil {
 			note(name, info)

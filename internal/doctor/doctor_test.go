@@ -8,10 +8,11 @@ import (
 	"testing"
 	"time"
 
-	"ferry/internal/guest"
 	"ferry/internal/hostapi"
+	"ferry/internal/microvm"
 	"ferry/internal/nix"
 	"ferry/internal/remote"
+	"ferry/internal/trouble"
 )
 
 // wants fails the test unless a check has come to that, with this in its text; and
@@ -78,6 +79,14 @@ func TestHost(t *testing.T) {
 		{"trusted by group", "trusted-user", OK, "trusts her", func(f *HostFacts) {
 			f.Login, f.Nix.TrustedUsers = remote.Login{User: "her", Groups: []string{"wheel"}}, []string{"root", "@wheel"}
 		}},
+		{"trusted by name", "trusted-user", OK, "trusts her", trusting("her")},
+		{"everybody is trusted", "trusted-user", OK, "trusts her", trusting("*")},
+		{"a group of her name", "trusted-user", Note, "", trusting("@her")},
+		{"a user with the name of her group", "trusted-user", Note, "", trusting("wheel")},
+		{"sshd says nothing", "sshd", Unknown, "neither", func(f *HostFacts) { f.SSHD = hostapi.ExaminedSSHD{} }},
+		{"sshd says one thing", "sshd", OK, "", func(f *HostFacts) { f.SSHD.MaxStartups = "" }},
+		{"what a full store takes", "store-space", Problem, "nix-collect-garbage", disk(0, func(d *hostapi.Disk) { d.Free = 0 })},
+		{"what a full state directory takes", "state-space", Problem, "free some space there", disk(1, func(d *hostapi.Disk) { d.Free = 0 })},
 		{"nobody is named", "trusted-user", Unknown, "", func(f *HostFacts) { f.Login, f.Nix.TrustedUsers = remote.Login{User: "her"}, nil }},
 		{"store read-only", "store-disk", Problem, "/nix/store is read-only", disk(0, func(d *hostapi.Disk) { d.ReadOnly = true })},
 		{"store full", "store-space", Problem, "99 MiB", disk(0, func(d *hostapi.Disk) { d.Free = 99 * mib })},
@@ -137,10 +146,25 @@ func TestHost(t *testing.T) {
 		{"uploads", "helpers", Note, "tmp.1", func(f *HostFacts) { f.Left.Uploads = []string{"tmp.1"} }},
 		{"the host does not reach the guest", "target", Warning, "no route", func(f *HostFacts) { f.Door = hostapi.ExaminedDoor{Asked: "x", Why: "no route"} }},
 		{"through a jump host", "target", Note, "proxyjump", func(f *HostFacts) { f.NoDoor = "proxyjump" }},
+		{"one session by the configuration only", "sshd", Warning, "though several commands run", func(f *HostFacts) { f.SSHD.MaxSessions, f.Sessions = 1, true }},
+		{"one session, and this machine is the host", "sshd", OK, "", func(f *HostFacts) { f.SSHD.MaxSessions, f.Local = 1, true }},
+		{"nothing settles on NixOS", "settle", Warning, "ferry.nixosModules.host", func(f *HostFacts) { f.Unit.Settle, f.NixOS = false, true }},
+		{"no user on NixOS", "users", Problem, "microvm.nixosModules.host", func(f *HostFacts) { f.Unit.User, f.NixOS = false, true }},
+		{"microvm.nix's directory on NixOS", "state-dir", Note, "ferry.host.protectStateDir", func(f *HostFacts) { f.State.Protected, f.NixOS = false, true }},
+		{"somebody else's link on NixOS", "owners", Warning, "ferry-protect-state-dir", func(f *HostFacts) {
+			f.NixOS, f.State.Strays = true, []string{"/var/lib/microvms/web/current (uid 7)"}
+		}},
+		{"the target's VM is the host's own", "vms", Problem, "declared by the host", func(f *HostFacts) { f.VM, f.VMs[0].Declared = "web", true }},
+		{"another VM is the host's own", "vms", OK, "", func(f *HostFacts) { f.VM, f.VMs[0].Declared = "we", true }},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			f := well()
 			c.change(&f)
+			for _, found := range JudgeHost(f) {
+				if f.NixOS && strings.Contains(found.Cure, "ferry host setup") {
+					t.Errorf("there is no `ferry host setup` on NixOS: %+v", found)
+				}
+			}
 			wants(t, JudgeHost(f), Host, c.what, c.severity, c.text)
 		})
 	}
@@ -229,42 +253,40 @@ func TestLogins(t *testing.T) {
 	}
 }
 
+func trusting(whom string) func(*HostFacts) {
+	return func(f *HostFacts) {
+		f.Login, f.Nix.TrustedUsers = remote.Login{User: "her", Groups: []string{"wheel"}}, []string{"root", whom}
+	}
+}
+
 func with(l remote.Login, sudo string) remote.Login { l.Sudo = sudo; return l }
 
-func TestGuest(t *testing.T) {
-	host := well().Examined
-	fit := GuestFacts{Machine: "root@web", VM: "web", Host: &host, Asked: now, Answered: now, Probe: hostapi.ExaminedPath{Path: "/nix/store/x", At: now.Add(-time.Minute)},
-		Examined: guest.Examined{HostName: "web", Now: now, Up: time.Hour, HasStore: true, Systemd: true, NixStore: true, Switch: true}}
+// What ferry explain has a section about names it.
+func TestFindingsNameTheSectionAboutThem(t *testing.T) {
 	for _, c := range []struct {
-		what     string
-		severity Severity
-		text     string
-		change   func(*GuestFacts)
+		what string
+		want trouble.Section
+		from []Finding
 	}{
-		{"name", Warning, `and should be "db"`, func(f *GuestFacts) { f.VM = "db" }},
-		{"name", OK, "", func(f *GuestFacts) { f.VM = "" }},
-		{"name", Warning, "no VM of that name", func(f *GuestFacts) { f.VM, f.HostName = "", "printer" }},
-		{"name", Unknown, "", func(f *GuestFacts) { f.VM, f.Host = "", nil }},
-		{"systemd", Problem, "", func(f *GuestFacts) { f.Systemd = false }},
-		{"nix-store", Warning, "", func(f *GuestFacts) { f.NixStore = false }},
-		{"store", Warning, "microvm.shares", func(f *GuestFacts) { f.HasStore = false }},
-		{"store", Unknown, "", func(f *GuestFacts) { f.Probe.Path = "" }},
-		{"new-paths", OK, "", func(*GuestFacts) {}},
-		{"new-paths", Note, "a deployment makes sure", func(f *GuestFacts) { f.Up = time.Second }},
-		{"new-paths", Unknown, "", func(f *GuestFacts) { f.Up = 0 }},
-		{"switch", Warning, "system.switch.enable", func(f *GuestFacts) { f.Switch = false }},
-		{"undecided", Warning, "`ferry attach 7`", func(f *GuestFacts) { f.Armed = "7" }},
-		{"failed-units", Warning, "cron.service", func(f *GuestFacts) { f.FailedUnits = []string{"cron.service"} }},
-		{"clock", Warning, "", func(f *GuestFacts) { f.Now = now.Add(time.Hour) }},
+		{"nix", trouble.NixNotFound, JudgeOperator(OperatorFacts{NixErr: nix.ErrNoNix})},
+		{"connection", trouble.LoginRefused, JudgeConnection(Host, "h", remote.NewConnectError(microvm.Address{Host: "h"}, "h: Permission denied (publickey)."), 0)},
+		{"host-key", trouble.UnknownHostKey, JudgeConnection(Host, "h", remote.NewConnectError(microvm.Address{Host: "h"}, "Host key verification failed."), 0)},
+		{"login-noise", trouble.NoisyShell, JudgeLogin(Host, "h", remote.Login{Began: true, UID: "0", Noise: 3, First: "hi"}, time.Minute)},
+		{"login-endless", trouble.NoisyShell, JudgeLogin(Host, "h", remote.Login{Endless: true}, time.Minute)},
+		{"root", trouble.Sudo, JudgeRoot(Host, "h", remote.Login{Sudo: "none"}, Rooting{})},
+		{"sessions", trouble.SessionRefused, JudgeSessions("h", errors.New("refused"))},
+		{"units", trouble.NotAHost, JudgeHost(HostFacts{})},
+		{"helper", trouble.DiskFull, JudgeHelper("h", hostapi.Refuse("no", "look").About(trouble.DiskFull))},
+		{"helper", "", JudgeHelper("h", hostapi.Refuse("no", "look").About("\x1b[2J"))},
+		{"root", "", JudgeRoot(Host, "h", root, Rooting{})},
 	} {
-		f := fit
-		c.change(&f)
-		wants(t, JudgeGuest(f), Guest, c.what, c.severity, c.text)
-	}
-	wants(t, JudgeLogin(Guest, "g", remote.Login{Began: true, UID: "0", Noise: 3, First: "hi\n"}, time.Minute), Guest, "login-noise", Note, "hi")
-	for _, f := range JudgeGuest(fit) {
-		if f.Severity != OK {
-			t.Errorf("a guest that is well: %+v", f)
+		i := slices.IndexFunc(c.from, func(f Finding) bool { return f.What == c.what })
+		if i < 0 || c.from[i].See != c.want {
+			t.Errorf("%s: %+v", c.what, c.from)
+			continue
+		}
+		if says := strings.Contains(Text(c.from[i:i+1], true), "more: ferry explain "+string(c.want)+"\n"); says != (c.want != "") {
+			t.Errorf("%s: %s", c.what, Text(c.from[i:i+1], true))
 		}
 	}
 }

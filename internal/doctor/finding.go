@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+
+	"ferry/internal/trouble"
 )
 
 // Where is one of the machines of a deployment.
@@ -40,6 +42,8 @@ type Finding struct {
 	Severity Severity `json:"severity"`
 	Text     string   `json:"text"`
 	Cure     string   `json:"cure,omitempty"`
+	// See is the section of docs/troubleshooting.md about it, where there is one.
+	See trouble.Section `json:"see,omitempty"`
 }
 
 // Check is what a finding may be about.
@@ -96,9 +100,11 @@ type sheet struct {
 	found   []Finding
 }
 
-func (s *sheet) add(what string, severity Severity, cure, format string, args ...any) {
+// add returns the finding, for what is to be said of it beyond that.
+func (s *sheet) add(what string, severity Severity, cure, format string, args ...any) *Finding {
 	s.found = append(s.found, Finding{Where: s.where, What: what, Machine: s.machine, Severity: severity,
 		Text: short(fmt.Sprintf(format, args...)), Cure: short(cure)})
+	return &s.found[len(s.found)-1]
 }
 
 func (s *sheet) ok(what, format string, args ...any) { s.add(what, OK, "", format, args...) }

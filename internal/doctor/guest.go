@@ -1,11 +1,15 @@
 package doctor
 
 import (
+	"cmp"
+	"errors"
 	"slices"
 	"time"
 
 	"ferry/internal/guest"
 	"ferry/internal/hostapi"
+	"ferry/internal/remote"
+	"ferry/internal/trouble"
 )
 
 // GuestFacts are what a guest has said, and what its host has to say of it.
@@ -24,8 +28,31 @@ type GuestFacts struct {
 // JudgeAnswer says why a guest was not looked at.
 func JudgeAnswer(machine string, err error) []Finding {
 	s := &sheet{where: Guest, machine: machine}
-	s.add("answer", Problem, hintOf(err), "%v", err)
+	s.failed("answer", Problem, err, "%v", err)
 	return s.found
+}
+
+// Excuse makes a note of it that a guest can't be reached whose VM does not run: a
+// deployment does without it then. err is what kept the login from working.
+func Excuse(found []Finding, err error, host *hostapi.Examined, vm string) []Finding {
+	var failed *remote.ConnectError
+	if host == nil || vm == "" || !errors.As(err, &failed) || failed.Kind != remote.Unreachable || failed.NameUnknown() {
+		return found
+	}
+	if _, unknown := host.Unknown[hostapi.LookVMs]; unknown {
+		return found
+	}
+	known := vmNamed(host, vm)
+	if known != nil && !slices.Contains([]hostapi.State{hostapi.StateStopped, hostapi.StateFailed, hostapi.StateNoVM}, hostapi.State(known.State)) {
+		return found
+	}
+	for i, f := range found {
+		if f.What == "connection" && f.Severity == Problem {
+			found[i].Severity, found[i].See, found[i].Cure = Note, "", "nothing: while the VM does not run, a deployment needs no login there"
+			found[i].Text = short(vm + " does not run on the host, and does not answer: " + f.Text)
+		}
+	}
+	return found
 }
 
 // JudgeGuest judges a guest that has answered.
@@ -36,7 +63,7 @@ func JudgeGuest(f GuestFacts) []Finding {
 	if f.Systemd {
 		s.ok("systemd", "it has systemd")
 	} else {
-		s.add("systemd", Problem, "is that the system inside the VM? See TARGET", "it has no systemd-run, without which there is no live switch")
+		s.add("systemd", Problem, "check that TARGET is the system inside the VM", "it has no systemd-run, without which there is no live switch")
 	}
 	if f.NixStore {
 		s.ok("nix-store", "it has nix-store")
@@ -55,7 +82,7 @@ func JudgeGuest(f GuestFacts) []Finding {
 		s.ok("undecided", "no switch is undecided, as far as the login may see")
 	}
 	if len(f.FailedUnits) > 0 {
-		s.add("failed-units", Warning, "systemctl --failed in the guest; a switch counts only units that failed since", "units have failed there: %s", few(f.FailedUnits))
+		s.add("failed-units", Warning, "systemctl --failed in the guest; a switch counts only units that failed since", "units have failed there: %s", few(f.FailedUnits)).See = trouble.UnitsFailed
 	} else {
 		s.ok("failed-units", "no unit has failed")
 	}
@@ -64,38 +91,58 @@ func JudgeGuest(f GuestFacts) []Finding {
 }
 
 func (s *sheet) name(f GuestFacts) {
-	var names []string
-	if f.Host != nil {
-		for _, v := range f.Host.VMs {
-			names = append(names, string(v.Name))
-		}
-	}
+	known := vmNamed(f.Host, cmp.Or(f.VM, f.HostName))
 	switch {
-	case f.VM != "" && f.HostName != f.VM:
-		s.add("name", Warning, "check the address; where the VM's host name differs from its name on purpose, nothing", "it calls itself %q, and should be %q", f.HostName, f.VM)
-	case f.VM != "" || slices.Contains(names, f.HostName):
+	case f.VM != "" && known != nil && known.HostName != "" && known.HostName != f.HostName:
+		s.add("name", Problem, "check the address", "it calls itself %q, but %s is configured as %q", f.HostName, f.VM, known.HostName).See = trouble.WrongTarget
+	case f.VM == f.HostName || known != nil && known.HostName == f.HostName:
 		s.ok("name", "it calls itself %s", f.HostName)
+	case f.VM != "":
+		s.add("name", Warning, "check the address; where the VM's host name differs from its name on purpose, nothing", "it calls itself %q, and should be %q", f.HostName, f.VM).See = trouble.WrongTarget
 	case f.Host == nil:
 		s.unknown("name", "the host was not asked for its VMs")
+	case known != nil:
+		s.ok("name", "it calls itself %s", f.HostName)
 	default:
-		s.add("name", Warning, "check the address", "it calls itself %q, and the host has no VM of that name", f.HostName)
+		s.add("name", Warning, "check the address", "it calls itself %q, and the host has no VM of that name", f.HostName).See = trouble.WrongTarget
 	}
 }
 
 // store judges whether the guest shares the host's store, and whether what is new there
 // reaches it.
 func (s *sheet) store(f GuestFacts) {
-	switch {
-	case f.Probe.Path == "":
+	if f.Probe.Path == "" {
 		s.unknown("store", "no path of the host's store is known")
 		s.unknown("new-paths", "no path of the host's store is known")
-	case !f.HasStore:
-		s.add("store", Warning, "share the host's store with the VM (microvm.shares with source = \"/nix/store\"), or live with restarts",
-			"it does not see %s of the host's store: a live switch is impossible, and only a VM that is known to have a store of its own is restarted instead", f.Probe.Path)
+		return
+	}
+	if !f.HasStore {
+		s.noStore(f)
 		s.unknown("new-paths", "it does not share the host's store")
+		return
+	}
+	s.ok("store", "it shares the host's store")
+	s.newPaths(f)
+}
+
+// noStore is about a guest that does not see the host's store. A deployment fails
+// where the VM is configured to share it: what answers is another machine, or
+// something is wrong with the share.
+func (s *sheet) noStore(f GuestFacts) {
+	kind := ""
+	if known := vmNamed(f.Host, cmp.Or(f.VM, f.HostName)); known != nil {
+		kind = known.Store
+	}
+	switch kind {
+	case hostapi.StoreShared:
+		s.add("store", Problem, "check that the target is the VM on this host, and that the share is mounted there; --restart=always restarts instead of switching live",
+			"it does not see %s of the host's store, though the host says that the VM shares it", f.Probe.Path).See = trouble.StoreNotShared
+	case hostapi.StoreOwn:
+		s.add("store", Note, "to have live switches, share the host's store with the VM (microvm.shares with source = \"/nix/store\")",
+			"it has a store of its own: each change takes a restart, which ferry does")
 	default:
-		s.ok("store", "it shares the host's store")
-		s.newPaths(f)
+		s.add("store", Warning, "share the host's store with the VM (microvm.shares with source = \"/nix/store\"), or live with restarts",
+			"it does not see %s of the host's store: a live switch is impossible, and only a VM that is known to have a store of its own is restarted instead", f.Probe.Path).See = trouble.StoreNotShared
 	}
 }
 

@@ -8,6 +8,7 @@ import (
 	"ferry/internal/hostapi"
 	"ferry/internal/nix"
 	"ferry/internal/remote"
+	"ferry/internal/trouble"
 )
 
 // HostFacts are what the helper has found on a host.
@@ -17,6 +18,9 @@ type HostFacts struct {
 	// Asked and Answered are by the clock of this machine.
 	Asked, Answered time.Time
 	Login           remote.Login
+	// Local: this machine, without sshd in between. Sessions: several commands run on
+	// one connection.
+	Local, Sessions bool
 	// NoDoor is why the host was not asked whether it reaches the target; empty where
 	// it was, and where there is no target.
 	NoDoor string
@@ -28,7 +32,7 @@ type HostFacts struct {
 func JudgeSessions(machine string, err error) []Finding {
 	s := &sheet{where: Host, machine: machine}
 	if err != nil {
-		s.add("sessions", Problem, "raise MaxSessions in its sshd_config (the default is 10), reload sshd", "a second command on the same connection does not run: %v", err)
+		s.add("sessions", Problem, "raise MaxSessions in its sshd_config (the default is 10), reload sshd", "a second command on the same connection does not run: %v", err).See = trouble.SessionRefused
 	} else {
 		s.ok("sessions", "several commands run on one connection")
 	}
@@ -39,7 +43,7 @@ func JudgeSessions(machine string, err error) []Finding {
 func JudgeHelper(machine string, err error) []Finding {
 	s := &sheet{where: Host, machine: machine}
 	if err != nil {
-		s.add("helper", Problem, hintOf(err), "ferry's helper does not work there: %v", err)
+		s.failed("helper", Problem, err, "ferry's helper does not work there: %v", err)
 	} else {
 		s.ok("helper", "ferry's helper runs there")
 	}
@@ -108,7 +112,7 @@ func (s *sheet) hostsNix(f HostFacts) {
 		return
 	}
 	if f.Nix.Missing {
-		s.add("nix", Problem, "install Nix there (https://nixos.org/download, or the distribution's package)", "Nix was not found, neither on the PATH nor where it is usually installed")
+		s.add("nix", Problem, "install Nix there (https://nixos.org/download, or the distribution's package)", "Nix was not found, neither on the PATH nor where it is usually installed").See = trouble.NixNotFound
 		for _, what := range []string{"nix-daemon", "path", "trusted-user"} {
 			s.unknown(what, "there is no Nix")
 		}
@@ -118,7 +122,7 @@ func (s *sheet) hostsNix(f HostFacts) {
 	if err == nil {
 		err = nix.CheckVersion(version, "the host")
 		if err != nil {
-			s.add("nix", Problem, hintOf(err), "%v", err)
+			s.failed("nix", Problem, err, "%v", err)
 		} else {
 			s.ok("nix", "Nix %s", version)
 		}
@@ -152,7 +156,7 @@ func (s *sheet) trusted(f HostFacts) {
 		s.ok("trusted-user", "Nix trusts %s", f.Login.User)
 	default:
 		s.add("trusted-user", Note, "add "+f.Login.User+" to trusted-users in /etc/nix/nix.conf; whoever is trusted can become root",
-			"Nix does not trust %s: what is built elsewhere is copied with sudo, or must be signed", f.Login.User)
+			"Nix does not trust %s: what is built elsewhere is copied with sudo, or must be signed", f.Login.User).See = trouble.UntrustedUser
 	}
 }
 

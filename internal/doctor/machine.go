@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"ferry/internal/hostapi"
+	"ferry/internal/trouble"
 )
 
 // How much room must be left: below the first a deployment fails, below the second it
@@ -48,7 +49,7 @@ func (s *sheet) place(what string, disks []hostapi.Disk) {
 		return
 	}
 	if i := slices.IndexFunc(disks, func(d hostapi.Disk) bool { return d.ReadOnly }); i >= 0 {
-		s.add(what+"-disk", Problem, "mount -o remount,rw, after dmesg has said why it is read-only", "%s is read-only", disks[i].Path)
+		s.add(what+"-disk", Problem, "mount it read-write again (mount -o remount,rw), once dmesg has said why it is read-only", "%s is read-only", disks[i].Path)
 	} else {
 		s.ok(what+"-disk", "it can be written")
 	}
@@ -82,9 +83,9 @@ func (s *sheet) space(what string, d hostapi.Disk) {
 	case severity == OK:
 		s.ok(what+"-space", "%s left", amount(d.Free))
 	case d.Inodes > 0:
-		s.add(what+"-space", severity, cure, "%s has %s and %d inodes left", d.Path, amount(d.Free), d.FreeInodes)
+		s.add(what+"-space", severity, cure, "%s has %s and %d inodes left", d.Path, amount(d.Free), d.FreeInodes).See = trouble.DiskFull
 	default:
-		s.add(what+"-space", severity, cure, "%s has %s left", d.Path, amount(d.Free))
+		s.add(what+"-space", severity, cure, "%s has %s left", d.Path, amount(d.Free)).See = trouble.DiskFull
 	}
 }
 
@@ -100,15 +101,15 @@ func (s *sheet) machineParts(f HostFacts) {
 	if s.known(f, hostapi.LookKVM, "kvm") {
 		switch {
 		case !f.KVM.Present:
-			s.add("kvm", Note, "turn on hardware virtualisation (in the firmware, or nested in the hypervisor) and load kvm_intel or kvm_amd", "there is no /dev/kvm: VMs can only be emulated, which is slow")
+			s.add("kvm", Note, "turn on hardware virtualisation (in the firmware, or nested in the hypervisor) and load kvm_intel or kvm_amd", "there is no /dev/kvm: VMs can only be emulated, which is slow").See = trouble.NoKVM
 		case !f.KVM.Group:
-			s.add("kvm", Warning, "chgrp kvm /dev/kvm && chmod 660 /dev/kvm; for the next boot a udev rule: KERNEL==\"kvm\", GROUP=\"kvm\", MODE=\"0660\"", "VMs may not use /dev/kvm (mode %s): they run in the group kvm", f.KVM.Mode)
+			s.add("kvm", Warning, "chgrp kvm /dev/kvm && chmod 660 /dev/kvm; for the next boot a udev rule: KERNEL==\"kvm\", GROUP=\"kvm\", MODE=\"0660\"", "VMs may not use /dev/kvm (mode %s): they run in the group kvm", f.KVM.Mode).See = trouble.NoKVM
 		default:
 			s.ok("kvm", "VMs may use /dev/kvm")
 		}
 	}
 	if s.known(f, hostapi.LookSSHD, "sshd") {
-		s.sshd(f.SSHD)
+		s.sshd(f)
 	}
 }
 
@@ -119,18 +120,24 @@ const (
 	fewStartups = 5
 )
 
-func (s *sheet) sshd(d hostapi.ExaminedSSHD) {
+func (s *sheet) sshd(f HostFacts) {
+	const cure = "MaxSessions 10 in its sshd_config, and reload sshd"
+	d := f.SSHD
 	start, _, _ := strings.Cut(d.MaxStartups, ":")
 	startups, err := strconv.Atoi(start)
 	switch {
+	case f.Local:
+		s.ok("sshd", "deployments from here don't use it")
 	case d.MaxSessions == 0 && d.MaxStartups == "":
 		s.unknown("sshd", "sshd -T says neither MaxSessions nor MaxStartups")
+	case d.MaxSessions < 2 && f.Sessions: // a Match block, or sshd has not read it yet
+		s.add("sshd", Warning, cure, "MaxSessions is %d in its configuration, though several commands run on one connection now", max(0, d.MaxSessions)).See = trouble.SessionRefused
 	case d.MaxSessions < 2:
-		s.add("sshd", Problem, "MaxSessions 10 in its sshd_config, and reload sshd", "MaxSessions is %d, and a deployment runs several commands on one connection", max(0, d.MaxSessions))
+		s.add("sshd", Problem, cure, "MaxSessions is %d, and a deployment runs several commands on one connection", max(0, d.MaxSessions)).See = trouble.SessionRefused
 	case d.MaxSessions < fewSessions:
-		s.add("sshd", Warning, "MaxSessions 10 in its sshd_config, and reload sshd", "MaxSessions is %d, and ferry may run up to %d commands on one connection", d.MaxSessions, fewSessions)
+		s.add("sshd", Warning, cure, "MaxSessions is %d, and ferry may run up to %d commands on one connection", d.MaxSessions, fewSessions).See = trouble.SessionRefused
 	case err == nil && startups < fewStartups:
-		s.add("sshd", Note, "MaxStartups 10:30:100 in its sshd_config, and reload sshd", "sshd drops logins at random where more than %d begin at once (MaxStartups %s); ferry tries again", startups, d.MaxStartups)
+		s.add("sshd", Note, "MaxStartups 10:30:100 in its sshd_config, and reload sshd", "sshd drops logins at random where more than %d begin at once (MaxStartups %s); ferry tries again", startups, d.MaxStartups).See = trouble.Unreachable
 	default:
 		s.ok("sshd", "MaxSessions %d, MaxStartups %s", d.MaxSessions, d.MaxStartups)
 	}

@@ -1,11 +1,12 @@
 package doctor
 
 import (
-	"errors"
 	"fmt"
 	"strings"
 
+	"ferry/docs"
 	"ferry/internal/nix"
+	"ferry/internal/trouble"
 )
 
 // OperatorFacts are what was found out about this machine.
@@ -56,7 +57,7 @@ func JudgeOperator(f OperatorFacts) []Finding {
 		s.ok("ssh", "%s", f.SSH)
 	}
 	if f.HelperErr != nil {
-		s.add("helper", Warning, hintOf(f.HelperErr), "%v", f.HelperErr)
+		s.failed("helper", Warning, f.HelperErr, "%v", f.HelperErr)
 	} else {
 		s.ok("helper", "the helper for Linux hosts is in this ferry")
 	}
@@ -78,7 +79,7 @@ func (s *sheet) operatorsNix(f OperatorFacts) {
 		f.NixErr = nix.CheckVersion(f.Nix, "this machine")
 	}
 	if f.NixErr != nil {
-		s.add("nix", Problem, hintOf(f.NixErr), "%v", f.NixErr)
+		s.failed("nix", Problem, f.NixErr, "%v", f.NixErr)
 		s.unknown("nix-store", "Nix does not work")
 		return
 	}
@@ -96,7 +97,7 @@ func (s *sheet) operatorsNix(f OperatorFacts) {
 func (s *sheet) operatorsSpace(spaces []Space) {
 	for _, sp := range spaces {
 		if sp.Free < littleHere {
-			s.add("space", Warning, "free some space; `nix store gc` removes what nothing needs", "%s left in %s", amount(sp.Free), sp.Path)
+			s.add("space", Warning, "free some space; `nix store gc` removes what nothing needs", "%s left in %s", amount(sp.Free), sp.Path).See = trouble.DiskFull
 			return
 		}
 	}
@@ -120,7 +121,7 @@ func (s *sheet) flake(f OperatorFacts) {
 	case !f.Flake:
 		s.add("flake", Note, "go to your flake's directory, or name it with --flake", "there is no flake here: hosts and VMs must be given by address")
 	case f.FlakeErr != nil:
-		s.add("flake", Problem, hintOf(f.FlakeErr), "the flake's `ferry` output can't be read: %v", f.FlakeErr)
+		s.failed("flake", Problem, f.FlakeErr, "the flake's `ferry` output can't be read: %v", f.FlakeErr)
 	case len(f.Hosts) == 0:
 		s.add("flake", Note, "docs/host-setup.md and the README say how hosts get names", "the flake names no hosts")
 	default:
@@ -128,12 +129,15 @@ func (s *sheet) flake(f OperatorFacts) {
 	}
 }
 
-func hintOf(err error) string {
-	var h interface{ Hint() string }
-	if errors.As(err, &h) {
-		return h.Hint()
+// failed is what came of an error, which brings its cure and its section along.
+func (s *sheet) failed(what string, severity Severity, err error, format string, args ...any) {
+	f := s.add(what, severity, trouble.Hint(err), format, args...)
+	// A host may have named it, and name anything.
+	if see := trouble.Of(err); see != "" {
+		if _, known := docs.Troubleshooting(string(see)); known {
+			f.See = see
+		}
 	}
-	return ""
 }
 
 // amount is a number of bytes for people.

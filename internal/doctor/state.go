@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"ferry/internal/hostapi"
+	"ferry/internal/trouble"
 )
 
 // stateDir judges who could put something in the place of a VM.
@@ -19,7 +20,11 @@ func (s *sheet) stateDir(f HostFacts) {
 			s.ok("state-dir", "%s is not there yet", f.State.Path)
 			s.ok("owners", "there are no VMs yet")
 		case !f.State.Protected:
-			s.add("state-dir", Note, "docs/security.md says what that means; on hosts set up by ferry it is root's",
+			cure := "docs/security.md says what that means; on hosts set up by ferry it is root's"
+			if f.NixOS {
+				cure = "docs/security.md says what that means; ferry.nixosModules.host makes it root's with ferry.host.protectStateDir = true"
+			}
+			s.add("state-dir", Note, cure,
 				"%s is not root's alone (%s), as microvm.nix has it: a program that breaks out of a VM can replace other VMs", f.State.Path, f.State.Mode)
 			s.ok("owners", "owners say nothing where the directory itself is not root's")
 		default:
@@ -28,7 +33,7 @@ func (s *sheet) stateDir(f HostFacts) {
 		}
 	}
 	if s.known(f, hostapi.LookVMs, "vms") {
-		s.vms(f.VMs)
+		s.vms(f)
 	}
 }
 
@@ -41,7 +46,11 @@ func (s *sheet) owners(f HostFacts) {
 	if f.VM != "" && slices.ContainsFunc(f.State.Strays, func(stray string) bool { return isOf(stray, f.State.Path+"/"+f.VM) }) {
 		severity = Problem
 	}
-	s.add("owners", severity, "ferry host setup "+f.Machine+" takes back what is right; look at the rest first", "ferry refuses VMs in which something is not root's: %s", few(f.State.Strays))
+	cure := "ferry host setup " + f.Machine + " takes back what is right; look at the rest first"
+	if f.NixOS {
+		cure = "look at them first; with ferry.host.protectStateDir of ferry.nixosModules.host, systemctl restart ferry-protect-state-dir takes over VMs that were added since"
+	}
+	s.add("owners", severity, cure, "ferry refuses VMs in which something is not root's: %s", few(f.State.Strays))
 }
 
 // isOf reports whether a stray is a VM's directory, or in it.
@@ -50,10 +59,10 @@ func isOf(stray, dir string) bool {
 	return ok && (strings.HasPrefix(rest, "/") || strings.HasPrefix(rest, " ("))
 }
 
-func (s *sheet) vms(vms []hostapi.ExaminedVM) {
+func (s *sheet) vms(f HostFacts) {
 	var wrong []string
 	running := 0
-	for _, v := range vms {
+	for _, v := range f.VMs {
 		if v.Problem != "" {
 			wrong = append(wrong, fmt.Sprintf("%s: %s", v.Name, v.Problem))
 		}
@@ -61,11 +70,29 @@ func (s *sheet) vms(vms []hostapi.ExaminedVM) {
 			running++
 		}
 	}
-	if len(wrong) > 0 {
+	target := vmNamed(&f.Examined, f.VM)
+	switch {
+	case target != nil && target.Declared:
+		s.add("vms", Problem, "deploy the host instead, or take the VM out of its microvm.vms (or give it an updateFlake)",
+			"%s is declared by the host's own NixOS configuration", target.Name).See = trouble.DeclaredByHost
+	case len(wrong) > 0:
 		s.add("vms", Warning, "`ferry list` shows them", "%s", few(wrong))
-		return
+	default:
+		s.ok("vms", "%d VMs, %d of them running", len(f.VMs), running)
 	}
-	s.ok("vms", "%d VMs, %d of them running", len(vms), running)
+}
+
+// vmNamed is what a host says of a VM; nil: it has none of that name.
+func vmNamed(host *hostapi.Examined, name string) *hostapi.ExaminedVM {
+	if host == nil || name == "" {
+		return nil
+	}
+	for i := range host.VMs {
+		if string(host.VMs[i].Name) == name {
+			return &host.VMs[i]
+		}
+	}
+	return nil
 }
 
 // left judges what deployments have left behind.
@@ -104,7 +131,7 @@ func (s *sheet) unsettled(f HostFacts) {
 	}
 	switch {
 	case len(waiting) > 0:
-		s.add("unsettled", Warning, "`ferry attach NAME` finishes or undoes it, the next deployment too; `ferry host settle` on the host ends all", "deployments were left unfinished: %s", few(waiting))
+		s.add("unsettled", Warning, "`ferry attach NAME` finishes or undoes it, the next deployment too; `ferry host settle` on the host ends all", "deployments were left unfinished: %s", few(waiting)).See = trouble.LeftUnfinished
 	case len(working) > 0:
 		s.add("unsettled", Note, "wait for it: `ferry attach NAME`", "deployments are under way: %s", few(working))
 	default:

@@ -23,6 +23,9 @@ func Text(found []Finding, verbose bool) string {
 		if f.Cure != "" {
 			fmt.Fprintf(&b, "         → %s\n", oneLine(f.Cure))
 		}
+		if f.See != "" {
+			fmt.Fprintf(&b, "         more: ferry explain %s\n", f.See)
+		}
 	}
 	return b.String()
 }

@@ -6,6 +6,7 @@ import (
 
 	"ferry/internal/host/setup"
 	"ferry/internal/hostapi"
+	"ferry/internal/trouble"
 )
 
 // unitFiles judges how VMs are run there.
@@ -30,7 +31,7 @@ func (s *sheet) units(f HostFacts) {
 		if f.NixOS {
 			cure = "import microvm.nixosModules.host in its configuration, and rebuild it"
 		}
-		s.add("units", Problem, cure, "there is no microvm@.service: it is not a host of MicroVMs yet")
+		s.add("units", Problem, cure, "there is no microvm@.service: it is not a host for MicroVMs yet").See = trouble.NotAHost
 		for _, what := range []string{"unit-stop", "settle"} {
 			s.unknown(what, "it is not a host yet")
 		}
@@ -49,7 +50,11 @@ func (s *sheet) units(f HostFacts) {
 	if u.User && u.Group {
 		s.ok("users", "the user microvm and the group kvm are there")
 	} else {
-		s.add("users", Problem, "ferry host setup "+f.Machine+"; on NixOS microvm.nixosModules.host makes them", "the user microvm or the group kvm is missing, as which VMs run")
+		cure := "ferry host setup " + f.Machine
+		if f.NixOS {
+			cure = "import microvm.nixosModules.host in its configuration, which makes them, and rebuild it"
+		}
+		s.add("users", Problem, cure, "VMs run as the user microvm in the group kvm, and one of the two is missing").See = trouble.NotAHost
 	}
 	if len(u.Failed) > 0 {
 		s.add("failed-units", Warning, "journalctl -u "+quoteUnit(u.Failed[0])+"; `ferry list` shows what is unfinished, systemctl reset-failed forgets it", "units of ferry's have failed: %s", few(u.Failed))
@@ -77,8 +82,15 @@ func (s *sheet) stopping(f HostFacts) {
 	if f.Unit.Settle {
 		s.ok("settle", "ferry-settle.service ends at boot what was interrupted")
 	} else {
-		s.add("settle", Warning, "ferry host setup "+f.Machine+"; elsewhere run `ferry host settle` there after a crash",
-			"ferry-settle.service is not enabled: a deployment that the host's crash interrupts waits for the next run")
+		cure := "run `ferry host settle` there after a crash"
+		switch {
+		case f.NixOS:
+			cure = "import ferry.nixosModules.host in its configuration, with ferry.host.enable = true, and rebuild it; until then " + cure
+		case byFerry(f):
+			cure = "ferry host setup " + f.Machine + "; until then " + cure
+		}
+		s.add("settle", Warning, cure,
+			"ferry-settle.service is not enabled: a deployment that the host's crash interrupts waits for the next run").See = trouble.LeftUnfinished
 	}
 }
 

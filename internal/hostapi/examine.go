@@ -155,9 +155,21 @@ type ExaminedVM struct {
 	Name    microvm.Name      `json:"name"`
 	State   string            `json:"state,omitempty"`
 	Running microvm.StorePath `json:"running,omitempty"` // the system, as far as the host knows
+	// HostName is what the system that runs calls itself; empty: not known.
+	HostName string `json:"hostName,omitempty"`
+	// Store is StoreShared or StoreOwn; empty: not known.
+	Store string `json:"store,omitempty"`
+	// Declared: by the host's own configuration.
+	Declared bool `json:"declared,omitempty"`
 	// Problem is why ferry would not touch it.
 	Problem string `json:"problem,omitempty"`
 }
+
+// Where a guest has its store from.
+const (
+	StoreShared = "host"
+	StoreOwn    = "own"
+)
 
 // ExaminedPath is a path of the store, and when it came there.
 type ExaminedPath struct {

@@ -30,6 +30,7 @@ func TestCausesBesideACommandAreNamed(t *testing.T) {
 	for line, want := range map[string]trouble.Section{
 		"error: writing to file: No space left on device":                                                         trouble.DiskFull,
 		"error: executing SQLite statement 'insert …': database or disk is full (in '/nix/var/nix/db/db.sqlite')": trouble.DiskFull,
+		"mux_client_request_session: session request failed: Session open refused by peer":                        trouble.SessionRefused,
 		"error: cannot add path '/nix/store/x' because it lacks a signature by a trusted key":                     trouble.UnsignedPath,
 		"error: cannot connect to socket at '/nix/var/nix/daemon-socket/socket': Connection refused":              "",
 	} {

@@ -62,6 +62,9 @@ func (e *ConnectError) Error() string {
 		Dropped:        "the connection was closed",
 		BadConfig:      "ssh refuses its configuration",
 	}[e.Kind]
+	if e.sessionRefused() {
+		what = "sshd there refuses a further session on the connection"
+	}
 	s := "ssh to " + e.Host + ": " + what
 	if why := e.reason(); why != "" {
 		s += " (" + why + ")"
@@ -88,8 +91,18 @@ func (e *ConnectError) NameUnknown() bool {
 	return e.Kind == Unreachable && strings.Contains(e.Stderr, "Could not resolve hostname")
 }
 
+// sessionRefused reports whether sshd had enough sessions on a connection that is
+// well otherwise (MaxSessions). The connection that ssh then tries is our own
+// refusal, and its words mislead.
+func (e *ConnectError) sessionRefused() bool {
+	return strings.Contains(e.Stderr, "Session open refused by peer")
+}
+
 // Section is the section of docs/troubleshooting.md about it.
 func (e *ConnectError) Section() trouble.Section {
+	if e.sessionRefused() {
+		return trouble.SessionRefused
+	}
 	switch e.Kind {
 	case Unreachable, Dropped:
 		return trouble.Unreachable
@@ -105,6 +118,9 @@ func (e *ConnectError) Section() trouble.Section {
 
 // Hint is what the operator can do next.
 func (e *ConnectError) Hint() string {
+	if e.sessionRefused() {
+		return "raise MaxSessions in the sshd_config there (its default is 10) and reload sshd"
+	}
 	switch e.Kind {
 	case Unreachable:
 		return "check that the machine is up and the address right: `" + e.target + "`"

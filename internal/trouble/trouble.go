@@ -13,6 +13,7 @@ const (
 	ChangedHostKey   Section = "changed-host-key"
 	LoginRefused     Section = "login-refused"
 	Unreachable      Section = "machine-out-of-reach"
+	SessionRefused   Section = "ssh-session-refused"
 	NoisyShell       Section = "noisy-login-shell"
 	Sudo             Section = "sudo"
 	NixNotFound      Section = "nix-not-found"

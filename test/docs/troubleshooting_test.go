@@ -74,6 +74,8 @@ func everyError(t *testing.T) []shown {
 		{about: trouble.LoginRefused, err: ssh(host, "root@server: Permission denied (publickey).")},
 		{about: trouble.Unreachable, err: ssh(host, "ssh: connect to host server port 22: Connection timed out")},
 		{about: trouble.Unreachable, err: ssh(host, "kex_exchange_identification: Connection closed by remote host")},
+		{about: trouble.SessionRefused, err: ssh(host, "mux_client_request_session: session request failed: Session open refused by peer\nConnection closed by UNKNOWN port 65535")},
+		{about: trouble.SessionRefused, err: &nix.CommandError{Command: "nix copy …", Err: fmt.Errorf("exit status 1"), Stderr: []string{"mux_client_request_session: session request failed: Session open refused by peer"}}},
 		{about: trouble.NoisyShell, err: remote.SlowShell(host, time.Minute)},
 		{about: trouble.NoisyShell, err: remote.NoisyShell(host)},
 		{about: trouble.NoisyShell, err: &nix.NoisyShellError{Err: &nix.CommandError{Command: "nix copy …", Err: fmt.Errorf("exit status 1"), Stderr: []string{"error: protocol mismatch, got 'Welcome!'"}}}},

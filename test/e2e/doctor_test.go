@@ -60,7 +60,11 @@ func TestDoctorOfHealthyMachines(t *testing.T) {
 	before := vm.contract()
 	helpers := output(t, world.host1, "sh", "-c", "ls -lR /var/lib/ferry/bin")
 	for _, args := range [][]string{{"root@host1", "patient"}, {"host1", "root@box"}, {"deploy@host1", "deploy@box", "--host-sudo", "--target-sudo"}} {
+		before := connections(t, world.host1)
 		found := in.doctor(0, args...)
+		if n := connections(t, world.host1) - before; n != 1 {
+			t.Errorf("%v: %d connections to the host", args, n)
+		}
 		for _, c := range doctor.Checks() {
 			if !slices.ContainsFunc(found, func(f doctor.Finding) bool { return f.Where == c.Where && f.What == c.What }) {
 				t.Errorf("%v: %s %s was not checked", args, c.Where, c.What)
@@ -184,6 +188,16 @@ func TestDoctorIsNotKeptOut(t *testing.T) {
 			}
 		})
 	}
+}
+
+// Where sshd takes one session on a connection, the doctor says what a deployment
+// meets, and the deployment says what to change.
+func TestOneSessionOnAConnection(t *testing.T) {
+	in := newInfra(t, "", map[string]string{"single": vmModule("single")})
+	during(t, world.host2, "mkdir -p /etc/ssh/sshd_config.d; echo 'MaxSessions 1' >/etc/ssh/sshd_config.d/one.conf; systemctl reload ssh",
+		"rm -f /etc/ssh/sshd_config.d/one.conf; systemctl reload ssh")
+	wantFinding(t, in.doctor(1, "root@host2"), doctor.Host, "sessions", doctor.Problem, "refuses a further session")
+	in.ferry("rebuild", "single", "root@host2").want(1, "raise MaxSessions", "more: ferry explain ssh-session-refused")
 }
 
 // A host that lies or says nothing: what it sends is bounded and harmless, and never

@@ -17,7 +17,8 @@ func (v *Visit) Guest(ctx context.Context, m Machine, vm string, host *hostapi.E
 	e := v.enter(ctx, m)
 	defer e.close()
 	if !ran(e) {
-		return rest(m, e.found, whyNot(e.found))
+		why := whyNot(e.found)
+		return rest(m, doctor.Excuse(e.found, e.err, host, vm), why)
 	}
 	f := doctor.GuestFacts{Machine: m.Name, VM: vm, Host: host}
 	if host != nil {

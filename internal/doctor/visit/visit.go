@@ -55,6 +55,7 @@ type entered struct {
 	conn  remote.Conn
 	login remote.Login
 	found []doctor.Finding
+	err   error // of the connection
 }
 
 func (e *entered) close() {
@@ -74,7 +75,7 @@ func (v *Visit) enter(ctx context.Context, m Machine) *entered {
 	}
 	began := time.Now()
 	conn, err := v.dial(ctx, m)
-	e.conn = conn
+	e.conn, e.err = conn, err
 	if !m.Address.Local || err != nil {
 		e.found = append(e.found, doctor.JudgeConnection(m.Where, m.Name, err, time.Since(began))...)
 	}
@@ -179,10 +180,11 @@ func (v *Visit) examine(ctx context.Context, m Machine, e *entered, target *Targ
 	}
 	defer func() { _ = s.Close() }()
 	var found []doctor.Finding
+	f := doctor.HostFacts{Machine: m.Name, Login: e.login, Target: target != nil, Local: m.Address.Local}
 	if !m.Address.Local {
-		found = doctor.JudgeSessions(m.Name, v.second(ctx, e.conn))
+		err := v.second(ctx, e.conn)
+		f.Sessions, found = err == nil, doctor.JudgeSessions(m.Name, err)
 	}
-	f := doctor.HostFacts{Machine: m.Name, Login: e.login, Target: target != nil}
 	var req hostapi.ExamineRequest
 	if target != nil {
 		f.VM = target.VM

@@ -12,6 +12,7 @@ import (
 
 	"ferry/internal/host/hosttest"
 	"ferry/internal/hostapi"
+	"ferry/internal/microvm"
 )
 
 // A look that fails, or comes to no end, is said to be unknown; the others answer.
@@ -91,6 +92,37 @@ func TestADeploymentUnderWayIsAtWork(t *testing.T) {
 	defer lock.Release()
 	if e := examined(t, Host{Layout: h.Layout}.left); len(e.Left.Notes) != 1 || !e.Left.Notes[0].Working {
 		t.Errorf("%+v", e.Left.Notes)
+	}
+}
+
+// What is known of the system inside: from the record that ferry keeps, else from the
+// runner.
+func TestInsideAVM(t *testing.T) {
+	h := hosttest.New(t)
+	h.MakeRunner(hosttest.RunnerA, hosttest.SystemA, "")
+	ask := func() hostapi.ExaminedVM {
+		e := hostapi.ExaminedVM{Name: "web"}
+		Host{Layout: h.Layout}.inside(&e, hosttest.RunnerA)
+		return e
+	}
+	if e := ask(); e.Store != "" {
+		t.Errorf("a runner that does not tell: %+v", e)
+	}
+	source := filepath.Join(h.Layout.Root, string(hosttest.RunnerA), "share/microvm/virtiofs/ro-store/source")
+	if err := os.MkdirAll(filepath.Dir(source), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(source, []byte("/nix/store\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if e := ask(); e.Store != hostapi.StoreShared {
+		t.Errorf("a runner that shares it: %+v", e)
+	}
+	if err := h.Layout.VM("web").Notes().PutRecord(hosttest.RunnerA, &microvm.Record{HostName: "inside"}); err != nil {
+		t.Fatal(err)
+	}
+	if e := ask(); e.Store != hostapi.StoreOwn || e.HostName != "inside" {
+		t.Errorf("the record says otherwise: %+v", e)
 	}
 }
 

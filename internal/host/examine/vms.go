@@ -1,6 +1,7 @@
 package examine
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -16,6 +17,7 @@ import (
 	"ferry/internal/host/inventory"
 	"ferry/internal/hostapi"
 	"ferry/internal/microvm"
+	"ferry/internal/runner"
 	"ferry/internal/systemd"
 )
 
@@ -197,10 +199,34 @@ func (h Host) vms(ctx context.Context) (func(*hostapi.Examined), error) {
 	for _, v := range listed {
 		n, ok := v.VM()
 		if ok && len(vms) < 1000 {
-			vms = append(vms, hostapi.ExaminedVM{Name: n, State: string(v.State), Running: v.Running, Problem: short(strings.Join(v.Problems, "; "))})
+			e := hostapi.ExaminedVM{Name: n, State: string(v.State), Running: v.Running, Declared: v.Declared, Problem: short(strings.Join(v.Problems, "; "))}
+			h.inside(&e, cmp.Or(v.Booted, v.Current))
+			vms = append(vms, e)
 		}
 	}
 	return func(e *hostapi.Examined) { e.VMs = vms }, nil
+}
+
+// inside is what a runner says of the guest: by the record that ferry has kept of it,
+// or by its files, where others have installed it.
+func (h Host) inside(e *hostapi.ExaminedVM, p microvm.StorePath) {
+	if p == "" {
+		return
+	}
+	r, err := runner.Open(h.Layout.Root, p)
+	if err == nil {
+		e.HostName = short(r.HostName())
+	}
+	shares, known := r.SharesStore()
+	if rec := h.Layout.VM(e.Name).Notes().Record(p); rec != nil {
+		e.HostName, shares, known = short(rec.HostName), rec.SharesStore(), true
+	}
+	switch {
+	case shares:
+		e.Store = hostapi.StoreShared
+	case known:
+		e.Store = hostapi.StoreOwn
+	}
 }
 
 // maxStore bounds how many paths of the store are looked at.
